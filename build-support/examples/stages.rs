@@ -1,0 +1,62 @@
+//! Builds stages whose recipes are shell scripts. The tests start it, because an interrupted build, two builds at
+//! once and another environment each need a process of their own. Leaves what a build script leaves: results in the
+//! store, logs below `target/bloomery`.
+//!
+//! `stages NAME WORD... [+ NAME WORD...]...`, where each stage builds on the one before it and a word is one of
+//! `script=TEXT` (gets `$OUT` and `$WORK`), `input:NAME=VALUE`, `recipe=SOURCE`, `write=MIB` and `resumable`.
+
+use std::process::ExitCode;
+
+use build_support::{Arch, Built, Dirs, Job, Result, Stage, bail, fs, report};
+
+fn main() -> ExitCode {
+    report::run(run)
+}
+
+fn run() -> Result<()> {
+    let dirs = Dirs::find()?;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut below = None;
+    for words in words.split(|word| word == "+") {
+        let built = build(&dirs, words, below.as_ref())?;
+        println!("result: {} {} {}", built.key, built.digest, built.dir.display());
+        below = Some(built);
+    }
+    Ok(())
+}
+
+fn build(dirs: &Dirs, words: &[String], below: Option<&Built>) -> Result<Built> {
+    let Some((name, words)) = words.split_first() else { bail!("a stage has a name") };
+    let mut stage = Stage::new(dirs, name, Arch::host()?);
+    let (mut script, mut mebibytes) = ("true", 0);
+    for word in words {
+        match word.split_once('=') {
+            Some(("script", text)) => script = text,
+            Some(("write", number)) => mebibytes = number.parse()?,
+            Some(("recipe", source)) => stage = stage.recipe("recipe.rs", source),
+            Some((input, value)) if input.starts_with("input:") => stage = stage.input(&input[6..], value),
+            None if word == "resumable" => stage = stage.resumable(),
+            _ => bail!("`{word}` is no word of a stage"),
+        }
+    }
+    if let Some(below) = below {
+        stage = stage.needs(below);
+    }
+    stage.build(|job| {
+        write(job, mebibytes)?;
+        job.cmd("sh")
+            .args(["-c", script])
+            .dir(&job.work)
+            .env("OUT", &job.out)
+            .env("WORK", &job.work)
+            .run("run the script")
+    })
+}
+
+/// Writes as a recipe does that copies a file into its result: without a command.
+fn write(job: &Job, mebibytes: usize) -> Result<()> {
+    if mebibytes > 0 {
+        fs::write(job.out.join("large"), vec![b'x'; mebibytes << 20])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Where everything lies: the project, its outputs below `target/bloomery`, and the store.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+use crate::{Arch, vars};
+
+/// The directories of one checkout.
+#[derive(Clone, Debug)]
+pub struct Dirs {
+    /// The project's root.
+    pub root: PathBuf,
+    /// The store (`$BLOOMERY_HOME`).
+    pub home: PathBuf,
+    /// Cargo's target directory.
+    pub target: PathBuf,
+}
+
+impl Dirs {
+    /// Finds the directories from the environment.
+    pub fn find() -> Result<Dirs> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("build-support has no parent directory")?
+            .to_path_buf();
+        let target = match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) => std::path::absolute(&dir).context("CARGO_TARGET_DIR is no usable path")?,
+            None => root.join("target"),
+        };
+        Ok(Dirs { root, home: find_home()?, target })
+    }
+
+    /// The outputs for one architecture.
+    pub fn output(&self, arch: Arch) -> PathBuf {
+        self.target.join("bloomery").join(arch.name())
+    }
+
+    /// The logs and the time table for one architecture.
+    pub fn log(&self, arch: Arch) -> PathBuf {
+        self.output(arch).join("log")
+    }
+
+    /// Results of stages.
+    pub fn store(&self) -> PathBuf {
+        self.home.join("store")
+    }
+
+    /// Where stages are built; one directory a stage, wiped or resumed by the next build of that stage.
+    pub fn work(&self) -> PathBuf {
+        self.home.join("work")
+    }
+
+    /// Verified source archives.
+    pub fn archives(&self) -> PathBuf {
+        self.home.join("archives")
+    }
+
+    /// Unpacked sources, one directory an archive, read-only by convention.
+    pub fn sources(&self) -> PathBuf {
+        self.home.join("src")
+    }
+
+    /// Lock files.
+    pub fn locks(&self) -> PathBuf {
+        self.home.join("locks")
+    }
+
+    /// Past durations of stages, for the time left.
+    pub fn timings(&self) -> PathBuf {
+        self.home.join("timings.tsv")
+    }
+
+    /// Makes the store's directories.
+    pub fn create(&self) -> Result<()> {
+        for dir in [self.store(), self.work(), self.archives(), self.sources(), self.locks()] {
+            fs::create_dir_all(dir).with_context(|| {
+                format!("cannot make the store\nhint: set {} to a directory that you can write to", vars::HOME)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn find_home() -> Result<PathBuf> {
+    if let Some(dir) = vars::get(vars::HOME) {
+        return std::path::absolute(&dir).with_context(|| format!("{}={dir} is no usable path", vars::HOME));
+    }
+    if let Some(cache) = std::env::var_os("XDG_CACHE_HOME").filter(|dir| Path::new(dir).is_absolute()) {
+        return Ok(Path::new(&cache).join("bloomery"));
+    }
+    let home = std::env::home_dir()
+        .filter(|dir| dir.is_absolute())
+        .with_context(|| format!("no home directory is known\nhint: set HOME or {}", vars::HOME))?;
+    Ok(home.join(".cache/bloomery"))
+}

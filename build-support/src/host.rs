@@ -1,0 +1,44 @@
+//! What the machine that builds has: free disk, memory, processors, programs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
+/// The search path of the user, which is also that of every command.
+pub fn search_path() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps mke2fs and its like where an ordinary user's PATH does not look.
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(system).collect()
+}
+
+/// Finds a program by name in the search path.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
+    search_path().into_iter().map(|dir| dir.join(name)).find(is_program)
+}
+
+/// Free bytes for an ordinary user on the file system of `path`, or of its nearest existing parent.
+pub fn free_disk(path: &Path) -> Result<u64> {
+    let existing =
+        path.ancestors().find(|dir| dir.exists()).with_context(|| format!("no part of {} exists", path.display()))?;
+    let stat = rustix::fs::statvfs(existing)
+        .with_context(|| format!("cannot ask {} for its free space", existing.display()))?;
+    Ok(stat.f_bavail * stat.f_frsize)
+}
+
+/// Bytes of memory that can be had without swapping (`MemAvailable` in /proc/meminfo, Documentation/filesystems/proc.rst).
+pub fn available_memory() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .map(|kib| kib * 1024)
+        .context("/proc/meminfo has no MemAvailable line")
+}
+
+/// How many jobs a build may run: cargo's `-j`, else the processors.
+pub fn jobs() -> usize {
+    let from_cargo = std::env::var("NUM_JOBS").ok().and_then(|text| text.parse().ok());
+    from_cargo.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
+}

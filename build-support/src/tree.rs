@@ -1,0 +1,87 @@
+//! Copies of trees, and files that are whole or absent.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use walkdir::WalkDir;
+
+/// Writes a file under a temporary name and renames it, so that a reader sees the old one or the new one.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+    let dir = path.parent().context("a file needs a directory")?;
+    fs::create_dir_all(dir)?;
+    let name = path.file_name().context("a file needs a name")?.to_string_lossy().into_owned();
+    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(content)?;
+    fs::rename(&temporary, path)?;
+    Ok(())
+}
+
+/// Copies a tree into another: directories are merged, files replaced, links stay links, times are kept.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in WalkDir::new(from) {
+        let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
+        let target = to.join(entry.path().strip_prefix(from)?);
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(&target)?;
+        } else {
+            copy_file(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies one file or link with its mode and time, in place of what was there.
+pub fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    if to.symlink_metadata().is_ok() {
+        fs::remove_file(to)?;
+    }
+    let meta = fs::symlink_metadata(from)?;
+    if meta.is_symlink() {
+        fs::os::unix::fs::symlink(fs::read_link(from)?, to)?;
+        return Ok(());
+    }
+    fs::copy(from, to)?;
+    fs::File::options().append(true).open(to)?.file().set_modified(meta.modified()?)?;
+    Ok(())
+}
+
+/// Makes a symbolic link, in place of what was there.
+pub fn link(target: impl AsRef<Path>, at: &Path) -> Result<()> {
+    if at.symlink_metadata().is_ok() {
+        fs::remove_file(at)?;
+    }
+    Ok(fs::os::unix::fs::symlink(target, at)?)
+}
+
+/// Every file and link below a directory, relative to it, sorted by name.
+pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(root).sort_by_file_name() {
+        let entry = entry.with_context(|| format!("cannot read {}", root.display()))?;
+        if !entry.file_type().is_dir() {
+            files.push(entry.path().strip_prefix(root)?.to_path_buf());
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_the_same_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir_all(from.join("sub")).unwrap();
+        fs::write(from.join("sub/file"), "text").unwrap();
+        link("file", &from.join("sub/link")).unwrap();
+        copy(&from, &to).unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(crate::digest::tree(&from).unwrap(), crate::digest::tree(&to).unwrap());
+        assert_eq!(files(&to).unwrap(), [Path::new("sub/file"), Path::new("sub/link")]);
+    }
+}

@@ -1,0 +1,104 @@
+//! The one table of the environment variables that Bloomery reads. Build scripts rerun when one changes, and
+//! README.md's table is this table (a test compares them).
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::Arch;
+
+/// One environment variable.
+pub struct Var {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds when it is not set.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// The architectures to build for.
+pub const ARCH: &str = "BLOOMERY_ARCH";
+/// The profiles to build.
+pub const PROFILE: &str = "BLOOMERY_PROFILE";
+/// The directory of the store.
+pub const HOME: &str = "BLOOMERY_HOME";
+/// A local mirror of the source archives.
+pub const MIRROR: &str = "BLOOMERY_MIRROR";
+/// Whether build scripts build.
+pub const SKIP: &str = "BLOOMERY_SKIP";
+/// Whether the work directory of a finished stage stays.
+pub const KEEP_WORK: &str = "BLOOMERY_KEEP_WORK";
+/// Whether ccache is used.
+pub const CCACHE: &str = "BLOOMERY_CCACHE";
+
+/// Every variable, in the order of README.md.
+pub const TABLE: &[Var] = &[
+    Var { name: ARCH, default: "the host's", meaning: "architectures to build, separated by spaces: `x86_64`" },
+    Var {
+        name: PROFILE,
+        default: "`full`",
+        meaning: "profiles to build, separated by spaces: names from `image/profiles/`, or paths of your own TOML files",
+    },
+    Var {
+        name: HOME,
+        default: "`$XDG_CACHE_HOME/bloomery`, else `~/.cache/bloomery`",
+        meaning: "the store: downloads, unpacked sources and the result of every stage",
+    },
+    Var {
+        name: MIRROR,
+        default: "none",
+        meaning: "a directory or http(s) URL with the source archives, asked before any other origin",
+    },
+    Var {
+        name: SKIP,
+        default: "`0`; `cargo check`, `clippy`, `doc` and IDEs skip by themselves",
+        meaning: "`1`: build scripts build nothing",
+    },
+    Var {
+        name: KEEP_WORK,
+        default: "`0`",
+        meaning: "`1`: keep the work directory of a stage after success, for a look inside",
+    },
+    Var {
+        name: CCACHE,
+        default: "`1`",
+        meaning: "`0`: do not use ccache for LLVM and the kernel even when it is installed",
+    },
+];
+
+/// The value of a variable of the table, or `None` when it is unset or empty.
+pub fn get(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether a variable of the table is switched on.
+pub fn on(name: &str, default: bool) -> bool {
+    match get(name).as_deref() {
+        None => default,
+        Some("0" | "no" | "false") => false,
+        Some(_) => true,
+    }
+}
+
+/// The architectures to build for.
+pub fn archs() -> Result<Vec<Arch>> {
+    let Some(text) = get(ARCH) else {
+        return Ok(vec![Arch::host()?]);
+    };
+    let mut archs = Vec::new();
+    for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
+        let arch = Arch::parse(word).with_context(|| format!("cannot read {ARCH}=`{text}`"))?;
+        if !archs.contains(&arch) {
+            archs.push(arch);
+        }
+    }
+    if archs.is_empty() {
+        bail!("{ARCH} names no architecture\nhint: set it to x86_64 or arm64, or unset it");
+    }
+    Ok(archs)
+}
+
+/// The profiles to build: names or paths.
+pub fn profiles() -> Vec<String> {
+    let text = get(PROFILE).unwrap_or_else(|| "full".into());
+    text.split([' ', ',']).filter(|word| !word.is_empty()).map(String::from).collect()
+}

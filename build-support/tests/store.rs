@@ -1,0 +1,125 @@
+//! `cargo run -p build-support -- store ...` on a store of its own.
+
+mod common;
+
+use build_support::{fs, store};
+use common::{Made, Place, Running, Said, assert_parts, wait_until};
+
+/// A store with an old and a new result of one stage, and one of another.
+fn filled() -> (Place, Made, Made) {
+    let place = Place::new();
+    let old = place.build(&["demo", "script=head -c 3M /dev/zero >$OUT/file", "input:flags=-O2"]);
+    let new =
+        place.build(&["demo", "script=echo >$OUT/file", "input:flags=-O3", "+", "other", "script=echo >$OUT/file"]);
+    (place, old, new)
+}
+
+fn well(said: &Said) -> &str {
+    assert!(said.ok, "{}", said.err);
+    &said.out
+}
+
+#[test]
+fn list_shows_size_cost_and_use() {
+    let (place, old, _) = filled();
+    let list = place.store(&["list"]);
+    let row = well(&list).lines().find(|line| line.contains(&old.key)).unwrap();
+    assert_parts(row, &["demo-", "3.0 MiB", " s", "not used"]);
+    let used: Vec<&str> = list.out.lines().filter(|line| !line.contains("not used")).collect();
+    assert_eq!(used.len(), 3, "{}", list.out); // The heading and two results.
+    assert!(used[0].contains("stage") && used[0].contains("age"), "{}", used[0]);
+}
+
+#[test]
+fn an_empty_store_is_no_error() {
+    let place = Place::new();
+    for words in [&["list"][..], &["gc"], &["verify"], &["path"]] {
+        let said = place.store(words);
+        assert!(said.ok, "{words:?}: {}", said.err);
+    }
+    assert_eq!(place.store(&["path"]).out.trim(), place.path("home").to_str().unwrap());
+}
+
+#[test]
+fn gc_removes_what_no_build_uses_and_keeps_the_rest() {
+    let (place, old, new) = filled();
+    let dry = place.store(&["gc", "--dry-run"]);
+    assert_parts(well(&dry), &[&old.key, "could be freed"]);
+    assert_eq!(store::entries(&place.dirs().store()).unwrap().len(), 3);
+    let done = place.store(&["gc"]);
+    assert_parts(well(&done), &[&old.key, "3.0 MiB freed"]);
+    assert!(!old.dir.exists() && new.dir.exists());
+    let left: Vec<String> =
+        store::entries(&place.dirs().store()).unwrap().into_iter().map(|entry| entry.stage).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    // What is left is what the build takes.
+    let words = ["demo", "script=false", "input:flags=-O3", "+", "other", "script=false"];
+    assert_eq!(place.build(&words), new);
+}
+
+#[test]
+fn gc_removes_sources_with_their_records_and_work_of_dead_builds() {
+    let (place, _, _) = filled();
+    place.fail(&["broken", "script=echo >$WORK/object; exit 1"]);
+    let sources = place.dirs().sources();
+    fs::create_dir_all(sources.join("musl-0123456789ab/src")).unwrap();
+    fs::write(sources.join("musl-0123456789ab.origin"), "debian\n").unwrap();
+    let archive = place.dirs().archives().join("musl.tar.gz");
+    fs::write(&archive, "archive").unwrap();
+    well(&place.store(&["gc"]));
+    for dir in [place.dirs().work(), sources] {
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{} is not empty", dir.display());
+    }
+    assert!(archive.exists());
+}
+
+/// A stage in work needs its work directory, directories beside it that it keeps between builds, and unpacked sources.
+#[test]
+fn gc_takes_nothing_from_a_running_build() {
+    let place = Place::new();
+    let source = place.dirs().sources().join("musl-0123456789ab/file");
+    let kept = place.dirs().work().join("init-x86_64.target/file");
+    for file in [&source, &kept] {
+        build_support::tree::write_atomically(file, b"text").unwrap();
+    }
+    let script = format!(
+        "script=echo object >$WORK/object; touch '{}'; while ! [ -e '{}' ]; do sleep 0.02; done; \
+         cp $WORK/object '{}' $OUT && cp '{}' $OUT/kept",
+        place.path("started").display(),
+        place.path("go").display(),
+        source.display(),
+        kept.display(),
+    );
+    let build = Running::start(&mut place.stages(&["demo", &script]));
+    wait_until("the recipe starts", || place.path("started").exists());
+    let collected = place.store(&["gc"]);
+    fs::write(place.path("go"), "").unwrap();
+    let built = build.end();
+    assert_parts(well(&collected), &["in use"]);
+    assert!(built.ok, "{}\n{}", collected.out, built.err);
+}
+
+#[test]
+fn verify_finds_one_flipped_bit() {
+    let (place, _, new) = filled();
+    assert_parts(well(&place.store(&["verify"])), &["3 results are as they were built"]);
+    let file = new.dir.join("file");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let found = place.store(&["verify"]);
+    assert!(!found.ok);
+    assert_parts(&found.err, &[new.dir.parent().unwrap().to_str().unwrap(), "was changed", "hint: remove it"]);
+    // The hint helps.
+    fs::remove_dir_all(new.dir.parent().unwrap()).unwrap();
+    place.build(&["demo", "script=echo >$OUT/file", "input:flags=-O3", "+", "other", "script=echo >$OUT/file"]);
+    well(&place.store(&["verify"]));
+}
+
+#[test]
+fn an_unknown_command_says_where_help_is() {
+    let place = Place::new();
+    let error = place.store(&["polish"]);
+    assert!(!error.ok && !place.path("home").exists());
+    assert_parts(&error.err, &["`store polish` is no command", "hint:", "--help"]);
+}

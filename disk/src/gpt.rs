@@ -1,0 +1,66 @@
+//! The partition table of a disk: GPT with its protective MBR (UEFI 2.10, chapter 5).
+
+use std::collections::BTreeMap;
+
+use ::gpt::mbr::ProtectiveMBR;
+use ::gpt::partition::Partition as GptPartition;
+use ::gpt::partition_types::{OperatingSystem, Type};
+use ::gpt::{GptConfig, disk::LogicalBlockSize};
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use uuid::Uuid;
+
+use crate::MIB;
+
+/// Partitions start and end at multiples of this: every disk, flash and RAID block divides it.
+pub const ALIGNMENT: u64 = MIB;
+const SECTOR: u64 = 512;
+
+/// The type of an EFI system partition (UEFI 2.10, table 5.7).
+pub const ESP_TYPE: Uuid = Uuid::from_u128(0xC12A7328_F81F_11D2_BA4B_00A0C93EC93B);
+
+/// One partition.
+pub struct Partition {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// What it is for.
+    pub kind: Uuid,
+    /// Its own identifier, the kernel's `PARTUUID`.
+    pub guid: Uuid,
+    /// Where it starts, in bytes.
+    pub start: u64,
+    /// How long it is, in bytes.
+    pub size: u64,
+}
+
+/// Writes the tables at both ends of a disk file that has its full length already.
+pub fn write(file: &fs::File, disk: Uuid, partitions: &[Partition]) -> Result<()> {
+    let path = file.path().display().to_string();
+    write_tables(file, disk, partitions).with_context(|| format!("cannot write the partition table of {path}"))
+}
+
+fn write_tables(file: &fs::File, disk: Uuid, partitions: &[Partition]) -> Result<()> {
+    let mut device = file.file();
+    let sectors = file.metadata()?.len() / SECTOR;
+    // The field has 32 bits, and larger disks have all of them set (UEFI 2.10, table 5.4).
+    let protected = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
+    ProtectiveMBR::with_lb_size(protected).overwrite_lba0(&mut device).context("cannot write the protective MBR")?;
+    let config = GptConfig::new().writable(true).logical_block_size(LogicalBlockSize::Lb512);
+    let mut table = config.create_from_device(device, Some(disk))?;
+    let entries: BTreeMap<u32, GptPartition> = (1..).zip(partitions.iter().map(entry)).collect();
+    table.update_partitions(entries)?;
+    table.write()?;
+    Ok(())
+}
+
+fn entry(partition: &Partition) -> GptPartition {
+    let first = partition.start / SECTOR;
+    GptPartition {
+        part_type_guid: Type { guid: partition.kind, os: OperatingSystem::None },
+        part_guid: partition.guid,
+        first_lba: first,
+        last_lba: first + partition.size / SECTOR - 1,
+        flags: 0,
+        name: partition.name.into(),
+    }
+}

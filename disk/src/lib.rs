@@ -1,0 +1,29 @@
+//! Writes what a build leaves on disk: root trees and images, without root and without loop devices.
+//!
+//! `image/build.rs` describes a root file system once, as a [`Tree`], and every writer here takes it from there: a
+//! plain directory, a tar, an OCI image, an ext4 file system, a GPT disk, a cpio archive. Owners, times, identifiers
+//! and order come from the tree and its caller, never from the machine that builds, so the same inputs give the
+//! same bytes. Every output appears under its name only when it is complete.
+
+pub mod cpio;
+pub mod dir;
+pub mod ext4;
+pub mod fat;
+pub mod gpt;
+pub mod image;
+pub mod manifest;
+pub mod oci;
+pub mod qcow2;
+pub mod tar;
+pub mod tree;
+
+mod date;
+mod sparse;
+mod whole;
+
+pub use image::{Disk, Guids};
+pub use tree::{Content, Entry, Kind, Tree};
+pub use uuid::Uuid;
+
+/// Bytes of a mebibyte, the unit of sizes in messages and of alignment on a disk.
+pub const MIB: u64 = 1 << 20;

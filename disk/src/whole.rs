@@ -1,0 +1,138 @@
+//! Outputs that are whole or absent: each is made under a hidden name in its own directory, then renamed.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use walkdir::WalkDir;
+
+/// Makes a file: `make` writes it at the path that it is given.
+pub(crate) fn file(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let temporary = prepare(path)?;
+    match make(&temporary).and_then(|()| Ok(fs::rename(&temporary, path)?)) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let _ = fs::remove_file(&temporary); // The first error is the one to tell.
+            Err(explained(error, path))
+        }
+    }
+}
+
+/// Makes a directory: `make` fills the empty directory that it is given. What was there is replaced as a whole.
+pub(crate) fn dir(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let temporary = prepare(path)?;
+    let made = fs::create_dir(&temporary).map_err(Into::into).and_then(|()| make(&temporary));
+    let placed = made.and_then(|()| exchange(&temporary, path));
+    // Holds the half-made directory after a failure, and the replaced one after success.
+    let removed = remove(&temporary);
+    placed.map_err(|error| explained(error, path))?;
+    removed
+}
+
+/// Says which output failed, and what to do about a full disk.
+fn explained(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    let full = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull)
+    };
+    if error.chain().any(full) {
+        return anyhow::anyhow!(
+            "cannot write {}: {error:#}\nhint: the disk is full: free some space and build again",
+            path.display()
+        );
+    }
+    error.context(format!("cannot write {}", path.display()))
+}
+
+fn exchange(new: &Path, path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_err() {
+        return Ok(fs::rename(new, path)?);
+    }
+    if renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE).is_ok() {
+        return Ok(());
+    }
+    // Not every file system can exchange two names (NFS cannot).
+    let old = new.with_added_extension("old");
+    fs::rename(path, &old)?;
+    fs::rename(new, path)?;
+    Ok(fs::rename(&old, new)?)
+}
+
+/// The temporary name, with what builds that were killed left under such names removed.
+fn prepare(path: &Path) -> Result<PathBuf> {
+    let dir = path.parent().with_context(|| format!("{} has no directory", path.display()))?;
+    let name = path
+        .file_name()
+        .with_context(|| format!("{} has no file name", path.display()))?
+        .to_string_lossy()
+        .into_owned();
+    fs::create_dir_all(dir)?;
+    let prefix = format!(".{name}.");
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let owner = entry.file_name().to_string_lossy().strip_prefix(&prefix).and_then(|rest| rest.parse::<u32>().ok());
+        if owner.is_some_and(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(dir.join(format!("{prefix}{}", std::process::id())))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let Ok(meta) = path.symlink_metadata() else {
+        return Ok(());
+    };
+    let removed = if meta.is_dir() { remove_dir(path) } else { fs::remove_file(path) };
+    removed.with_context(|| {
+        let path = path.display();
+        format!("cannot remove the old {path}\nhint: somebody else owns files in it, perhaps root by chroot: sudo rm -r {path}")
+    })
+}
+
+fn remove_dir(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            // A tree may have directories that their owner cannot write to.
+            for dir in WalkDir::new(path).into_iter().filter_map(Result::ok).filter(|entry| entry.file_type().is_dir())
+            {
+                let _ = fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)); // The removal tells.
+            }
+            fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_leaves_the_old_output_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        file(&one, |path| Ok(fs::write(path, "old")?)).unwrap();
+        super::dir(&two, |path| Ok(fs::write(path.join("x"), "old")?)).unwrap();
+        let fails = |path: &Path| {
+            fs::write(path, "half")?;
+            anyhow::bail!("it broke")
+        };
+        let error = format!("{:#}", file(&one, fails).unwrap_err());
+        assert!(error.contains("one: it broke"), "{error}");
+        assert!(super::dir(&two, |path| fails(&path.join("x"))).is_err());
+        assert_eq!(fs::read_to_string(&one).unwrap(), "old");
+        assert_eq!(fs::read_to_string(two.join("x")).unwrap(), "old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        // Linux gives no process this number (PID_MAX_LIMIT is 4 Mi).
+        fs::create_dir(dir.path().join(".out.4194305")).unwrap();
+        super::dir(&dir.path().join("out"), |_| Ok(())).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,66 @@
+//! PID 1: Rust, static, with `std` built from the pinned library source, since no target of rustup is used.
+
+use build_support::{Arch, Built, Dirs, Result, Stage, digest, fs, host};
+
+/// Leaves `sbin/init`.
+pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
+    let rust = vendor::source("rust")?;
+    let rustc = build_support::Cmd::new("rustc").arg("--version").dir(&dirs.root).read("ask rustc for its version")?;
+    check_version(&rustc, rust.version())?;
+    Stage::new(dirs, "init", arch)
+        .recipe("init.rs", include_str!("init.rs"))
+        .source("rust", &rust.id())
+        .input("files", &digest::tree(&dirs.root.join("init"))?)
+        .input("Cargo.lock", &digest::file(&dirs.root.join("Cargo.lock"))?)
+        .input("Cargo.toml", &fs::read_to_string(dirs.root.join("Cargo.toml"))?)
+        .tool("rustc", rustc.trim())
+        .tool("toolchain", toolchain::DIGEST)
+        .build(|job| {
+            let source = rust.unpack(dirs)?;
+            let triple = arch.triple();
+            // Kept between builds: std takes a minute, init itself a few seconds.
+            let target = dirs.work().join(format!("init-{arch}.target"));
+            job.cmd("cargo")
+                .dir(&dirs.root)
+                .args(["build", "--locked", "--package", "init", "--bin", "init", "--profile", "init"])
+                .arg("-Zbuild-std=std,panic_abort")
+                .args(["--target", triple])
+                .arg("--target-dir")
+                .arg(&target)
+                .arg(format!("-j{}", host::jobs()))
+                .env("RUSTC_BOOTSTRAP", "1") // -Zbuild-std on the stable compiler.
+                .env("__CARGO_TESTS_ONLY_SRC_ROOT", &source) // Else cargo wants rustup's rust-src.
+                .env(linker_variable(triple), toolchain::program("clang"))
+                .env("RUSTFLAGS", rustflags(arch))
+                .run("build init")?;
+            let program = target.join(triple).join("init/init");
+            fs::create_dir_all(job.out.join("sbin"))?;
+            fs::copy(program, job.out.join("sbin/init"))?;
+            Ok(())
+        })
+}
+
+fn rustflags(arch: Arch) -> String {
+    [
+        format!("-Clink-arg=--target={}", arch.short_triple()),
+        "-Clink-self-contained=no".into(), // Our musl and start files, not those of a rustup target.
+        "-Ctarget-feature=+crt-static".into(),
+        "-Crelocation-model=static".into(), // No loader: a fixed address needs no relocation at start.
+    ]
+    .join(" ")
+}
+
+fn linker_variable(triple: &str) -> String {
+    format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase().replace('-', "_"))
+}
+
+/// `std` and compiler are one: another version does not compile it.
+fn check_version(rustc: &str, library: &str) -> Result<()> {
+    build_support::ensure!(
+        rustc.split(' ').nth(1) == Some(library),
+        "the compiler is {}, and the pinned library source is of Rust {library}\n\
+         hint: use rustup, which reads rust-toolchain.toml, or install Rust {library}",
+        rustc.trim()
+    );
+    Ok(())
+}

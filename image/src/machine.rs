@@ -1,0 +1,209 @@
+//! The virtual machine that an image boots in, as QEMU arguments.
+//!
+//! `image/build.rs` writes [`files`] beside every image, and `run.sh` puts them together; the boot tests start
+//! `run.sh`, so a person and a test boot the same machine. Nothing here touches the disk.
+//!
+//! `run.sh` takes one argument a line, leaves out empty lines and those that begin with `#`, and replaces these words:
+//!
+//! | word | becomes |
+//! |---|---|
+//! | `@DIR@` | the directory of the outputs, `target/bloomery/<arch>` |
+//! | `@MEMORY@`, `@SMP@` | memory as QEMU's `-m` reads it, and the number of processors |
+//! | `@NETDEV_EXTRA@` | `,hostfwd=...` for every forwarded port, or nothing |
+//! | `@FIRMWARE@`, `@VARS@` | UEFI firmware of the host, and a writable copy of its variables |
+
+use build_support::Arch;
+
+/// The machine: its program as the first line, then everything that does not depend on accelerator or boot path.
+pub const MACHINE: &str = "qemu.args";
+/// Added to boot by `-kernel`.
+pub const KERNEL: &str = "qemu-kernel.args";
+/// Added to boot from the disk by UEFI firmware.
+pub const UEFI: &str = "qemu-uefi.args";
+/// Where distributions keep that firmware: code and variables, separated by a tab, the preferred pair first.
+pub const FIRMWARE: &str = "qemu-firmware.tsv";
+/// Added to run on the host's processor.
+pub const KVM: &str = "qemu-kvm.args";
+/// Added to run by emulation.
+pub const TCG: &str = "qemu-tcg.args";
+/// A whole command that ends with status 0 at once when KVM works, and is told `quit` on standard input.
+pub const KVM_PROBE: &str = "qemu-kvm-probe.args";
+
+/// What differs between the architectures.
+struct Machine {
+    /// QEMU's `-M`.
+    board: &'static str,
+    /// The emulated processor.
+    tcg_cpu: &'static str,
+    /// Pairs of firmware code and variables.
+    firmware: &'static [(&'static str, &'static str)],
+    /// What makes a machine without disk end by itself, once it was set up by KVM.
+    probe: &'static [&'static str],
+}
+
+const X86_64: Machine = Machine {
+    board: "q35",
+    tcg_cpu: "qemu64",
+    // Code and variables must be of one size, so they are chosen as pairs.
+    firmware: &[
+        ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"), // Debian, Ubuntu
+        ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),       // their releases before 2022
+        ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"), // Fedora
+        ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"), // Arch
+        ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"), // openSUSE
+        ("/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/qemu/edk2-i386-vars.fd"), // QEMU's own build
+    ],
+    // SeaBIOS finds nothing to boot and resets after 1 ms, which ends QEMU: the firmware ran through. A /dev/kvm
+    // that emulates real mode, as nested ones do, takes many seconds for that and is slower than emulation.
+    probe: &["-boot", "reboot-timeout=1", "-no-reboot"],
+};
+
+const ARM64: Machine = Machine {
+    board: "virt",
+    tcg_cpu: "cortex-a72",
+    firmware: &[
+        ("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"), // Debian, Ubuntu
+        ("/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw", "/usr/share/edk2/aarch64/vars-template-pflash.raw"), // Fedora
+        ("/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"), // Arch
+        ("/usr/share/qemu/edk2-aarch64-code.fd", "/usr/share/qemu/edk2-arm-vars.fd"), // QEMU's own build
+    ],
+    // This board has no firmware of its own: it is set up, stays before its first instruction, and reads `quit`.
+    probe: &["-S", "-monitor", "stdio"],
+};
+
+fn machine(arch: Arch) -> &'static Machine {
+    match arch {
+        Arch::X86_64 => &X86_64,
+        Arch::Arm64 => &ARM64,
+    }
+}
+
+/// Name and content of every argument file of a profile, for its directory `target/bloomery/<arch>/<profile>/`.
+pub fn files(arch: Arch, profile: &str) -> Vec<(&'static str, String)> {
+    vec![
+        (MACHINE, machine_args(arch, profile)),
+        (
+            KERNEL,
+            lines(&["# The kernel has its command line built in.", "-kernel", &format!("@DIR@/{profile}/kernel")]),
+        ),
+        (UEFI, uefi_args()),
+        (FIRMWARE, machine(arch).firmware.iter().map(|(code, vars)| format!("{code}\t{vars}\n")).collect()),
+        (KVM, lines(&["-accel", "kvm", "-cpu", "host"])),
+        (TCG, lines(&["-accel", "tcg", "-cpu", machine(arch).tcg_cpu])),
+        (KVM_PROBE, kvm_probe(arch)),
+    ]
+}
+
+fn machine_args(arch: Arch, profile: &str) -> String {
+    let Machine { board, .. } = machine(arch);
+    lines(&[
+        arch.qemu(),
+        "# Only what is named here: no default devices, and nothing from the user's QEMU configuration.",
+        "-nodefaults",
+        "-no-user-config",
+        "-M",
+        board,
+        "-m",
+        "@MEMORY@",
+        "-smp",
+        "@SMP@",
+        "# The qcow2 is the disk of this machine and keeps what the guest writes; the .img stays as built.",
+        "-drive",
+        &format!("if=none,id=disk,format=qcow2,discard=unmap,file=@DIR@/{profile}.qcow2"),
+        "# In the boot order, else firmware tries the network for a minute. Place 0 belongs to -kernel.",
+        "-device",
+        "virtio-blk-pci,drive=disk,bootindex=1",
+        "-netdev",
+        "user,id=net@NETDEV_EXTRA@",
+        "# Without its option ROM, which only network boot needs and which costs start-up time.",
+        "-device",
+        "virtio-net-pci,netdev=net,romfile=",
+        "# Seeds the guest's random numbers, so that nothing waits for entropy.",
+        "-device",
+        "virtio-rng-pci",
+        "-display",
+        "none",
+        "# The serial console on the terminal, with the monitor behind Ctrl-A C.",
+        "-serial",
+        "mon:stdio",
+    ])
+}
+
+fn uefi_args() -> String {
+    lines(&[
+        "-drive",
+        "if=pflash,unit=0,format=raw,readonly=on,file=@FIRMWARE@",
+        "-drive",
+        "if=pflash,unit=1,format=raw,file=@VARS@",
+    ])
+}
+
+fn kvm_probe(arch: Arch) -> String {
+    let Machine { board, probe, .. } = machine(arch);
+    let mut args = vec![arch.qemu(), "-nodefaults", "-no-user-config", "-M", board, "-m", "64M", "-display", "none"];
+    args.extend(["-accel", "kvm", "-cpu", "host"]);
+    args.extend(*probe);
+    lines(&args)
+}
+
+fn lines(args: &[&str]) -> String {
+    args.iter().map(|arg| format!("{arg}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(text: &str) -> Vec<&str> {
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+    }
+
+    fn file(arch: Arch, name: &str) -> String {
+        files(arch, "base").into_iter().find(|file| file.0 == name).unwrap().1
+    }
+
+    #[test]
+    fn the_machine_begins_with_its_program() {
+        for arch in Arch::ALL {
+            assert_eq!(args(&file(arch, MACHINE))[0], arch.qemu());
+            assert_eq!(args(&file(arch, KVM_PROBE))[0], arch.qemu());
+        }
+    }
+
+    #[test]
+    fn every_word_is_one_that_run_sh_knows() {
+        let run_sh = include_str!("../../run.sh");
+        for text in Arch::ALL.into_iter().flat_map(|arch| files(arch, "base")).map(|file| file.1) {
+            for word in text.split('@').skip(1).step_by(2) {
+                assert!(run_sh.contains(&format!("@{word}@")), "run.sh does not replace @{word}@");
+            }
+            assert_eq!(text.matches('@').count() % 2, 0, "half a word in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn run_sh_reads_every_file() {
+        let run_sh = include_str!("../../run.sh");
+        for (name, _) in files(Arch::X86_64, "base") {
+            // qemu-kvm.args and qemu-tcg.args, qemu-kernel.args and qemu-uefi.args are chosen by a variable.
+            let chosen = [KVM, TCG].contains(&name) && run_sh.contains("qemu-$accel.args")
+                || [KERNEL, UEFI].contains(&name) && run_sh.contains("qemu-$boot.args");
+            assert!(chosen || run_sh.contains(name), "run.sh does not read {name}");
+        }
+    }
+
+    #[test]
+    fn the_profile_chooses_disk_and_kernel() {
+        assert!(file(Arch::X86_64, MACHINE).contains("file=@DIR@/base.qcow2\n"));
+        assert!(file(Arch::X86_64, KERNEL).contains("@DIR@/base/kernel\n"));
+    }
+
+    #[test]
+    fn no_argument_has_a_space() {
+        for (name, text) in Arch::ALL.into_iter().flat_map(|arch| files(arch, "base")) {
+            for arg in args(&text) {
+                assert!(!arg.contains(' '), "`{arg}` in {name}: two arguments on one line?");
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Boots the images in QEMU as a person does, by `run.sh`, and uses them on the serial console.
+
+mod common;
+
+use anyhow::{Result, ensure};
+use build_support::fs;
+use common::guest::{Boot, Guest};
+use common::outputs::{Outputs, check_with};
+use common::programs::{C_OUTPUT, C_PROGRAM, CPP_OUTPUT, CPP_PROGRAM};
+use common::{http, limit, report, slots};
+
+/// Seconds from QEMU's start to the prompt of `base` by `-kernel`, by emulation on two cores.
+const BOOT_LIMIT: f64 = 5.0;
+/// Seconds that a compiler may be silent by emulation.
+const COMPILE: f64 = 180.0;
+/// A guest that resets ends QEMU, so that a panic is not followed by the next boot.
+const ONCE: &str = "-no-reboot";
+
+#[test]
+fn base_by_kernel() -> Result<()> {
+    use_system("base", &[])
+}
+
+#[test]
+fn base_by_firmware() -> Result<()> {
+    use_system("base", &["--uefi"])
+}
+
+#[test]
+fn full_by_kernel() -> Result<()> {
+    use_system("full", &[])
+}
+
+#[test]
+fn full_by_firmware() -> Result<()> {
+    use_system("full", &["--uefi"])
+}
+
+/// What every boot must give.
+fn use_system(profile: &str, options: &[&str]) -> Result<()> {
+    let outputs = Outputs::of(profile)?;
+    let _slot = slots::one();
+    let name = format!("{profile}-{}", if options.is_empty() { "kernel" } else { "uefi" });
+    let options = [options, &["--snapshot", "--", ONCE]].concat();
+    let mut guest = Guest::boot(&outputs, Boot { name: &name, profile, options: &options, target: None })?;
+    check_console(&mut guest)?;
+    check_system(&mut guest)?;
+    check_processes(&mut guest)?;
+    check_network(&mut guest)?;
+    if profile == "full" {
+        check_tools(&mut guest)?;
+        check_compilers(&mut guest)?;
+    }
+    let seconds = guest.power_off()?;
+    report(&format!("{name}: powered off in {seconds:.1} s"));
+    Ok(())
+}
+
+fn check_console(guest: &mut Guest) -> Result<()> {
+    ensure!(!guest.console.text.contains("can't access tty"), guest.failure("the shell has no controlling terminal"));
+    expect(guest, "tty", &["/dev/ttyS0", "/dev/ttyAMA0"])?;
+    // The shell starts the command in a process group of its own, and Ctrl-C reaches it alone.
+    guest.type_keys("echo sleeping | tr a-z A-Z; sleep 1000\n")?;
+    guest.line("SLEEPING")?;
+    guest.type_keys("\x03")?;
+    guest.prompt()?;
+    guest.type_keys("echo ended with $?\n")?;
+    guest.line("ended with 130")?;
+    guest.run("sleep 1000 & jobs | grep -q Running && kill %1 && wait %1; [ $? = 143 ]").map(drop)
+}
+
+fn check_system(guest: &mut Guest) -> Result<()> {
+    let year: u32 = guest.run("date +%Y")?.parse()?;
+    ensure!(year >= 2026, guest.failure(&format!("the clock says {year}")));
+    expect(guest, "[ \"$(hostname)\" = \"$(cat /etc/hostname)\" ] && hostname", &["bloomery"])?;
+    expect(guest, "id -u; echo $HOME; pwd", &["0\n/root\n/root"])?;
+    for (place, kind) in [
+        ("/", "ext4"),
+        ("/proc", "proc"),
+        ("/sys", "sysfs"),
+        ("/dev", "devtmpfs"),
+        ("/dev/pts", "devpts"),
+        ("/run", "tmpfs"),
+        ("/tmp", "tmpfs"),
+    ] {
+        guest.run(&format!(
+            "awk '$2==\"{place}\" && $3==\"{kind}\" && $4 ~ /^rw/ {{ok=1}} END {{exit !ok}}' /proc/mounts"
+        ))?;
+    }
+    guest.run("touch /root/written && rm /root/written")?;
+    // Whoever built the image, nothing in it belongs to them.
+    expect(guest, "find / -xdev ! -user 0 -o -xdev ! -group 0 | head -n 5", &[""])?;
+    // Nothing that the kernel itself calls an error.
+    expect(guest, "dmesg -r | grep '^<[0-3]>'", &[""])
+}
+
+fn check_processes(guest: &mut Guest) -> Result<()> {
+    expect(guest, "cat /proc/1/comm", &["init"])?;
+    // Orphans: the shells that started them are gone, so PID 1 must collect them.
+    guest.run("for i in 1 2 3 4 5 6 7 8; do sh -c 'sleep 0.1 & sleep 0.1 &'; done; sleep 1")?;
+    expect(guest, "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l", &["0"])
+}
+
+fn check_network(guest: &mut Guest) -> Result<()> {
+    guest.run("ping -c 1 -W 2 127.0.0.1")?;
+    // The lease may come after the prompt.
+    guest.run("i=0; until ip route | grep -q ^default || [ $i = 100 ]; do i=$((i+1)); sleep 0.2; done; ip route | grep ^default")?;
+    guest.run("ip -4 addr | grep 'inet 10.0.2.'")?;
+    guest.run("grep '^nameserver 10.0.2.3' /etc/resolv.conf")?;
+    let body = format!("from the host, process {}\n", std::process::id());
+    let port = http::serve("/file", body.clone())?;
+    expect(guest, &format!("wget -q -O - http://10.0.2.2:{port}/file"), &[body.trim()])
+}
+
+fn check_tools(guest: &mut Guest) -> Result<()> {
+    let tools = "cc c++ clang clang++ cpp as ld ld.lld ar ranlib nm objcopy objdump readelf size strip strings addr2line c++filt";
+    expect(guest, &format!("for t in {tools}; do $t --version >/dev/null 2>&1 || echo $t; done"), &[""])?;
+    guest.run("mkdir -p /tmp/t && cd /tmp/t")?;
+    guest.write("a.s", ".globl answer\n.data\nanswer: .asciz \"forty-two\"\n")?;
+    guest.run("as a.s -o a.o && ar rcs liba.a a.o && ranlib liba.a")?;
+    expect(guest, "ar t liba.a", &["a.o"])?;
+    expect(guest, "nm a.o | sed 's/^0*//'", &[" D answer"])?;
+    expect(guest, "strings a.o | grep forty", &["forty-two"])?;
+    guest.run("objcopy --rename-section .data=.other a.o b.o && readelf -S b.o | grep -q '[.]other' && objdump -h b.o | grep -q '[.]other'")?;
+    guest.run("size a.o | grep -q a.o && ld -r a.o -o c.o && strip c.o")?;
+    expect(guest, "echo VALUE | cpp -P -DVALUE=expanded | grep .", &["expanded"])?;
+    expect(guest, "echo _Z3fooi | c++filt", &["foo(int)"])
+}
+
+fn check_compilers(guest: &mut Guest) -> Result<()> {
+    guest.write("hello.c", C_PROGRAM)?;
+    guest.run_slow("cc -O2 -Wall -Werror hello.c -o hello", COMPILE)?;
+    expect(guest, "./hello you; echo $?", &[C_OUTPUT])?;
+    guest.write("all.cpp", CPP_PROGRAM)?;
+    guest.run_slow("c++ -O1 -Wall -Werror all.cpp -o all", COMPILE)?;
+    expect(guest, "./all", &[CPP_OUTPUT])?;
+    // The other architecture, when its sysroot is on board.
+    for triple in ["x86_64-linux-musl", "aarch64-linux-musl"] {
+        if guest.ask_slow(&format!("clang --target={triple} hello.c -o cross"), COMPILE)?.status == 0 {
+            let machine = triple.split('-').next().unwrap_or_default().replace('_', "-").replace("aarch64", "AArch64");
+            guest.run(&format!("readelf -h cross | grep -i 'Machine:.*{machine}'"))?;
+        } else if guest.ask(&format!("ls -d /usr/{triple} /usr/*/{triple}"))?.output.contains(triple) {
+            return Err(guest.failure(&format!("the sysroot of {triple} is on board and does not work")));
+        } else {
+            report(&format!("skipped: there is no sysroot for {triple} on board"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a command that must print one of these.
+fn expect(guest: &mut Guest, command: &str, wanted: &[&str]) -> Result<()> {
+    let answer = guest.ask(command)?;
+    ensure!(
+        wanted.contains(&answer.output.as_str()),
+        guest.failure(&format!("`{command}` printed\n{}\nand not\n{}", answer.output, wanted.join("\nor\n")))
+    );
+    Ok(())
+}
+
+/// The time to the prompt, by emulation, with nothing else running.
+#[test]
+fn base_boots_fast() -> Result<()> {
+    let outputs = Outputs::of("base")?;
+    let _all = slots::all();
+    let boot = Boot {
+        name: "base-timed",
+        profile: "base",
+        options: &["--accel", "tcg", "--snapshot", "--", ONCE],
+        target: None,
+    };
+    let mut guest = Guest::start(&outputs, boot)?;
+    let total = guest.prompt()?.as_secs_f64();
+    let (init, shell) = boot_clock(&mut guest)?;
+    report(&format!(
+        "base by -kernel: firmware and unpacking {:.2} s, kernel {init:.2} s, init {:.2} s, to the prompt {total:.2} s",
+        total - shell,
+        shell - init
+    ));
+    let within = total <= limit(BOOT_LIMIT).as_secs_f64();
+    ensure!(within, guest.failure(&format!("the prompt came after {total:.2} s and not {BOOT_LIMIT}")));
+    let seconds = guest.press_power_button()?;
+    report(&format!("the power button ended it in {seconds:.1} s"));
+    Ok(())
+}
+
+/// When the kernel started init and when init started this shell, in seconds of the kernel's clock.
+fn boot_clock(guest: &mut Guest) -> Result<(f64, f64)> {
+    let init = guest.run("dmesg | sed -n 's/^\\[ *\\([0-9.]*\\)] Run .* as init process$/\\1/p' | tail -n 1")?;
+    // Field 22 is a process's start, in hundredths of a second (proc_pid_stat(5)); the second is its name.
+    let shell = guest.run("sed 's/.*) //' /proc/$$/stat | cut -d' ' -f 20")?;
+    Ok((init.parse()?, shell.parse::<f64>()? / 100.0))
+}
+
+/// A disk that was written to, rebooted and powered off is sound and keeps what was written.
+#[test]
+fn a_used_disk_is_clean() -> Result<()> {
+    let outputs = Outputs::of("base")?;
+    let _slot = slots::one();
+    let copy = tempfile::tempdir()?;
+    outputs.copy_profile("base", copy.path())?;
+    let boot = Boot { name: "base-used", profile: "base", options: &[], target: Some(copy.path()) };
+    let mut guest = Guest::boot(&outputs, boot)?;
+    guest.run("echo kept >/root/kept && seq 20000 >/var/seq && sync")?;
+    guest.type_keys("reboot\n")?;
+    guest.line("reboot: Restarting system")?;
+    guest.prompt()?;
+    guest.run("dmesg -n 1")?;
+    expect(&mut guest, "cat /root/kept; wc -l </var/seq", &["kept\n20000"])?;
+    // Replayed journals and errors would say so.
+    expect(&mut guest, "dmesg | grep -i -e 'EXT4-fs.*recovery' -e 'EXT4-fs.*error'", &[""])?;
+    guest.run("rm /var/seq")?;
+    guest.power_off()?;
+    let disk = copy.path().join("disk.img");
+    let qcow2 = copy.path().join("bloomery").join(outputs.arch.name()).join("base.qcow2");
+    check_with("qemu-img", &["convert", "-O", "raw", &qcow2.to_string_lossy(), &disk.to_string_lossy()])?;
+    let root = common::disk::root_file_system(&disk)?;
+    let text = check_with("e2fsck", &["-fn", &root])?;
+    ensure!(!text.contains("recover"), "the journal was not empty after power-off:\n{text}");
+    Ok(())
+}
+
+/// Files of this machine get into the guest by a forwarded port, too.
+#[test]
+fn a_forwarded_port_reaches_the_guest() -> Result<()> {
+    let outputs = Outputs::of("base")?;
+    let _slot = slots::one();
+    let port = free_port()?;
+    let forward = format!("{port}:8080");
+    let options = ["--port", &forward, "--memory", "256M", "--smp", "2", "--snapshot", "--", ONCE];
+    let mut guest =
+        Guest::boot(&outputs, Boot { name: "base-port", profile: "base", options: &options, target: None })?;
+    expect(&mut guest, "grep -c ^processor /proc/cpuinfo", &["2"])?;
+    guest.run("i=0; until ip route | grep -q ^default || [ $i = 100 ]; do i=$((i+1)); sleep 0.2; done; ip route | grep ^default")?;
+    guest.run("mkdir -p /tmp/www && echo from the guest >/tmp/www/page && httpd -p 8080 -h /tmp/www")?;
+    let page = check_with("curl", &["-sS", "--max-time", "30", &format!("http://127.0.0.1:{port}/page")])?;
+    ensure!(page == "from the guest\n", guest.failure(&format!("the guest's page was `{page}`")));
+    guest.type_keys("halt\n")?;
+    guest.line("reboot: System halted").map(drop)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// The harness itself: a boot that cannot succeed is reported, and soon.
+#[test]
+fn a_panic_is_reported_at_once() -> Result<()> {
+    let outputs = Outputs::of("base")?;
+    let _slot = slots::one();
+    let options = ["--append", "init=/nonexistent", "--snapshot", "--", ONCE];
+    let boot = Boot { name: "base-panic", profile: "base", options: &options, target: None };
+    let began = std::time::Instant::now();
+    let Err(error) = Guest::boot(&outputs, boot) else { panic!("a system without init reached a prompt") };
+    let text = error.to_string();
+    for part in ["the kernel panicked before a shell's prompt", "/nonexistent", "run.sh", "base-panic.log"] {
+        ensure!(text.contains(part), "the error does not say `{part}`:\n{text}");
+    }
+    ensure!(began.elapsed() < limit(30.0), "it took {:.0?} to see a panic", began.elapsed());
+    ensure!(
+        fs::read_to_string(outputs.test_dir()?.join("base-panic.log"))?.contains("Kernel panic"),
+        "the log lacks the panic"
+    );
+    Ok(())
+}

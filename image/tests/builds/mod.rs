@@ -1,0 +1,192 @@
+//! Builds as a user starts them, for the tests that break them or time them.
+//!
+//! They run in the real checkout with the real store, because an LLVM of their own would cost an hour. So they take
+//! turns, and [`Undo`] removes from the store what they made and puts back what it knew about the last build.
+#![allow(dead_code)] // Every test binary compiles this module and uses its own part of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use build_support::{Arch, Dirs, fs, store, tree, vars};
+
+/// What cargo sets for a running test, and a user's shell does not have.
+const OF_A_TEST: &[&str] =
+    &["CARGO", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_CRATE_NAME", "OUT_DIR", "LD_LIBRARY_PATH"];
+
+/// The command that README.md names.
+pub const BUILD: &[&str] = &["build", "-p", "image", "--release"];
+
+/// A build that ended.
+pub struct Ended {
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// What cargo printed.
+    pub text: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// The right to build: one test of a binary at a time, since builds wait for each other and are timed.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A command of cargo in a checkout, with the environment of a user's shell.
+pub fn cargo(checkout: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(words).current_dir(checkout).stdin(Stdio::null());
+    let of_package = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_"));
+    let names = of_package.map(|(name, _)| name).chain(OF_A_TEST.iter().map(|name| name.into()));
+    for name in names {
+        command.env_remove(name);
+    }
+    command.env("CARGO_TERM_COLOR", "never");
+    command
+}
+
+/// Runs a build to its end, whatever that is.
+pub fn run(command: &mut Command) -> Result<Ended> {
+    let begin = Instant::now();
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    Ok(Ended { ok: output.status.success(), text, seconds: begin.elapsed().as_secs_f64() })
+}
+
+/// Runs a build that must succeed.
+pub fn succeed(command: &mut Command) -> Result<Ended> {
+    let ended = run(command)?;
+    ensure!(ended.ok, "{command:?} failed:\n{}", ended.text);
+    Ok(ended)
+}
+
+/// The rows of `build-times.tsv`: stage, and `built` or `store`.
+pub fn stages(target: &Path, arch: Arch) -> Result<BTreeMap<String, String>> {
+    let text = fs::read_to_string(target.join("bloomery").join(arch.name()).join("log/build-times.tsv"))?;
+    let row = |line: &str| {
+        let mut words = line.split('\t').map(String::from);
+        Some((words.next()?, words.next()?))
+    };
+    Ok(text.lines().skip(1).filter_map(row).collect())
+}
+
+/// The stages that a build ran, and did not take from the store.
+pub fn built(target: &Path, arch: Arch) -> Result<Vec<String>> {
+    let rows = stages(target, arch)?;
+    Ok(rows.into_iter().filter(|(_, from)| from == "built").map(|(stage, _)| stage).collect())
+}
+
+/// The first architecture that is built.
+pub fn arch() -> Result<Arch> {
+    vars::archs()?.first().copied().context("no architecture is chosen")
+}
+
+/// The inputs that each stage was asked for last, by the file's name.
+pub fn wanted(dirs: &Dirs) -> Result<BTreeMap<PathBuf, String>> {
+    let mut wanted = BTreeMap::new();
+    for entry in fs::read_dir(dirs.store())? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".wanted-")) {
+            wanted.insert(path.clone(), fs::read_to_string(path)?);
+        }
+    }
+    Ok(wanted)
+}
+
+/// The results in the store.
+pub fn results(dirs: &Dirs) -> Result<BTreeSet<PathBuf>> {
+    Ok(store::entries(&dirs.store())?.into_iter().map(|entry| entry.dir).collect())
+}
+
+/// Puts the store back as it was: removes new results of stages that the tests changed, so that the next run of a
+/// test really builds, and what the store remembers of their inputs, so that `store gc` keeps the user's results.
+pub struct Undo {
+    dirs: Dirs,
+    wanted: BTreeMap<PathBuf, String>,
+    results: BTreeSet<PathBuf>,
+}
+
+impl Undo {
+    /// Notes what the store has now.
+    pub fn new(dirs: &Dirs) -> Result<Undo> {
+        Ok(Undo { dirs: dirs.clone(), wanted: wanted(dirs)?, results: results(dirs)? })
+    }
+
+    fn undo(&self) -> Result<()> {
+        for result in results(&self.dirs)?.difference(&self.results) {
+            fs::remove_dir_all(result)?;
+        }
+        for file in wanted(&self.dirs)?.into_keys() {
+            match self.wanted.get(&file) {
+                Some(text) => tree::write_atomically(&file, text.as_bytes())?,
+                None => fs::remove_file(&file)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Err(error) = self.undo() {
+            super::common::report(&format!("the store keeps what a test made: {error:#}"));
+        }
+    }
+}
+
+/// A directory with links to every program of the search path but these.
+pub fn path_without(dir: &Path, programs: &[&str]) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    for from in std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()) {
+        let Ok(entries) = fs::read_dir(&from) else { continue }; // A search path may name what is not there.
+        for entry in entries {
+            let entry = entry?;
+            let (name, link) = (entry.file_name(), dir.join(entry.file_name()));
+            // Of two programs with one name the first counts.
+            if !programs.iter().any(|program| OsStr::new(program) == name) && link.symlink_metadata().is_err() {
+                tree::link(entry.path(), &link)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies every file that git knows, or would know, of the checkout. `None` when this is no git checkout.
+pub fn clean_clone(root: &Path, to: &Path) -> Result<Option<()>> {
+    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let Ok(output) = Command::new("git").args(list).current_dir(root).output() else { return Ok(None) };
+    if !output.status.success() {
+        return Ok(None);
+    }
+    for name in String::from_utf8(output.stdout)?.split_terminator('\0') {
+        if root.join(name).symlink_metadata().is_ok() {
+            let file = to.join(name);
+            fs::create_dir_all(file.parent().context("a file has a directory")?)?;
+            tree::copy_file(&root.join(name), &file)?;
+        }
+    }
+    Ok(Some(()))
+}
+
+/// The machine, for printed times.
+pub fn machine() -> String {
+    let line = |file: &str, key: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines()
+            .find(|line| line.starts_with(key))
+            .and_then(|line| Some(line.split_once(':')?.1.trim().to_string()))
+    };
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let unknown = || "unknown".to_string();
+    format!(
+        "{processors} processors ({}), memory {}, load {}",
+        line("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
+        line("/proc/meminfo", "MemTotal").unwrap_or_else(unknown),
+        fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default(),
+    )
+}

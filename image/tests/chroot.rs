@@ -1,0 +1,135 @@
+//! The sysroot as a chroot, with and without root: its compilers work there, and all of its programs are static.
+
+mod common;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use build_support::{fs, tree};
+use common::outputs::Outputs;
+use common::programs::{C_OUTPUT, C_PROGRAM, CPP_OUTPUT, CPP_PROGRAM};
+use common::{elf, report};
+
+/// An ordinary user of every Linux system (`nobody`).
+const NOBODY: &str = "65534";
+
+/// Builds and runs both programs in a directory of its own below /tmp, and leaves nothing behind.
+fn script() -> String {
+    format!(
+        r#"set -eu
+dir=$(mktemp -d /tmp/chroot-test.XXXXXX)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+cat >hello.c <<'END'
+{C_PROGRAM}END
+cat >all.cpp <<'END'
+{CPP_PROGRAM}END
+cc -O2 -Wall -Werror hello.c -o hello
+c++ -O1 -Wall -Werror all.cpp -o all
+status=0
+./hello you || status=$?
+echo $status
+./all
+"#
+    )
+}
+
+fn check(mut chroot: Command) -> Result<()> {
+    // The sysroot has its own idea of where programs are.
+    chroot.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output =
+        chroot.args(["/bin/sh", "-c", &script()]).output().with_context(|| format!("cannot start {chroot:?}"))?;
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{chroot:?} ended with {}:\n{text}{errors}", output.status);
+    ensure!(text == format!("{C_OUTPUT}\n{CPP_OUTPUT}\n"), "the programs printed\n{text}{errors}");
+    Ok(())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn compilers_work_in_a_chroot() -> Result<()> {
+    let sysroot = Outputs::of("full")?.file("sysroot")?;
+    if !is_root() {
+        report("skipped: chroot needs root; unshare -r is tested instead");
+        return Ok(());
+    }
+    let mut chroot = Command::new("chroot");
+    chroot.arg(&sysroot);
+    check(chroot)
+}
+
+#[test]
+fn compilers_work_in_a_chroot_without_root() -> Result<()> {
+    let sysroot = Outputs::of("full")?.file("sysroot")?;
+    let mut user = as_ordinary_user("unshare", &sysroot)?;
+    let probe = user.args(["-r", "true"]).output().context("cannot start unshare")?;
+    if !probe.status.success() {
+        report(&format!(
+            "skipped: this machine forbids user namespaces: {}",
+            String::from_utf8_lossy(&probe.stderr).trim()
+        ));
+        return Ok(());
+    }
+    let mut chroot = as_ordinary_user("unshare", &sysroot)?;
+    chroot.arg("-r").arg("chroot").arg(&sysroot);
+    check(chroot)
+}
+
+/// A command that does not run as root, also when the tests do: then as `nobody`, if that user can reach the sysroot.
+fn as_ordinary_user(program: &str, sysroot: &Path) -> Result<Command> {
+    if !is_root() {
+        return Ok(Command::new(program));
+    }
+    let open = |dir: &Path| Ok::<_, anyhow::Error>(fs::metadata(dir)?.mode() & 0o005 == 0o005);
+    for dir in sysroot.ancestors() {
+        if !open(dir)? {
+            report(&format!("tested as root of a user namespace: only root can enter {}", dir.display()));
+            return Ok(Command::new(program));
+        }
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--", program]);
+    Ok(command)
+}
+
+#[test]
+fn every_program_is_static() -> Result<()> {
+    let outputs = Outputs::of("full")?;
+    let sysroot = outputs.file("sysroot")?;
+    let (mut programs, mut faults) = (0, Vec::new());
+    for file in tree::files(&sysroot)? {
+        let path = sysroot.join(&file);
+        if !path.symlink_metadata()?.is_file() {
+            continue;
+        }
+        let Some(elf) = elf::read(&path)? else { continue };
+        // Objects of another architecture belong to its sysroot for cross compiling; programs do not.
+        if elf.relocatable {
+            continue;
+        }
+        programs += 1;
+        if elf.dynamic {
+            faults.push(format!("{} needs a dynamic loader or libraries", file.display()));
+        }
+        if elf.machine != outputs.arch.elf_machine() {
+            faults.push(format!("{} is for machine {}", file.display(), elf.machine));
+        }
+    }
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    // busybox, llvm, init at least: a walk that finds none has looked at the wrong place.
+    ensure!(programs >= 3, "only {programs} programs are in {}", sysroot.display());
+    Ok(())
+}
+
+/// The check above finds what it looks for: the test itself is linked dynamically.
+#[test]
+fn a_dynamic_program_is_seen() -> Result<()> {
+    let elf = elf::read(&std::env::current_exe()?)?.context("a test is an ELF file")?;
+    ensure!(elf.dynamic && !elf.relocatable, "{elf:?}");
+    Ok(())
+}

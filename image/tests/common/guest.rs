@@ -1,0 +1,301 @@
+//! A guest in QEMU, started by `run.sh` and used through its serial console.
+//!
+//! Every wait ends: with what it waits for, when the guest panics or QEMU ends, when the console is silent for too
+//! long, or at a last limit. The console's log stays in `target/bloomery/<arch>/test/`.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use build_support::fs;
+
+use super::console::Console;
+use super::outputs::Outputs;
+use super::{limit, report};
+
+/// Silence, in seconds, after which a guest is taken for dead. UEFI firmware says nothing for its first ten seconds.
+const SILENCE: f64 = 40.0;
+/// The last limit for one wait, in seconds, for a guest that prints for ever.
+const LAST: f64 = 300.0;
+/// How the guest's kernel says that it gave up.
+const PANIC: &str = "Kernel panic - not syncing";
+/// Bytes of one typed line: busybox edits lines of up to 1023 bytes (CONFIG_FEATURE_EDITING_MAX_LEN).
+const LINE: usize = 700;
+
+/// How to boot.
+#[derive(Clone, Copy)]
+pub struct Boot<'a> {
+    /// Names the log.
+    pub name: &'a str,
+    /// The profile.
+    pub profile: &'a str,
+    /// Options of `run.sh`, and after `--` those of QEMU.
+    pub options: &'a [&'a str],
+    /// Another target directory than cargo's.
+    pub target: Option<&'a Path>,
+}
+
+/// A running guest. Dropped, it is killed.
+pub struct Guest {
+    /// What it has shown.
+    pub console: Console,
+    /// When QEMU was started, a moment before its first instruction.
+    pub started: Instant,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Receiver<(Instant, Vec<u8>)>,
+    command: String,
+    log: PathBuf,
+    asked: usize,
+}
+
+/// The output and exit status of a command in the guest.
+#[derive(Debug)]
+pub struct Answer {
+    /// What it printed, both streams.
+    pub output: String,
+    /// Its exit status.
+    pub status: i32,
+}
+
+impl Guest {
+    /// Starts QEMU. Nothing is waited for but its start.
+    pub fn start(outputs: &Outputs, boot: Boot) -> Result<Guest> {
+        let mut run = Command::new(outputs.root.join("run.sh"));
+        run.args([outputs.arch.name(), "--no-build", "--profile", boot.profile]).args(boot.options);
+        if let Some(target) = boot.target {
+            run.env("CARGO_TARGET_DIR", target);
+        }
+        let command = format!("{run:?}");
+        let log = outputs.test_dir()?.join(format!("{}.log", boot.name));
+        let mut child = run
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start run.sh")?;
+        let (sender, output) = channel();
+        let (stdout, stderr) = (child.stdout.take().context("no pipe")?, child.stderr.take().context("no pipe")?);
+        copy_output(stdout, fs::File::create(&log)?, sender);
+        let started = wait_for_start(stderr).map_err(|said| anyhow!("{command} did not start QEMU:\n{said}"))?;
+        let input = child.stdin.take();
+        Ok(Guest { console: Console::default(), started, child, input, output, command, log, asked: 0 })
+    }
+
+    /// Starts QEMU and waits for the shell's prompt.
+    pub fn boot(outputs: &Outputs, boot: Boot) -> Result<Guest> {
+        let mut guest = Guest::start(outputs, boot)?;
+        let prompt = guest.prompt()?;
+        report(&format!("{}: a prompt after {:.1} s", boot.name, prompt.as_secs_f64()));
+        guest.run("dmesg -n 1")?; // Messages of the kernel would fall into the answers.
+        Ok(guest)
+    }
+
+    /// Waits for a shell's prompt, and returns when it came, counted from QEMU's start.
+    pub fn prompt(&mut self) -> Result<Duration> {
+        let seen = self.console.lines.len();
+        let in_lines = move |console: &Console| console.lines[seen..].iter().any(|(_, line)| has_prompt(line));
+        self.wait("a shell's prompt", SILENCE, |console| has_prompt(&console.unfinished()) || in_lines(console))
+    }
+
+    /// Waits for a line that contains a text.
+    pub fn line(&mut self, text: &str) -> Result<Duration> {
+        let seen = self.console.lines.len();
+        self.wait(&format!("`{text}`"), SILENCE, |console| {
+            console.lines[seen..].iter().any(|(_, line)| line.contains(text))
+        })
+    }
+
+    /// Types text as it is.
+    pub fn type_keys(&mut self, keys: &str) -> Result<()> {
+        let input = self.input.as_mut().context("the guest was ended")?;
+        input
+            .write_all(keys.as_bytes())
+            .and_then(|()| input.flush())
+            .map_err(|error| self.failure(&format!("cannot type: {error}")))
+    }
+
+    /// Runs a command in the guest's shell. It may be silent for the given seconds.
+    pub fn ask_slow(&mut self, command: &str, silence: f64) -> Result<Answer> {
+        ensure!(
+            command.len() <= LINE + 60 && !command.contains('\n'),
+            "a command is one line of at most {LINE} bytes: {command}"
+        );
+        self.asked += 1;
+        let n = self.asked;
+        let from = self.console.text.len();
+        // The marks differ from the text that is typed, because the console shows that too.
+        self.type_keys(&format!("printf '\\n@%s@\\n' B{n}; {command}; printf '\\n@%s %d@\\n' E{n} $?\n"))?;
+        let (begin, end) = (format!("\n@B{n}@\n"), format!("\n@E{n} "));
+        let complete = |text: &str| text.rfind(&end).is_some_and(|at| text[at + end.len()..].contains("@\n"));
+        self.wait(&format!("the end of `{command}`"), silence, |console| complete(&console.text[from..]))?;
+        let text = &self.console.text[from..];
+        let parsed = text.split_once(&begin).and_then(|(_, rest)| {
+            let (output, rest) = rest.split_once(&end)?;
+            Some(Answer { output: output.trim_end().into(), status: rest.split_once('@')?.0.parse().ok()? })
+        });
+        parsed.ok_or_else(|| self.failure(&format!("the answer to `{command}` is garbled")))
+    }
+
+    /// Runs a command in the guest's shell.
+    pub fn ask(&mut self, command: &str) -> Result<Answer> {
+        self.ask_slow(command, SILENCE)
+    }
+
+    /// Runs a command that must end with status 0, and returns what it printed.
+    pub fn run(&mut self, command: &str) -> Result<String> {
+        self.run_slow(command, SILENCE)
+    }
+
+    /// The same for a command that may be silent for the given seconds.
+    pub fn run_slow(&mut self, command: &str, silence: f64) -> Result<String> {
+        let answer = self.ask_slow(command, silence)?;
+        if answer.status != 0 {
+            return Err(self.failure(&format!("`{command}` ended with {} in the guest", answer.status)));
+        }
+        Ok(answer.output)
+    }
+
+    /// Writes a file in the guest, by typing it.
+    pub fn write(&mut self, path: &str, text: &str) -> Result<()> {
+        self.run(&format!(": >{path}"))?;
+        let mut words = String::new();
+        for line in text.lines() {
+            let word = format!(" '{}'", line.replace('\'', "'\\''"));
+            if words.len() + word.len() > LINE - 60 {
+                self.run(&format!("printf '%s\\n'{words} >>{path}"))?;
+                words.clear();
+            }
+            words += &word;
+        }
+        self.run(&format!("printf '%s\\n'{words} >>{path}")).map(drop)
+    }
+
+    /// Waits for QEMU's own end.
+    pub fn ended(&mut self, seconds: f64) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit(seconds);
+        loop {
+            if self.receive(Duration::from_millis(20)) == Err(RecvTimeoutError::Disconnected) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            if let Some(status) = self.child.try_wait().context("cannot wait for QEMU")? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                return Err(self.failure("QEMU did not end"));
+            }
+        }
+    }
+
+    /// Powers the guest off and checks that it goes down cleanly. Returns the seconds it took.
+    pub fn power_off(self) -> Result<f64> {
+        self.goes_down("poweroff\n")
+    }
+
+    /// Presses the machine's power button, which must do the same.
+    pub fn press_power_button(self) -> Result<f64> {
+        // Ctrl-A C leads to QEMU's monitor and back.
+        self.goes_down("\x01csystem_powerdown\n\x01c")
+    }
+
+    fn goes_down(mut self, keys: &str) -> Result<f64> {
+        let asked = Instant::now();
+        self.type_keys(keys)?;
+        self.line("reboot: Power down")?;
+        let status = self.ended(10.0)?;
+        if !status.success() {
+            return Err(self.failure(&format!("QEMU ended with {status}")));
+        }
+        Ok(asked.elapsed().as_secs_f64())
+    }
+
+    /// An error that says what went wrong, what was run, what the guest said last, and where its log is.
+    pub fn failure(&self, what: &str) -> Error {
+        anyhow!("{what}\ncommand: {}\nconsole:\n{}\nlog: {}", self.command, self.console.tail(30), self.log.display())
+    }
+
+    /// Waits until something is true of the console.
+    fn wait(&mut self, what: &str, silence: f64, done: impl Fn(&Console) -> bool) -> Result<Duration> {
+        let begin = Instant::now();
+        let mut last = Instant::now();
+        loop {
+            if done(&self.console) {
+                return Ok(last.saturating_duration_since(self.started));
+            }
+            match self.receive(limit(silence).saturating_sub(last.elapsed())) {
+                Ok(at) => last = at,
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(self.failure(&format!("no output for {:.0?} while waiting for {what}", limit(silence))));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait().context("cannot wait for QEMU")?;
+                    return Err(self.failure(&format!("QEMU ended with {status} before {what}")));
+                }
+            }
+            if self.console.text.contains(PANIC) {
+                return Err(self.failure(&format!("the kernel panicked before {what}")));
+            }
+            if begin.elapsed() > limit(LAST) {
+                return Err(self.failure(&format!("no {what} within {:.0?}", limit(LAST))));
+            }
+        }
+    }
+
+    /// Takes the next output, and says when it came.
+    fn receive(&mut self, timeout: Duration) -> std::result::Result<Instant, RecvTimeoutError> {
+        let (at, bytes) = self.output.recv_timeout(timeout)?;
+        self.console.take(&bytes, at.saturating_duration_since(self.started));
+        Ok(at)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // It may have ended by itself.
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a line is or begins with root's prompt; a message of the kernel may follow it.
+fn has_prompt(line: &str) -> bool {
+    line.ends_with("# ") || line.starts_with("root@") && line.contains("# ")
+}
+
+/// Copies a guest's output to its log and to the test.
+fn copy_output(mut from: impl std::io::Read + Send + 'static, mut log: fs::File, to: Sender<(Instant, Vec<u8>)>) {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            let _ = log.write_all(&buffer[..count]); // A full disk shows in the tests themselves.
+            if to.send((Instant::now(), buffer[..count].to_vec())).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+/// Reads what `run.sh` says until it hands over to QEMU. What QEMU itself says later goes to the test's output.
+fn wait_for_start(stderr: std::process::ChildStderr) -> std::result::Result<Instant, String> {
+    let mut lines = BufReader::new(stderr);
+    let mut said = String::new();
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line).map_or(true, |count| count == 0) {
+            return Err(said);
+        }
+        said += &line;
+        if line.contains("Ctrl-A X") {
+            break;
+        }
+    }
+    let started = Instant::now();
+    std::thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            report(&format!("QEMU: {line}"));
+        }
+    });
+    Ok(started)
+}

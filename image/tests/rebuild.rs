@@ -1,0 +1,231 @@
+//! What a second build costs. Each test prints its times with the machine; the limits are those of the project's
+//! promises, stretched by `BLOOMERY_TEST_SLOW`.
+
+mod builds;
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use build_support::manifest::Manifest;
+use build_support::store::Entry;
+use build_support::{Arch, Dirs, digest, fs, tree};
+use builds::{BUILD, Ended, Undo, arch, built, cargo, machine, results, run, succeed, turn, wanted};
+
+/// Nothing to do.
+const NO_OP: f64 = 2.0;
+/// A fresh clone, or the same one after `cargo clean`, when the store has every result. Most of it is rustc.
+const CLONE: f64 = 60.0;
+/// A new image after a change in `init/`.
+const INIT: f64 = 40.0;
+
+/// Prints a time, and compares it with its limit.
+fn within(what: &str, ended: &Ended, limit: f64) -> Result<()> {
+    let limit = common::limit(limit);
+    common::report(&format!("{what}: {:.1} s, at most {limit:.0?}; {}", ended.seconds, machine()));
+    ensure!(
+        ended.seconds <= limit.as_secs_f64(),
+        "{what} took {:.1} s, more than {limit:?}:\n{}",
+        ended.seconds,
+        ended.text
+    );
+    Ok(())
+}
+
+/// A copy of the checkout with a target directory of its own, as after `git clone`. `None`, with the reason printed,
+/// outside a git checkout.
+struct Clone {
+    dir: tempfile::TempDir,
+    arch: Arch,
+}
+
+impl Clone {
+    fn new(dirs: &Dirs) -> Result<Option<Clone>> {
+        // Beside other outputs: /tmp may be small.
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        if builds::clean_clone(&dirs.root, dir.path())?.is_none() {
+            common::report(&format!("skipped: {} is no git checkout", dirs.root.display()));
+            return Ok(None);
+        }
+        Ok(Some(Clone { dir, arch: arch()? }))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn target(&self) -> PathBuf {
+        self.path("target")
+    }
+
+    /// The README's build, of one profile.
+    fn command(&self, profile: &str) -> std::process::Command {
+        let mut command = cargo(self.dir.path(), BUILD);
+        command.env("CARGO_TARGET_DIR", self.target()).env("BLOOMERY_PROFILE", profile);
+        command
+    }
+
+    fn build(&self, profile: &str) -> Result<Ended> {
+        succeed(&mut self.command(profile))
+    }
+
+    fn built(&self) -> Result<Vec<String>> {
+        built(&self.target(), self.arch)
+    }
+
+    fn append(&self, name: &str, text: &str) -> Result<()> {
+        let mut file = fs::File::options().append(true).open(self.path(name))?;
+        Ok(file.write_all(text.as_bytes())?)
+    }
+
+    /// The digest of a file of the root file system, from the generated manifest.
+    fn digest_of(&self, profile: &str, path: &str) -> Result<String> {
+        let manifest = self.target().join("bloomery").join(self.arch.name()).join(profile).join("manifest.tsv");
+        let text = fs::read_to_string(manifest)?;
+        let row =
+            text.lines().find(|line| line.split('\t').next().is_some_and(|name| name.trim_start_matches('/') == path));
+        row.and_then(|row| row.split('\t').nth(4))
+            .map(String::from)
+            .with_context(|| format!("the manifest has no {path}"))
+    }
+}
+
+#[test]
+fn nothing_to_do_takes_two_seconds() -> Result<()> {
+    let _turn = turn();
+    let dirs = Dirs::find()?;
+    succeed(&mut cargo(&dirs.root, BUILD))?;
+    within("nothing to do", &succeed(&mut cargo(&dirs.root, BUILD))?, NO_OP)
+}
+
+/// Takes two minutes: cargo compiles every crate anew, twice.
+#[test]
+fn a_clean_clone_takes_all_from_the_store_and_a_change_in_init_makes_a_new_image() -> Result<()> {
+    let _turn = turn();
+    let dirs = Dirs::find()?;
+    common::outputs::Outputs::of("full")?; // The store is warm.
+    let _undo = Undo::new(&dirs)?;
+    let Some(clone) = Clone::new(&dirs)? else { return Ok(()) };
+    let before = results(&dirs)?;
+    within("a fresh clone", &clone.build("full")?, CLONE)?;
+    ensure!(
+        clone.built()?.is_empty() && results(&dirs)? == before,
+        "built, and not taken from the store: {:?}",
+        clone.built()?
+    );
+    within("nothing to do in it", &clone.build("full")?, NO_OP)?;
+
+    let had_std = dirs.work().join(format!("init-{}.target", clone.arch)).exists();
+    if !had_std {
+        change_init(&clone, "first")?;
+        let first = clone.build("full")?;
+        common::report(&format!("a change in init/, with Rust's std compiled once: {:.1} s", first.seconds));
+    }
+    let old = clone.digest_of("full", "usr/bin/init")?;
+    change_init(&clone, "second")?;
+    let changed = clone.build("full")?;
+    let built: BTreeSet<String> = clone.built()?.into_iter().collect();
+    ensure!(clone.digest_of("full", "usr/bin/init")? != old, "the changed init is not in the image");
+    ensure!(built == ["image-full", "init"].map(String::from).into(), "built: {built:?}");
+    within("a new image after a change in init/", &changed, INIT)
+}
+
+/// Adds a function that is called before `main`, so that no linker can leave it out.
+fn change_init(clone: &Clone, name: &str) -> Result<()> {
+    let text = format!(
+        "\n#[used]\n#[unsafe(link_section = \".init_array\")]\nstatic CHANGED_{0}: extern \"C\" fn() = changed_{1};\n\
+         extern \"C\" fn changed_{1}() {{\n    std::hint::black_box(\"{1}\");\n}}\n",
+        name.to_uppercase(),
+        name
+    );
+    clone.append("init/src/main.rs", &text)
+}
+
+/// A new kernel takes minutes to compile. So the build is stopped after its configuration, by a request that Kconfig
+/// drops, and then goes on with the old kernel in the new one's place.
+/// Takes a minute and a half, a minute more when the kernel's source is not unpacked yet.
+#[test]
+fn a_change_in_a_kernel_fragment_rebuilds_kernel_and_image_alone() -> Result<()> {
+    let _turn = turn();
+    let dirs = Dirs::find()?;
+    common::outputs::Outputs::of("base")?; // The store is warm.
+    let undo = Undo::new(&dirs)?;
+    let Some(clone) = Clone::new(&dirs)? else { return Ok(()) };
+    clone.build("base")?;
+    let before = wanted(&dirs)?;
+
+    // What does not change the configuration changes nothing.
+    clone.append("image/kernel/network.config", "\n# Another reason.\n")?;
+    clone.build("base")?;
+    ensure!(clone.built()?.is_empty() && wanted(&dirs)? == before, "a comment rebuilds {:?}", clone.built()?);
+
+    clone.append("image/kernel/network.config", "\n# A device without its bus.\nCONFIG_SND_HDA_INTEL=y\n")?;
+    let failed = run(&mut clone.command("base"))?;
+    ensure!(!failed.ok && failed.text.contains("CONFIG_SND_HDA_INTEL=y: Kconfig left it out"), "{}", failed.text);
+    let kernel = format!("kernel-{}", clone.arch);
+    ensure!(changed(&before, &wanted(&dirs)?) == [kernel.clone()], "{:?}", changed(&before, &wanted(&dirs)?));
+    ensure!(clone.built()?.is_empty(), "built: {:?}", clone.built()?);
+
+    stand_in(&dirs, &kernel, &before)?;
+    clone.build("base")?;
+    let image = format!("image-base-{}", clone.arch);
+    ensure!(changed(&before, &wanted(&dirs)?) == [image, kernel], "{:?}", changed(&before, &wanted(&dirs)?));
+    ensure!(clone.built()? == ["image-base"], "built: {:?}", clone.built()?);
+    drop(undo);
+    Ok(())
+}
+
+/// The stages whose inputs differ.
+fn changed(
+    old: &std::collections::BTreeMap<PathBuf, String>,
+    new: &std::collections::BTreeMap<PathBuf, String>,
+) -> Vec<String> {
+    let differs = new.iter().filter(|(file, text)| old.get(*file) != Some(text));
+    differs.filter_map(|(file, _)| Some(file.file_name()?.to_str()?.strip_prefix(".wanted-")?.to_string())).collect()
+}
+
+/// Puts the old kernel, with one line more in its configuration, where the store would have the new one.
+fn stand_in(dirs: &Dirs, kernel: &str, before: &std::collections::BTreeMap<PathBuf, String>) -> Result<()> {
+    let file = build_support::store::wanted_file(dirs, kernel);
+    let old = before.get(&file).context("no kernel was ever asked for")?;
+    let old = Entry::open(&dirs.store(), kernel, &Manifest::parse(old).key())
+        .context("the old kernel is not in the store")?;
+    let new = dirs.store().join(format!("{kernel}-{}", Manifest::parse(&fs::read_to_string(&file)?).key()));
+    tree::copy(&old.dir, &new)?;
+    fs::remove_file(new.join("digest"))?;
+    let config = new.join("out/kernel.config");
+    let text = fs::read_to_string(&config)? + "# Not the old one.\n";
+    fs::write(&config, text)?;
+    Ok(fs::write(new.join("digest"), format!("{}\n", digest::tree(&new.join("out"))?))?)
+}
+
+/// Ends with a build in cargo's other profile, so that the next `cargo test` finds everything as it was.
+#[test]
+fn check_builds_nothing_and_a_debug_build_takes_all_from_the_store() -> Result<()> {
+    let _turn = turn();
+    let dirs = Dirs::find()?;
+    let home = tempfile::tempdir()?;
+    for words in [&["check", "-p", "image"][..], &["clippy", "-p", "image"]] {
+        let checked = run(cargo(&dirs.root, words).env("BLOOMERY_HOME", home.path()).env_remove("BLOOMERY_SKIP"))?;
+        if words[0] == "clippy" && checked.text.contains("not installed") {
+            common::report("skipped: cargo clippy is not installed");
+            continue;
+        }
+        ensure!(checked.ok, "{words:?} failed:\n{}", checked.text);
+        common::report(&format!("cargo {} with an empty store: {:.1} s", words[0], checked.seconds));
+        let left = fs::read_dir(home.path())?.count();
+        ensure!(left == 0, "{words:?} left {left} entries in the store");
+    }
+    let before = results(&dirs)?;
+    let debug = succeed(&mut cargo(&dirs.root, &["build", "-p", "image"]))?;
+    ensure!(results(&dirs)? == before, "a debug build built something:\n{}", debug.text);
+    common::report(&format!("a debug build with a warm store: {:.1} s", debug.seconds));
+    ensure!(from_store(&dirs.target)?, "{:?}", built(&dirs.target, arch()?)?);
+    Ok(())
+}
+
+fn from_store(target: &Path) -> Result<bool> {
+    Ok(built(target, arch()?)?.is_empty())
+}

@@ -1,0 +1,107 @@
+//! What PID 1 says: lines on the console, or in the kernel log when there is no console.
+//!
+//! Every module calls [`say!`], [`info!`] or [`debug!`]. A line never waits: what a stopped terminal (Ctrl-S) does not
+//! take is lost, because a PID 1 that waits for a terminal stops the system.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU8, Ordering};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use crate::sys::files;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What a person must know: what failed, and that the system stops. Never silenced.
+    Always,
+    /// The phases of the boot; `quiet` on the kernel command line silences it.
+    Info,
+    /// Every start and end of a program; only with `debug` on the kernel command line.
+    Debug,
+}
+
+static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+static SINK: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Says lines up to `level` from now on.
+pub fn set_level(level: Level) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+}
+
+/// Sends lines to `fd` from now on (the first call counts); it must be open without blocking.
+pub fn set_sink(fd: OwnedFd) {
+    // A second sink would be a second console, and there is one.
+    let _ = SINK.set(fd);
+}
+
+/// A line as it is written: one buffer and one write, so that lines of the kernel and of programs do not cut it.
+struct Line {
+    bytes: [u8; 512],
+    length: usize,
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // The last byte stays free for the line's end.
+        let room = self.bytes.len() - 1 - self.length;
+        let count = text.len().min(room);
+        self.bytes[self.length..self.length + count].copy_from_slice(&text.as_bytes()[..count]);
+        self.length += count;
+        Ok(())
+    }
+}
+
+/// Writes `init: <message>` when `level` is said. Use the macros.
+pub fn write(level: Level, message: fmt::Arguments<'_>) {
+    if level as u8 > LEVEL.load(Ordering::Relaxed) {
+        return;
+    }
+    let mut line = Line { bytes: [0; 512], length: 0 };
+    let formatted = write!(line, "init: {message}");
+    line.bytes[line.length] = b'\n';
+    line.length += 1;
+    // A message whose parts fail to print is still worth its beginning, and there is nobody to tell.
+    let _ = formatted;
+    let _ = match SINK.get() {
+        Some(fd) => files::write_all(fd, &line.bytes[..line.length]),
+        None => files::write_all(stderr(), &line.bytes[..line.length]),
+    };
+}
+
+/// Writes text to the standard error: for a child or a command-line tool.
+pub fn to_stderr(text: fmt::Arguments<'_>) {
+    let text = text.to_string();
+    // There is nowhere to report a standard error that cannot be written.
+    let _ = files::write_all(stderr(), text.as_bytes());
+}
+
+fn stderr() -> BorrowedFd<'static> {
+    rustix::stdio::stderr()
+}
+
+/// Says what a person must know.
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::log::write($crate::log::Level::Always, format_args!($($arg)*)) };
+}
+/// Says how the boot goes on.
+macro_rules! info {
+    ($($arg:tt)*) => { $crate::log::write($crate::log::Level::Info, format_args!($($arg)*)) };
+}
+/// Says what only a person who looks for a fault wants to know.
+macro_rules! debug {
+    ($($arg:tt)*) => { $crate::log::write($crate::log::Level::Debug, format_args!($($arg)*)) };
+}
+pub(crate) use {debug, info, say};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_and_keeps_its_line_end_free() {
+        let mut line = Line { bytes: [0; 512], length: 0 };
+        write!(line, "{}", "x".repeat(600)).unwrap();
+        assert_eq!(line.length, 511);
+    }
+}

@@ -1,0 +1,204 @@
+//! Brings the system down in order, waiting for events and never for a fixed time. The boot calls [`run`] with the
+//! supervisor's goal.
+
+use core::time::Duration;
+
+use rustix::mount::MountFlags;
+
+use crate::inittab::Action;
+use crate::log::{debug, info, say};
+use crate::spawn;
+use crate::supervisor::{Goal, Supervisor};
+use crate::sys::process::{self, Exit};
+use crate::sys::signal::{self, Signal};
+use crate::sys::system::{self, Power};
+use crate::sys::{Errno, files};
+use crate::{console, unmount};
+
+/// The longest time that one `shutdown` entry may take.
+const ENTRY_LIMIT: Duration = Duration::from_secs(60);
+/// How long killed processes may take to go; longer is a process that hangs in the kernel.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Does what `goal` says. Returns only when that failed, with the reason.
+pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
+    say!("going down: {}", name(goal));
+    let started = system::uptime();
+    supervisor.run_all(Action::Shutdown, Some(ENTRY_LIMIT), false);
+    end_processes(supervisor);
+    match goal {
+        Goal::Restart => restart(supervisor),
+        Goal::Power(power) => {
+            system::sync();
+            stop_swapping();
+            unmount_all();
+            make_root_read_only();
+            system::sync();
+            say!("{} after {} ms", name(goal), (system::uptime() - started).as_millis());
+            match set_power(power) {
+                Ok(()) => format!("the kernel did not {}", name(goal)),
+                Err(reason) => reason,
+            }
+        }
+    }
+}
+
+fn name(goal: Goal) -> &'static str {
+    match goal {
+        Goal::Power(Power::Halt) => "halt",
+        Goal::Power(Power::Off) => "power off",
+        Goal::Power(Power::Reboot) => "reboot",
+        Goal::Restart => "restart of init",
+    }
+}
+
+/// Tells all processes to end, waits for it, and kills those that did not.
+fn end_processes(supervisor: &mut Supervisor) {
+    signal_all(Signal::TERM);
+    for leader in supervisor.terminal_leaders() {
+        // Shells ignore SIGTERM. Gone is as good.
+        let _ = process::kill(leader, Signal::HUP);
+    }
+    // What is stopped cannot end before it goes on.
+    signal_all(Signal::CONT);
+    if wait_for_all(supervisor, supervisor.options.grace) {
+        info!("all processes ended");
+        return;
+    }
+    say!("not all processes ended in time; killing the rest");
+    // Again and again, because what forks at the right moment escapes one round.
+    for _ in 0..KILL_LIMIT.as_secs() {
+        signal_all(Signal::KILL);
+        if wait_for_all(supervisor, Duration::from_secs(1)) {
+            return;
+        }
+    }
+    say!("some processes cannot be killed; going on");
+}
+
+fn signal_all(signal: Signal) {
+    match process::kill_all(signal) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(error) => say!("cannot signal the processes: {error}"),
+    }
+}
+
+/// Waits until there is no other process, at most for `time`; returns whether there is none.
+fn wait_for_all(supervisor: &mut Supervisor, time: Duration) -> bool {
+    let deadline = system::uptime() + time;
+    // All processes are descendants of PID 1, so having no child is being alone.
+    // Asked before the first wait, because nothing happens any more when there was no process.
+    let mut others = supervisor.reap();
+    while others && system::uptime() < deadline {
+        others = supervisor.step(Some(deadline));
+    }
+    !others
+}
+
+fn stop_swapping() {
+    let Ok(table) = files::read_file(unmount::SWAP_TABLE) else {
+        // A kernel without swap.
+        return;
+    };
+    for area in unmount::swaps(&table) {
+        if let Err(error) = system::swap_off(&area) {
+            say!("cannot stop swapping to {area}: {error}");
+        }
+    }
+}
+
+/// Unmounts all but the root, in rounds, because a mount may hold another.
+fn unmount_all() {
+    loop {
+        let content = match files::read_file(unmount::MOUNT_TABLE) {
+            Ok(content) => content,
+            Err(error) => {
+                say!("cannot read {}: {error}; only the root is made safe", unmount::MOUNT_TABLE);
+                return;
+            }
+        };
+        let mut failed = Vec::new();
+        let mut progress = false;
+        for target in unmount::order(&unmount::parse(&content)) {
+            match system::unmount(&target) {
+                Ok(()) => progress = true,
+                // A mount that a later one hides; what hid it was unmounted in this round.
+                Err(Errno::INVAL | Errno::NOENT) => {}
+                Err(error) => failed.push((target, error)),
+            }
+        }
+        if failed.is_empty() {
+            return;
+        }
+        if !progress {
+            failed.iter().for_each(|(target, error)| keep_read_only(target, *error));
+            return;
+        }
+    }
+}
+
+/// Saves what can be saved of a mount that cannot be unmounted.
+fn keep_read_only(target: &str, error: Errno) {
+    match system::remount(target, MountFlags::RDONLY) {
+        Ok(()) => say!("{target} cannot be unmounted ({error}) and was made read-only"),
+        Err(second) => say!("{target} cannot be unmounted ({error}) or made read-only ({second})"),
+    }
+}
+
+fn make_root_read_only() {
+    match system::remount("/", MountFlags::RDONLY) {
+        Ok(()) => debug!("the root is read-only"),
+        Err(error) => say!("the root cannot be made read-only: {error}"),
+    }
+}
+
+/// Asks the kernel to halt, power off or reboot.
+///
+/// A child does it: where the kernel cannot power off, the call ends its caller, and the end of PID 1 is a panic.
+///
+/// # Errors
+/// Why it failed. `Ok` means that the kernel took the request and is still there.
+pub fn set_power(power: Power) -> Result<(), String> {
+    let asked = process::fork(|| system::set_power(power).map_or_else(Errno::raw_os_error, |()| 0));
+    let pid = match asked {
+        Ok(pid) => pid,
+        // No memory for a child: better the risk than to stay.
+        Err(_) => {
+            return system::set_power(power).map_err(|error| format!("the kernel refused to stop: {error}"));
+        }
+    };
+    match process::wait_for(pid) {
+        Ok(Exit::Code(0)) => Ok(()),
+        Ok(Exit::Code(code)) => {
+            let error = Errno::from_raw_os_error(code);
+            Err(format!("the kernel refused to stop: {error}"))
+        }
+        Ok(exit) => Err(format!("the request to stop ended with {exit}")),
+        Err(error) => Err(format!("cannot wait for the request to stop: {error}")),
+    }
+}
+
+/// Runs the `restart` entry in this process. Returns why it could not.
+fn restart(supervisor: &Supervisor) -> String {
+    let Some(line) = supervisor.first_line(Action::Restart) else {
+        return "there is no restart entry".into();
+    };
+    // The next init finds the machine as the kernel hands it over.
+    if let Err(error) = system::ctrl_alt_del_resets(true) {
+        debug!("cannot hand ctrl-alt-del back to the kernel: {error}");
+    }
+    let stdio = console::open(&line.terminal, false)
+        .and_then(|terminal| files::set_blocking(&terminal.fd).and_then(|()| files::set_stdio(&terminal.fd)));
+    if let Err(error) = stdio {
+        say!("cannot open the terminal of '{}': {error}", line.command);
+    }
+    if let Err(error) = signal::block(&[]) {
+        say!("cannot unblock signals: {error}");
+    }
+    let error = spawn::exec(&line.command, supervisor.environment());
+    let reason = format!("cannot run '{}' in the place of init: {error}", line.command);
+    match signal::block(&crate::signals::all()) {
+        Ok(()) => reason,
+        Err(second) => format!("{reason}; and signals cannot be blocked again: {second}"),
+    }
+}

@@ -1,0 +1,71 @@
+//! What each signal asks of PID 1: busybox init's meanings, so that its `halt`, `poweroff` and `reboot` work.
+
+use crate::sys::signal::Signal;
+use crate::sys::system::Power;
+
+/// Something that PID 1 was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Take ended children.
+    Reap,
+    /// Bring the system down.
+    Power(Power),
+    /// Run what inittab says for ctrl-alt-del.
+    CtrlAltDel,
+    /// Read inittab again.
+    Reload,
+    /// Bring everything down and run the `restart` entry in the place of PID 1.
+    Restart,
+    /// Start nothing until [`Request::Continue`].
+    Pause,
+    /// Start things again.
+    Continue,
+}
+
+/// The signals that PID 1 listens to, and what each asks for.
+#[rustfmt::skip]
+pub const REQUESTS: &[(Signal, Request)] = &[
+    (Signal::CHILD, Request::Reap),
+    (Signal::HUP,   Request::Reload),
+    (Signal::INT,   Request::CtrlAltDel),
+    (Signal::QUIT,  Request::Restart),
+    (Signal::USR1,  Request::Power(Power::Halt)),
+    (Signal::USR2,  Request::Power(Power::Off)),
+    (Signal::TERM,  Request::Power(Power::Reboot)),
+    // A power failure, or a container's manager; busybox halts too.
+    (Signal::POWER, Request::Power(Power::Halt)),
+    (Signal::TSTP,  Request::Pause),
+    (Signal::CONT,  Request::Continue),
+];
+
+/// The signals of [`REQUESTS`].
+pub fn all() -> Vec<Signal> {
+    REQUESTS.iter().map(|&(signal, _)| signal).collect()
+}
+
+/// What `signal` asks for.
+pub fn request(signal: Signal) -> Option<Request> {
+    REQUESTS.iter().find(|&&(known, _)| known == signal).map(|&(_, request)| request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busyboxes_tools_are_understood() {
+        // busybox init/halt.c sends these for halt, poweroff and reboot.
+        assert_eq!(request(Signal::USR1), Some(Request::Power(Power::Halt)));
+        assert_eq!(request(Signal::USR2), Some(Request::Power(Power::Off)));
+        assert_eq!(request(Signal::TERM), Some(Request::Power(Power::Reboot)));
+        assert_eq!(request(Signal::WINCH), None);
+    }
+
+    #[test]
+    fn no_signal_has_two_meanings() {
+        let mut numbers: Vec<i32> = all().iter().map(|signal| signal.as_raw()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), REQUESTS.len());
+    }
+}

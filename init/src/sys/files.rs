@@ -1,0 +1,120 @@
+//! Files, directories and device nodes.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
+
+use super::{Errno, Result, retry};
+
+/// Files that PID 1 reads are small; a larger one is cut here (bytes), so that a wrong file cannot take all memory.
+const MAX_FILE: usize = 1 << 20;
+
+/// Reads a whole file, at most 1 MiB of it.
+pub fn read_file(path: &str) -> Result<Vec<u8>> {
+    let fd = retry(|| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
+    let mut content = Vec::new();
+    let mut block = [0; 4096];
+    while content.len() < MAX_FILE {
+        match read(&fd, &mut block)? {
+            0 => break,
+            count => content.extend_from_slice(&block[..count]),
+        }
+    }
+    Ok(content)
+}
+
+/// Reads once.
+pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    retry(|| rustix::io::read(&fd, &mut *buffer))
+}
+
+/// Writes all of `bytes`, or as much as is taken until the first error.
+pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match retry(|| rustix::io::write(&fd, bytes))? {
+            0 => return Err(Errno::IO),
+            count => bytes = &bytes[count..],
+        }
+    }
+    Ok(())
+}
+
+/// Opens for reading and writing, as a terminal that does not become the controlling one and does not wait for
+/// a carrier; closed on exec.
+pub fn open_device(path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    retry(|| rustix::fs::open(path, flags, Mode::empty()))
+}
+
+/// Opens a device whose reads may wait, such as an input device; closed on exec.
+pub fn open_readable(path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    retry(|| rustix::fs::open(path, flags, Mode::empty()))
+}
+
+/// Opens for writing without ever waiting; closed on exec.
+pub fn open_log(path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    retry(|| rustix::fs::open(path, flags, Mode::empty()))
+}
+
+/// Lets reads and writes on `fd` wait again.
+pub fn set_blocking(fd: impl AsFd) -> Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&fd)?;
+    rustix::fs::fcntl_setfl(&fd, flags - OFlags::NONBLOCK)
+}
+
+/// Makes `fd` the standard input, output and error.
+pub fn set_stdio(fd: impl AsFd) -> Result<()> {
+    rustix::stdio::dup2_stdin(&fd)?;
+    rustix::stdio::dup2_stdout(&fd)?;
+    rustix::stdio::dup2_stderr(&fd)
+}
+
+/// The names in a directory, `.` and `..` left out, sorted.
+pub fn list_dir(path: &str) -> Result<Vec<String>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = retry(|| rustix::fs::open(path, flags, Mode::empty()))?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(fd)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Makes one directory.
+pub fn make_dir(path: &str, mode: u32) -> Result<()> {
+    rustix::fs::mkdir(path, Mode::from_raw_mode(mode))
+}
+
+/// Makes a symbolic link at `path` that points to `target`.
+pub fn make_link(target: &str, path: &str) -> Result<()> {
+    rustix::fs::symlink(target, path)
+}
+
+/// Makes a character device node.
+pub fn make_char_device(path: &str, mode: u32, major: u32, minor: u32) -> Result<()> {
+    let device = rustix::fs::makedev(major, minor);
+    rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(mode), device)
+}
+
+/// What a symbolic link points to.
+pub fn read_link(path: &str) -> Result<String> {
+    let target = rustix::fs::readlink(path, Vec::new())?;
+    Ok(target.to_string_lossy().into_owned())
+}
+
+/// Whether `path` may be executed.
+pub fn is_executable(path: &str) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Whether the file system at `path` is mounted read-only.
+pub fn is_read_only(path: &str) -> Result<bool> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}

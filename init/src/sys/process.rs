@@ -1,0 +1,123 @@
+//! Processes: start, replace, wait, signal.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+
+use super::signal::Signal;
+use super::{Errno, Result, check, retry};
+
+/// A process id; always positive.
+pub type Pid = i32;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It returned this code.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+impl core::fmt::Display for Exit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Exit::Code(code) => write!(f, "exit code {code}"),
+            Exit::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// The program's arguments without its name; those that are not UTF-8 are left out.
+///
+/// # Safety
+/// `argv` holds `argc` pointers to terminated strings that live as long as the process.
+pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<&'static str> {
+    let count = usize::try_from(argc).unwrap_or(0);
+    (1..count)
+        .filter_map(|index| {
+            // SAFETY: the caller promises `argc` valid pointers.
+            let argument = unsafe { CStr::from_ptr(*argv.add(index)) };
+            argument.to_str().ok()
+        })
+        .collect()
+}
+
+/// The environment the kernel started the program with, as `NAME=value`; what is not UTF-8 is left out.
+pub fn environment() -> Vec<String> {
+    std::env::vars_os().filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value.to_str()?))).collect()
+}
+
+/// This process's id.
+pub fn id() -> Pid {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Starts a process that runs `child` and exits with the code it returns.
+///
+/// The process has one thread, so `child` may allocate; it must not use the caller's ring.
+pub fn fork(child: impl FnOnce() -> i32) -> Result<Pid> {
+    // SAFETY: the process has a single thread, so no lock is held by anyone else at the fork, and the child leaves by
+    // _exit without running what the parent registered for its own exit.
+    unsafe {
+        match check(libc::fork())? {
+            0 => libc::_exit(child()),
+            pid => Ok(pid),
+        }
+    }
+}
+
+/// Replaces the program of this process; returns only when that failed.
+pub fn exec(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+    let arguments = pointers(arguments);
+    let environment = pointers(environment);
+    // SAFETY: both arrays end with a null pointer and point to strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    super::last_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([core::ptr::null()]).collect()
+}
+
+/// Takes the next ended child, if there is one, without waiting.
+///
+/// # Errors
+/// `ECHILD` when there is no child at all, which at shutdown means that every other process is gone.
+pub fn wait_any() -> Result<Option<(Pid, Exit)>> {
+    let found = retry(|| rustix::process::wait(rustix::process::WaitOptions::NOHANG))?;
+    Ok(found.map(|(pid, status)| (pid.as_raw_nonzero().get(), exit_of(status))))
+}
+
+/// Waits for the child `pid`. Only for a child that is known to end at once.
+pub fn wait_for(pid: Pid) -> Result<Exit> {
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+    let found = retry(|| rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()))?;
+    found.map(|(_, status)| exit_of(status)).ok_or(Errno::CHILD)
+}
+
+fn exit_of(status: rustix::process::WaitStatus) -> Exit {
+    match status.terminating_signal() {
+        Some(signal) => Exit::Signal(signal),
+        None => Exit::Code(status.exit_status().unwrap_or(0)),
+    }
+}
+
+/// Sends a signal to one process.
+pub fn kill(pid: Pid, signal: Signal) -> Result<()> {
+    // SAFETY: kill(2) takes no pointers.
+    check(unsafe { libc::kill(pid, signal.as_raw()) }).map(drop)
+}
+
+/// Sends a signal to every process but this one (and, for PID 1, to all that the kernel lets it reach).
+pub fn kill_all(signal: Signal) -> Result<()> {
+    kill(-1, signal)
+}
+
+/// Makes this process the leader of a new session without a terminal.
+pub fn new_session() -> Result<()> {
+    rustix::process::setsid().map(drop)
+}
+
+/// Goes to the directory `path`.
+pub fn change_dir(path: &str) -> Result<()> {
+    rustix::process::chdir(path)
+}

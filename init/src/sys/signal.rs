@@ -1,0 +1,68 @@
+//! Signals as readable events.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+pub use rustix::process::Signal;
+
+use super::{Result, check};
+
+/// Size of `struct signalfd_siginfo` in bytes (fixed by the kernel's interface, signalfd(2)).
+const RECORD: usize = 128;
+
+/// The set of `signals`.
+fn set_of(signals: &[Signal]) -> libc::sigset_t {
+    // SAFETY: sigemptyset initialises the set it is given, and sigaddset only gets valid numbers.
+    unsafe {
+        let mut set: libc::sigset_t = core::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in signals {
+            libc::sigaddset(&mut set, signal.as_raw());
+        }
+        set
+    }
+}
+
+/// Blocks exactly `signals`. A blocked signal reaches PID 1 even where its default would be to ignore it.
+pub fn block(signals: &[Signal]) -> Result<()> {
+    let set = set_of(signals);
+    // SAFETY: `set` is initialised, and a null old set is allowed.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &set, core::ptr::null_mut()) }).map(drop)
+}
+
+/// A descriptor from which blocked `signals` are read.
+pub fn descriptor(signals: &[Signal]) -> Result<OwnedFd> {
+    let set = set_of(signals);
+    // SAFETY: `set` is initialised.
+    let raw = check(unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC) })?;
+    // SAFETY: the call returned a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// The signals in `bytes` read from such a descriptor.
+pub fn received(bytes: &[u8]) -> impl Iterator<Item = Signal> + '_ {
+    bytes.chunks_exact(RECORD).filter_map(|record| {
+        let number = i32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
+        Signal::from_named_raw(number)
+    })
+}
+
+/// Waits for one of the blocked `signals`; only for a PID 1 that has lost its event loop.
+pub fn wait_one(signals: &[Signal]) -> Option<Signal> {
+    let set = set_of(signals);
+    // SAFETY: `set` is initialised, and a null information pointer is allowed.
+    let number = unsafe { libc::sigwaitinfo(&set, core::ptr::null_mut()) };
+    Signal::from_named_raw(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_become_signals() {
+        let mut bytes = vec![0u8; RECORD * 2 + 5];
+        bytes[0] = 17;
+        bytes[RECORD] = 12;
+        assert_eq!(received(&bytes).collect::<Vec<_>>(), [Signal::CHILD, Signal::USR2]);
+    }
+}

@@ -1,0 +1,62 @@
+//! busybox: the shell and some 400 small programs in one static binary.
+
+use build_support::kconfig::{self, Fragment, Merged, Tree};
+use build_support::{Arch, Built, Dirs, Job, Result, Stage, anyhow, fs, host, tree};
+
+const CONFIG: &[&str] = &["base", "absent"];
+
+/// Leaves `bin/busybox` and a link to it for each applet, all in `bin`.
+pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
+    let busybox = vendor::source("busybox")?;
+    let fragments = CONFIG.iter().map(|name| Fragment::read(&dirs.root.join(format!("sysroot/busybox/{name}.config"))));
+    let config = Merged::new(&fragments.collect::<Result<Vec<_>>>()?);
+    Stage::new(dirs, "busybox", arch)
+        .recipe("busybox.rs", include_str!("busybox.rs"))
+        .source("busybox", &busybox.id())
+        .input("config", &config.seed())
+        .tool("toolchain", toolchain::DIGEST)
+        .build(|job| {
+            let source = busybox.unpack(dirs)?;
+            let build = job.dir("build")?;
+            let make = || job.cmd("make").arg("-C").arg(&source).def("O", &build).args(tools(arch));
+            let seed = job.work.join("seed.config");
+            fs::write(&seed, config.seed())?;
+            make().def("KBUILD_DEFCONFIG", &seed).arg("defconfig").run("configure busybox")?;
+            let made = fs::read_to_string(build.join(".config"))?;
+            let symbols = Tree::busybox(&source, &build);
+            kconfig::check(&config, &made, Some(&symbols)).map_err(|dropped| anyhow!(kconfig::report(&dropped)))?;
+            make()
+                .env("SOURCE_DATE_EPOCH", build_support::EPOCH.to_string())
+                .arg(format!("-j{}", host::jobs()))
+                .args(["busybox", "busybox.links"])
+                .run("build busybox")?;
+            install(job)
+        })
+}
+
+fn tools(arch: Arch) -> Vec<String> {
+    let program = |name: &str| toolchain::program(name).display().to_string();
+    // busybox links its C program with -static-libgcc, for which clang would look for libgcc_eh.
+    let clang = format!("{} --target={} --unwindlib=none", program("clang"), arch.short_triple());
+    vec![
+        format!("CC={clang}"),
+        format!("AR={}", program("llvm-ar")),
+        format!("NM={}", program("llvm-nm")),
+        format!("STRIP={}", program("llvm-strip")),
+        format!("OBJCOPY={}", program("llvm-objcopy")),
+        "HOSTCC=cc".into(),
+    ]
+}
+
+/// Every applet goes into one directory: /bin, /sbin, /usr/bin and /usr/sbin are the same on the system.
+fn install(job: &Job) -> Result<()> {
+    let bin = job.out.join("bin");
+    fs::create_dir_all(&bin)?;
+    fs::copy(job.work.join("build/busybox"), bin.join("busybox"))?;
+    for link in fs::read_to_string(job.work.join("build/busybox.links"))?.lines() {
+        if let Some((_, name)) = link.rsplit_once('/') {
+            tree::link("busybox", &bin.join(name))?;
+        }
+    }
+    Ok(())
+}

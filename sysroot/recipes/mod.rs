@@ -1,0 +1,3 @@
+//! One module a component.
+
+pub mod busybox;

@@ -1,0 +1,10 @@
+//! One module a component.
+
+pub mod allocator;
+pub mod compiler_rt;
+pub mod headers;
+pub mod libcxx;
+pub mod llvm;
+pub mod musl;
+pub mod prefix;
+pub mod target;
