@@ -20,7 +20,7 @@ usage: ./run.sh ARCH [options] [-- QEMU ARGUMENTS]
   --uefi             boot from the disk by UEFI firmware (default: start the kernel directly)
   --append WORDS     add to the kernel's command line (not with --uefi)
   --memory SIZE      memory, such as 512M or 2G (default: 1G)
-  --smp N            processors (default: 1)
+  --smp N            processors (default: 1; with KVM those of this machine, at most 4)
   --port HOST:GUEST  forward a TCP port of this machine (127.0.0.1) to the guest; can be repeated
   --snapshot         forget everything that the guest writes to its disk
   --gdb              wait for a debugger on port 1234 before the first instruction
@@ -48,7 +48,7 @@ profile=full
 boot=kernel
 append=()
 memory=1G
-smp=1
+smp=
 ports=
 snapshot=()
 gdb=()
@@ -212,6 +212,13 @@ choose_accel() {
     fi
 }
 
+# By emulation every processor costs boot time and few programs gain from it.
+choose_smp() {
+    [ -z "$smp" ] || return 0
+    smp=1
+    [ "$accel" = tcg ] || smp=$(($(nproc) < 4 ? $(nproc) : 4))
+}
+
 # Finds firmware on this machine, and gives this image a copy of its variables to write to.
 choose_firmware() {
     local code template found=
@@ -257,6 +264,7 @@ command -v "$program" >/dev/null || stop 1 "$program is not installed" "run ./se
 firmware='' vars=''
 [ "$boot" = kernel ] || choose_firmware
 choose_accel
+choose_smp
 args=()
 read_args qemu.args
 read_args "qemu-$accel.args"

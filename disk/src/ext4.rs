@@ -59,6 +59,11 @@ impl Ext4<'_> {
     /// Writes the file system as a sparse file. `work` is a directory for files on the way.
     pub fn write(&self, tree: &Tree, out: &Path, work: &Path) -> Result<()> {
         ensure!(self.size.is_multiple_of(BLOCK), "the root file system's size {} is no multiple of {BLOCK}", self.size);
+        ensure!(
+            !self.uuid.is_nil(),
+            "the root file system's UUID is all zeros, in place of which mke2fs takes a random one"
+        );
+        ensure!(self.label.len() <= 16, "the label `{}` is longer than 16 bytes", self.label);
         fs::create_dir_all(work)?;
         whole::file(out, |image| {
             self.make_empty(image)?;

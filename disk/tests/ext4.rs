@@ -158,3 +158,11 @@ fn a_file_that_vanishes_is_an_error() {
     assert!(error.contains("file") && error.contains("No such file"), "{error}");
     assert!(!dir.join("root.ext4").exists());
 }
+
+#[test]
+fn an_identifier_of_zeros_is_refused() {
+    let (_keep, dir) = scratch();
+    let ext4 = Ext4 { uuid: disk::Uuid::nil(), label: "bloomery", size: 32 * MIB };
+    let error = ext4.write(&Tree::new(), &dir.join("root.ext4"), &dir.join("work")).unwrap_err().to_string();
+    assert!(error.contains("random"), "{error}");
+}

@@ -10,7 +10,8 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
     Stage::new(dirs, "init", arch)
         .recipe("init.rs", include_str!("init.rs"))
         .source("rust", &rust.id())
-        .input("files", &digest::tree(&dirs.root.join("init"))?)
+        .input("init/src", &digest::tree(&dirs.root.join("init/src"))?)
+        .input("init/Cargo.toml", &fs::read_to_string(dirs.root.join("init/Cargo.toml"))?)
         .input("Cargo.lock", &digest::file(&dirs.root.join("Cargo.lock"))?)
         .input("Cargo.toml", &fs::read_to_string(dirs.root.join("Cargo.toml"))?)
         .tool("rustc", rustc.trim())
@@ -24,12 +25,13 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
                 .dir(&dirs.root)
                 .args(["build", "--locked", "--package", "init", "--bin", "init", "--profile", "init"])
                 .arg("-Zbuild-std=std,panic_abort")
+                .arg("-Zbuild-std-features=") // No backtraces: they are two thirds of the program.
                 .args(["--target", triple])
                 .arg("--target-dir")
                 .arg(&target)
                 .arg(format!("-j{}", host::jobs()))
                 .env("RUSTC_BOOTSTRAP", "1") // -Zbuild-std on the stable compiler.
-                .env("__CARGO_TESTS_ONLY_SRC_ROOT", &source) // Else cargo wants rustup's rust-src.
+                .env("__CARGO_TESTS_ONLY_SRC_ROOT", source.join("library")) // Else cargo wants rustup's rust-src.
                 .env(linker_variable(triple), toolchain::program("clang"))
                 .env("RUSTFLAGS", rustflags(arch))
                 .run("build init")?;

@@ -73,7 +73,7 @@ fn pack(job: &Job, arch: Arch, profile: &Profile, root: &Root) -> Result<()> {
         None => root.tree.clone(),
     };
     let top_tar = job.work.join("top.tar.zst");
-    tar::layer_zst(&top, &top_tar, 19, true)?;
+    tar::layer_zst(&top, &top_tar, 12, true)?;
     let top_layer = Layer::write(&top, &job.dir("oci")?, 9)?;
     let (mut archives, mut layers) = (Vec::new(), Vec::new());
     if let Some(compiler) = &root.compiler {
@@ -165,7 +165,8 @@ pub fn inputs(dirs: &Dirs, profile: &Profile) -> Vec<PathBuf> {
         "image/src/machine.rs",
         "image/kernel",
         "image/profiles",
-        "init",
+        "init/src",
+        "init/Cargo.toml",
         "sysroot/skeleton",
         "Cargo.lock",
         "Cargo.toml",

@@ -30,9 +30,10 @@ pub fn open_for_init() -> core::result::Result<(), String> {
         make_sane(fd);
     }
     match (console, stdio) {
-        (Err(error), _) => Err(format!(
+        (Err(error @ Errno::NODEV), _) => Err(format!(
             "cannot open {CONSOLE}: {error}; hint: name a console on the kernel command line, for example console=ttyS0"
         )),
+        (Err(error), _) => Err(format!("cannot open {CONSOLE}: {error}; using what the kernel opened")),
         (_, Err(error)) => Err(format!("cannot set the standard descriptors: {error}")),
         _ => Ok(()),
     }
@@ -72,7 +73,11 @@ pub fn open(name: &str, controlling: bool) -> Result<Terminal> {
     } else {
         CONSOLE.into()
     };
-    let fd = files::open_device(&path)?;
+    let fd = match files::open_device(&path) {
+        // A root without /dev: the kernel gave PID 1 a console from its own first file system.
+        Err(Errno::NOENT) if path == CONSOLE => files::duplicate_stdin()?,
+        result => result?,
+    };
     let is_tty = match tty::settings(&fd) {
         Ok(_) => true,
         // A serial port that the kernel lists but the machine does not have.

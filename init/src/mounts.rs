@@ -74,9 +74,25 @@ pub fn mount_rest() {
     for (name, target) in LINKS {
         match files::make_link(target, name) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => say!("cannot make the link {name}: {error}"),
+            Err(error) => {
+                say!("cannot make the link {name}: {error}");
+                // The others are in the same directory.
+                return;
+            }
         }
     }
+}
+
+/// Reads a file below /proc. A `shutdown` entry with `umount -a` takes /proc away: then it is mounted again.
+pub fn read_proc(path: &str) -> Result<Vec<u8>, Errno> {
+    files::read_file(path).or_else(|error| {
+        let proc = MOUNTS.iter().find(|row| row.kind == "proc").ok_or(error)?;
+        match system::mount(proc.kind, proc.target, proc.kind, proc.flags, proc.data) {
+            // It is there, and the kernel does not have the file.
+            Err(Errno::BUSY) => Err(error),
+            result => result.and_then(|()| files::read_file(path)),
+        }
+    })
 }
 
 /// Whether the initramfs or an earlier PID 1 mounted it; a tmpfs mounted again would hide the files in the first.

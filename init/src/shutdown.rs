@@ -9,11 +9,11 @@ use crate::inittab::Action;
 use crate::log::{debug, info, say};
 use crate::spawn;
 use crate::supervisor::{Goal, Supervisor};
-use crate::sys::process::{self, Exit};
+use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::{self, Signal};
 use crate::sys::system::{self, Power};
 use crate::sys::{Errno, files};
-use crate::{console, unmount};
+use crate::{console, mounts, unmount};
 
 /// The longest time that one `shutdown` entry may take.
 const ENTRY_LIMIT: Duration = Duration::from_secs(60);
@@ -30,6 +30,7 @@ pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
         Goal::Restart => restart(supervisor),
         Goal::Power(power) => {
             system::sync();
+            // First, because a swap file keeps its file system from being unmounted.
             stop_swapping();
             unmount_all();
             make_root_read_only();
@@ -54,9 +55,11 @@ fn name(goal: Goal) -> &'static str {
 
 /// Tells all processes to end, waits for it, and kills those that did not.
 fn end_processes(supervisor: &mut Supervisor) {
+    // Looked up first, while they are all there.
+    let leaders = terminal_leaders().unwrap_or_else(|_| supervisor.terminal_leaders().collect());
     signal_all(Signal::TERM);
-    for leader in supervisor.terminal_leaders() {
-        // Shells ignore SIGTERM. Gone is as good.
+    for leader in leaders {
+        // Gone is as good.
         let _ = process::kill(leader, Signal::HUP);
     }
     // What is stopped cannot end before it goes on.
@@ -74,6 +77,29 @@ fn end_processes(supervisor: &mut Supervisor) {
         }
     }
     say!("some processes cannot be killed; going on");
+}
+
+/// The leaders of all sessions on a terminal: shells, which ignore SIGTERM and end when their terminal goes.
+fn terminal_leaders() -> Result<Vec<Pid>, Errno> {
+    let names = files::list_dir("/proc")?;
+    let pids = names.iter().filter_map(|name| name.parse().ok());
+    let leads = |pid: &Pid| {
+        // A process that ended meanwhile leads nothing.
+        files::read_file(&format!("/proc/{pid}/stat")).is_ok_and(|stat| leads_terminal(*pid, &stat))
+    };
+    Ok(pids.filter(|pid| *pid != process::id()).filter(leads).collect())
+}
+
+/// Whether the process leads a session that has a terminal: `pid (name) state parent group session terminal ...` (proc(5)).
+fn leads_terminal(pid: Pid, stat: &[u8]) -> bool {
+    let stat = String::from_utf8_lossy(stat);
+    // The name may hold blanks and brackets.
+    let Some((_, fields)) = stat.rsplit_once(')') else {
+        return false;
+    };
+    let mut numbers = fields.split_ascii_whitespace().skip(3).map(str::parse::<i64>);
+    let (session, terminal) = (numbers.next(), numbers.next());
+    session == Some(Ok(pid.into())) && matches!(terminal, Some(Ok(number)) if number != 0)
 }
 
 fn signal_all(signal: Signal) {
@@ -96,7 +122,7 @@ fn wait_for_all(supervisor: &mut Supervisor, time: Duration) -> bool {
 }
 
 fn stop_swapping() {
-    let Ok(table) = files::read_file(unmount::SWAP_TABLE) else {
+    let Ok(table) = mounts::read_proc(unmount::SWAP_TABLE) else {
         // A kernel without swap.
         return;
     };
@@ -110,7 +136,7 @@ fn stop_swapping() {
 /// Unmounts all but the root, in rounds, because a mount may hold another.
 fn unmount_all() {
     loop {
-        let content = match files::read_file(unmount::MOUNT_TABLE) {
+        let content = match mounts::read_proc(unmount::MOUNT_TABLE) {
             Ok(content) => content,
             Err(error) => {
                 say!("cannot read {}: {error}; only the root is made safe", unmount::MOUNT_TABLE);
@@ -200,5 +226,26 @@ fn restart(supervisor: &Supervisor) -> String {
     match signal::block(&crate::signals::all()) {
         Ok(()) => reason,
         Err(second) => format!("{reason}; and signals cannot be blocked again: {second}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_leaders_with_a_terminal() {
+        assert!(leads_terminal(61, b"61 (sh) S 1 61 61 1088 61 4194304 0"));
+        assert!(leads_terminal(61, b"61 (a) S 1 0) S 1 61 61 1088 61"));
+        assert!(!leads_terminal(61, b"61 (daemon) S 1 61 61 0 -1"));
+        assert!(!leads_terminal(62, b"62 (vi) S 61 62 61 1088 62"));
+        assert!(!leads_terminal(61, b"61 (sh"));
+        assert!(!leads_terminal(61, b""));
+    }
+
+    #[test]
+    fn this_test_is_no_leader_of_all_terminals() {
+        let leaders = terminal_leaders().unwrap();
+        assert!(!leaders.contains(&process::id()));
     }
 }

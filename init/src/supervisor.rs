@@ -427,7 +427,8 @@ fn not_started(entry: &mut Entry, error: Errno) {
             info!("'{command}' waits for its terminal /dev/{name}, which is not there ({error})");
         }
     } else if backoff::worth_saying(entry.failures) {
-        say!("cannot start '{command}': {error}; it is tried again");
+        let next = if entry.line.action.respawns() { "it is tried again" } else { "going on without it" };
+        say!("cannot start '{command}': {error}; {next}");
     }
 }
 

@@ -36,8 +36,7 @@ impl System {
         fs::write(dir.join("cmdline"), command_line).unwrap();
         let fifo = dir.join("console");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-        let console =
-            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&fifo).unwrap();
+        let console = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&fifo).unwrap();
         // /dev and /etc are replaced, so that nothing of the host's is read or written.
         let script = "set -e; cd \"$1\"
             mount -t tmpfs dev dev; touch dev/null dev/console

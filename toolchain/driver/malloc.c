@@ -2,15 +2,14 @@
 // allocator is made for small size. docs/allocator.md has the figures.
 //
 // Upstream starts rpmalloc's threads on Windows only (and by dlsym where there is a dynamic loader). Here the
-// linker's --wrap=pthread_create does it, and .preinit_array runs before the first constructor allocates.
+// linker's --wrap=pthread_create does it. Priority 1 puts the constructor in front of all others, which allocate;
+// musl does not run .preinit_array in static programs.
 #define ENABLE_OVERRIDE 1
 #include "rpmalloc.c"
 
 #include <pthread.h>
 
-static void start_process(void) { rpmalloc_initialize(); }
-
-__attribute__((section(".preinit_array"), used)) static void (*const at_start)(void) = start_process;
+__attribute__((constructor(1))) static void start_process(void) { rpmalloc_initialize(); }
 
 struct thread {
   void *(*run)(void *);

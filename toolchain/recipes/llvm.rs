@@ -110,7 +110,7 @@ fn install(job: &Job, first: &HostClang) -> Result<()> {
 }
 
 /// The names that building the other target's libraries needs; `prefix.rs` adds all others.
-const NAMES: &[&str] = &["clang", "clang++", "llvm-ar", "llvm-ranlib", "llvm-nm"];
+const NAMES: &[&str] = &["clang", "clang++", "ld.lld", "llvm-ar", "llvm-ranlib", "llvm-nm"];
 
 const OPTIONS: &[&str] = &[
     "-DCMAKE_BUILD_TYPE=Release",

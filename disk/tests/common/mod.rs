@@ -61,9 +61,16 @@ pub fn tree(host: &Path) -> Tree {
     tree
 }
 
-/// Bytes that do not compress to nothing and are the same each time.
+/// Bytes that do not compress and are the same each time (Marsaglia, "Xorshift RNGs", 2003).
 pub fn pattern(length: usize) -> Vec<u8> {
-    (0..length as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    let mut state: u32 = 2_463_534_242;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    };
+    (0..length).map(next).collect()
 }
 
 /// What a plain directory must be after any round trip: paths, kinds, contents.

@@ -65,20 +65,19 @@ pub fn succeed(command: &mut Command) -> Result<Ended> {
     Ok(ended)
 }
 
-/// The rows of `build-times.tsv`: stage, and `built` or `store`.
-pub fn stages(target: &Path, arch: Arch) -> Result<BTreeMap<String, String>> {
-    let text = fs::read_to_string(target.join("bloomery").join(arch.name()).join("log/build-times.tsv"))?;
-    let row = |line: &str| {
-        let mut words = line.split('\t').map(String::from);
-        Some((words.next()?, words.next()?))
-    };
-    Ok(text.lines().skip(1).filter_map(row).collect())
+/// Where a build writes what its stages cost and whether they came from the store.
+pub fn table(target: &Path, arch: Arch) -> PathBuf {
+    target.join("bloomery").join(arch.name()).join("log/build-times.tsv")
 }
 
-/// The stages that a build ran, and did not take from the store.
+/// The stages in the time table that a build ran, and did not take from the store.
 pub fn built(target: &Path, arch: Arch) -> Result<Vec<String>> {
-    let rows = stages(target, arch)?;
-    Ok(rows.into_iter().filter(|(_, from)| from == "built").map(|(stage, _)| stage).collect())
+    let text = fs::read_to_string(table(target, arch))?;
+    let rows = text.lines().skip(1).filter_map(|row| row.split_once('\t'));
+    let mut built: Vec<String> =
+        rows.filter(|(_, rest)| rest.starts_with("built\t")).map(|(stage, _)| stage.into()).collect();
+    built.sort();
+    Ok(built)
 }
 
 /// The first architecture that is built.

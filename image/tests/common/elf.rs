@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result};
 use build_support::fs;
 
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
+const DT_NEEDED: u64 = 1;
 const ET_REL: u16 = 1;
 
 /// What is known about an ELF file.
@@ -26,14 +27,40 @@ pub fn read(path: &Path) -> Result<Option<Elf>> {
     if !bytes.starts_with(b"\x7fELF") {
         return Ok(None);
     }
-    ensure!(bytes.len() >= 64 && bytes[4] == 2 && bytes[5] == 1, "{} is no 64-bit little-endian ELF", path.display());
-    let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-    let offset = u64::from_le_bytes(bytes[32..40].try_into()?) as usize;
-    let (size, count) = (usize::from(half(54)), usize::from(half(56)));
-    ensure!(offset + size * count <= bytes.len(), "{} ends within its program headers", path.display());
-    let types = (0..count).map(|i| &bytes[offset + i * size..][..4]);
-    let dynamic = types
-        .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-        .any(|kind| kind == PT_DYNAMIC || kind == PT_INTERP);
-    Ok(Some(Elf { machine: half(18), relocatable: half(16) == ET_REL, dynamic }))
+    parse(&bytes)
+        .with_context(|| format!("{} is no sound ELF file of 64 bits, low byte first", path.display()))
+        .map(Some)
+}
+
+fn parse(bytes: &[u8]) -> Option<Elf> {
+    if bytes.get(4..6)? != [2, 1] {
+        return None;
+    }
+    let (start, size, count) = (word(bytes, 32)?, half(bytes, 54)?, half(bytes, 56)?);
+    let mut dynamic = false;
+    for i in 0..count {
+        let header = bytes.get(usize::try_from(start).ok()? + usize::from(i) * usize::from(size)..)?;
+        match u32::from_le_bytes(*header.first_chunk()?) {
+            PT_INTERP => dynamic = true,
+            // A static program that can lie at any address has a dynamic section too, but names no library in it.
+            PT_DYNAMIC => dynamic |= needs_libraries(bytes, word(header, 8)?, word(header, 32)?)?,
+            _ => {}
+        }
+    }
+    Some(Elf { machine: half(bytes, 18)?, relocatable: half(bytes, 16)? == ET_REL, dynamic })
+}
+
+/// Whether a dynamic section, pairs of a tag and a value, has a tag for a library.
+fn needs_libraries(bytes: &[u8], offset: u64, size: u64) -> Option<bool> {
+    let offset = usize::try_from(offset).ok()?;
+    let section = bytes.get(offset..offset.checked_add(usize::try_from(size).ok()?)?)?;
+    Some(section.chunks_exact(16).any(|pair| word(pair, 0) == Some(DT_NEEDED)))
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }

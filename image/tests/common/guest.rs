@@ -90,8 +90,15 @@ impl Guest {
         let mut guest = Guest::start(outputs, boot)?;
         let prompt = guest.prompt()?;
         report(&format!("{}: a prompt after {:.1} s", boot.name, prompt.as_secs_f64()));
-        guest.run("dmesg -n 1")?; // Messages of the kernel would fall into the answers.
+        guest.settle()?;
         Ok(guest)
+    }
+
+    /// Waits until nothing but the shell writes to the console: messages of the kernel and of the DHCP client, which
+    /// is done when there is a route, would fall into answers. Without network it goes on after 20 seconds.
+    pub fn settle(&mut self) -> Result<()> {
+        let route = "ip route | grep -q ^default";
+        self.run(&format!("dmesg -n 1; i=0; until {route} || [ $i = 100 ]; do i=$((i+1)); sleep 0.2; done")).map(drop)
     }
 
     /// Waits for a shell's prompt, and returns when it came, counted from QEMU's start.

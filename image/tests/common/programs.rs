@@ -38,7 +38,7 @@ int main() {
     for (int i = 1; i <= 4; ++i) threads.emplace_back(work, i * 10);
     for (auto &thread : threads) thread.join();
     try {
-        std::vector<int>().at(3);
+        std::cout << std::vector<int>().at(3);
     } catch (const std::out_of_range &error) {
         std::cout << "caught, destroyed " << destroyed << std::endl;
     }

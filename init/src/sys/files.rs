@@ -71,6 +71,12 @@ pub fn set_stdio(fd: impl AsFd) -> Result<()> {
     rustix::stdio::dup2_stderr(&fd)
 }
 
+/// Another descriptor of the standard input; closed on exec.
+pub fn duplicate_stdin() -> Result<OwnedFd> {
+    // Above the standard ones, which may be closed.
+    rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
+}
+
 /// The names in a directory, `.` and `..` left out, sorted.
 pub fn list_dir(path: &str) -> Result<Vec<String>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
