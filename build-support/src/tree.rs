@@ -19,11 +19,14 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Copies a tree into another: directories are merged, files replaced, links stay links, times are kept.
+/// Copies a tree, or a file, into another: directories are merged, files replaced, links stay links, times are kept.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     for entry in WalkDir::new(from) {
         let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
-        let target = to.join(entry.path().strip_prefix(from)?);
+        let target = match entry.depth() {
+            0 => to.to_path_buf(), // `from` may be a file, and joining nothing would add a slash.
+            _ => to.join(entry.path().strip_prefix(from)?),
+        };
         if entry.file_type().is_dir() {
             fs::create_dir_all(&target)?;
         } else {

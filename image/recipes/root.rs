@@ -79,7 +79,7 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: &Built, packag
     for package in packages {
         tree.merge(&package.dir, "", &package.stage)?;
     }
-    append_inittab(&mut tree, profile)?;
+    lay_inittab(&mut tree, arch, profile)?;
     for files in &profile.files {
         tree.merge(&profile.path(files), "", "profile")?;
     }
@@ -119,13 +119,14 @@ fn lay_compiler(tree: &mut Tree, arch: Arch) -> Result<()> {
     Ok(())
 }
 
-fn append_inittab(tree: &mut Tree, profile: &Profile) -> Result<()> {
-    if profile.inittab.is_empty() {
-        return Ok(());
+/// The skeleton's inittab with the architecture's serial console, and the profile's lines.
+fn lay_inittab(tree: &mut Tree, arch: Arch, profile: &Profile) -> Result<()> {
+    let text = fs::read_to_string(sysroot::skeleton().join("etc/inittab"))?;
+    let mut text = text.replace("@SERIAL@", arch.serial_console());
+    if !profile.inittab.is_empty() {
+        text += &format!("\n# Of the profile {}.\n{}\n", profile.name, profile.inittab.join("\n"));
     }
-    let mut text = fs::read_to_string(sysroot::skeleton().join("etc/inittab"))?;
-    text += &format!("\n# Of the profile {}.\n{}\n", profile.name, profile.inittab.join("\n"));
-    tree.bytes("etc/inittab", text, 0o644, "profile")
+    tree.bytes("etc/inittab", text, 0o644, "skeleton")
 }
 
 /// os-release(5).
