@@ -145,7 +145,7 @@ profiles() {
 
 build_image() {
     local command="BLOOMERY_ARCH=$arch BLOOMERY_PROFILE=$recipe cargo build -p image --release"
-    if [ -f "$dir/$profile.qcow2" ] && [ -f "$dir/$profile/qemu.args" ] && [ "$build" != always ]; then return; fi
+    if is_built && [ "$build" != always ]; then return; fi
     if $dry_run; then
         [ "$build" != always ] || return 0
         say "the image is not built yet, so its QEMU command is not known; this would build it:"
@@ -157,7 +157,10 @@ build_image() {
     say "$command"
     # Standard output is the guest's alone.
     (cd "$root" && BLOOMERY_ARCH=$arch BLOOMERY_PROFILE=$recipe cargo build -p image --release) >&2
+    is_built || stop 1 "the build left no $dir/$profile.qcow2" "is BLOOMERY_SKIP set?"
 }
+
+is_built() { [ -f "$dir/$profile.qcow2" ] && [ -f "$dir/$profile/qemu.args" ]; }
 
 # Reads an argument file into the array `args`.
 read_args() {

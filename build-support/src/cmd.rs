@@ -3,13 +3,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use fs_err as fs;
+use rustix::process::Signal;
 
 use crate::host;
 use crate::progress::Status;
@@ -40,6 +41,10 @@ const PASSED_ON: &[&str] = &[
 
 /// How many lines of the log an error shows.
 const TAIL: usize = 30;
+
+/// What to do about a full disk.
+pub(crate) const FULL_DISK: &str =
+    "the disk is full: free some space, or point BLOOMERY_HOME at a larger disk, and build again";
 
 /// What commands used: the sum of their processor time and the largest process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -239,6 +244,10 @@ impl Cmd {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
+        // make and ninja end their compilers on SIGTERM; nothing goes on for a build that was killed.
+        let die_with_parent = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?);
+        // SAFETY: the closure makes one system call and touches no memory.
+        unsafe { command.pre_exec(die_with_parent) };
         Ok(command)
     }
 
@@ -271,7 +280,7 @@ impl Cmd {
 /// What to do about a failure whose cause the output names.
 fn hint(output: &str, status: ExitStatus) -> Option<&'static str> {
     if output.contains("No space left on device") {
-        return Some("the disk is full: free some space, or point BLOOMERY_HOME at a larger disk, and build again");
+        return Some(FULL_DISK);
     }
     if status.signal() == Some(libc::SIGKILL) || output.contains("Killed signal") || output.contains("out of memory") {
         return Some("memory ran out: close other programs, or build with fewer jobs (cargo build -j 1)");

@@ -1,5 +1,6 @@
 //! `cargo run -p build-support -- store ...`: a look into the store.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -81,30 +82,33 @@ fn verify(dirs: &Dirs) -> Result<()> {
 
 fn collect(dirs: &Dirs, dry_run: bool) -> Result<()> {
     dirs.create()?;
-    let mut places: Vec<_> = store::garbage(dirs)?.into_iter().map(|entry| entry.dir).collect();
-    for parent in [dirs.work(), dirs.sources()] {
-        for entry in fs::read_dir(parent)? {
-            places.push(entry?.path());
-        }
-    }
     let mut bytes = 0;
-    for place in &places {
-        // A running build holds the lock of its stage.
-        let stage = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let lock = dirs.locks().join(format!("{stage}.lock"));
-        if fs::File::open(&lock).is_ok_and(|file| file.file().try_lock().is_err()) {
-            println!("in use   {}", place.display());
+    for entry in store::garbage(dirs)? {
+        bytes += remove(&entry.dir, dry_run)?;
+    }
+    // A running build needs its sources and what it keeps between builds, and only its stage has a lock.
+    let running = store::running(dirs)?;
+    for parent in [dirs.work(), dirs.sources()] {
+        if !running.is_empty() {
+            println!("in use by a build of {}: {}", running.join(", "), parent.display());
             continue;
         }
-        let size = store::disk_usage(place)?;
-        println!("{:>9} {}", mebibytes(size), place.display());
-        if !dry_run {
-            fs::remove_dir_all(place)?;
+        for entry in fs::read_dir(parent)? {
+            bytes += remove(&entry?.path(), dry_run)?;
         }
-        bytes += size;
     }
     println!("{} {}", mebibytes(bytes), if dry_run { "could be freed" } else { "freed" });
     Ok(())
+}
+
+/// Removes a directory or a file, and returns how many bytes it had on disk.
+fn remove(place: &Path, dry_run: bool) -> Result<u64> {
+    let size = store::disk_usage(place)?;
+    println!("{:>9} {}", mebibytes(size), place.display());
+    if !dry_run {
+        if place.is_dir() { fs::remove_dir_all(place)? } else { fs::remove_file(place)? }
+    }
+    Ok(size)
 }
 
 fn mebibytes(bytes: u64) -> String {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-use crate::cmd::{Cmd, Log};
+use crate::cmd::{Cmd, FULL_DISK, Log};
 use crate::manifest::Manifest;
 use crate::progress::{self, Status};
 use crate::store::{self, Cost, Entry};
@@ -143,7 +143,7 @@ impl<'a> Stage<'a> {
         if let Some(entry) = Entry::open(&self.dirs.store(), &stage, &key) {
             return self.reuse(&entry);
         }
-        let entry = self.make(&stage, &key, recipe).with_context(|| format!("stage {stage} failed"))?;
+        let entry = self.make(&stage, &key, recipe).map_err(|error| explain(error, &stage))?;
         self.record(&entry, "built")?;
         built(&entry)
     }
@@ -264,7 +264,17 @@ fn built(entry: &Entry) -> Result<Built> {
     Ok(Built { stage: entry.stage.clone(), key: entry.key.clone(), dir: entry.out(), digest: entry.digest()? })
 }
 
-/// Takes the lock of a stage, and says for whom it waits. The lock ends with the process, however that ends.
+/// Names the stage, and says what to do when a recipe itself met a full disk. (A command's error has its hint.)
+fn explain(error: anyhow::Error, stage: &str) -> anyhow::Error {
+    let full = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
+    };
+    let hint = if error.chain().any(full) { format!("\nhint: {FULL_DISK}") } else { String::new() };
+    error.context(format!("stage {stage} failed{hint}"))
+}
+
+/// Takes the lock of a stage, and says for whom it waits. The lock ends with the process and with every command that
+/// it started, however they end: what a killed build leaves running still writes into the work directory.
 pub fn lock(dirs: &Dirs, name: &str) -> Result<fs::File> {
     let path = dirs.locks().join(format!("{name}.lock"));
     let file = fs::File::options().create(true).read(true).append(true).open(&path)?;
@@ -274,5 +284,6 @@ pub fn lock(dirs: &Dirs, name: &str) -> Result<fs::File> {
         file.file().lock().with_context(|| format!("cannot lock {}", path.display()))?;
     }
     fs::write(&path, format!("{}\n", std::process::id()))?;
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).context("cannot pass a lock on to commands")?;
     Ok(file)
 }

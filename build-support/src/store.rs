@@ -180,6 +180,18 @@ pub fn garbage(dirs: &Dirs) -> Result<Vec<Entry>> {
     Ok(garbage)
 }
 
+/// The stages and downloads that a process works on now: whose locks are held.
+pub fn running(dirs: &Dirs) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dirs.locks())? {
+        let path = entry?.path();
+        if fs::File::open(&path)?.file().try_lock().is_err() {
+            names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(names)
+}
+
 /// Bytes of a tree on disk.
 pub fn disk_usage(root: &Path) -> Result<u64> {
     use std::os::unix::fs::MetadataExt as _;

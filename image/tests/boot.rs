@@ -114,7 +114,8 @@ fn check_network(guest: &mut Guest) -> Result<()> {
 }
 
 fn check_tools(guest: &mut Guest) -> Result<()> {
-    let tools = "cc c++ clang clang++ cpp as ld ld.lld ar ranlib nm objcopy objdump readelf size strip addr2line c++filt";
+    let tools =
+        "cc c++ clang clang++ cpp as ld ld.lld ar ranlib nm objcopy objdump readelf size strip addr2line c++filt";
     expect(guest, &format!("for t in {tools}; do $t --version >/dev/null 2>&1 || echo $t; done"), &[""])?;
     guest.run("mkdir -p /tmp/t && cd /tmp/t")?;
     guest.write("a.s", ".globl answer\n.data\nanswer: .asciz \"forty-two\"\n")?;

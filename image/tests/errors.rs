@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Dirs, fs, tree};
-use builds::{BUILD, Undo, arch, cargo, results, run, succeed, turn};
+use builds::{BUILD, arch, cargo, run, succeed, turn};
 
 /// Profile files, and the builds that read them.
 struct Bench {
@@ -54,7 +54,6 @@ impl Bench {
     }
 
     fn fails_with(&self, command: &mut Command, parts: &[&str]) -> Result<String> {
-        let before = results(&self.dirs)?;
         let failed = run(command)?;
         ensure!(!failed.ok, "{command:?} succeeded");
         for part in parts {
@@ -63,7 +62,7 @@ impl Bench {
         ensure!(failed.text.contains("hint: "), "no hint in:\n{}", failed.text);
         ensure!(!failed.text.contains("panicked"), "a panic is no message:\n{}", failed.text);
         let plain = succeed(&mut self.build())?;
-        ensure!(results(&self.dirs)? == before, "the failed build, or the plain one after it, built something");
+        ensure!(!builds::ran_a_recipe(&plain), "the plain build did not find everything in the store:\n{}", plain.text);
         common::report(&format!(
             "failed in {:.1} s, the plain build after it took {:.1} s",
             failed.seconds, plain.seconds
@@ -92,7 +91,6 @@ fn an_unknown_profile_is_named_with_those_that_exist() -> Result<()> {
 fn an_unreadable_profile_is_named_with_its_line() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
-    let _undo = Undo::new(&bench.dirs)?;
     let broken = bench.file("broken.toml", "description = \"x\"\npackages = [\n")?;
     bench.fails("BLOOMERY_PROFILE", &broken, &["cannot read the profile", "broken.toml", "line 2"])?;
     let misspelt = bench.profile("misspelt.toml", &[("hostname =", "hostnam =")])?;
@@ -112,7 +110,6 @@ fn a_bad_size_is_named_with_its_profile() -> Result<()> {
 fn a_dropped_kernel_symbol_is_named_before_the_kernel_is_compiled() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
-    let _undo = Undo::new(&bench.dirs)?;
     let fragment = bench.file("sound.config", "# A sound card.\nCONFIG_SND_HDA_INTEL=y\n")?;
     let profile = bench.profile("loud.toml", &[("\"base\",", "\"sound.config\", \"base\",")])?;
     let place = format!("{}:2: CONFIG_SND_HDA_INTEL=y: Kconfig left it out", fragment.display());
@@ -136,7 +133,6 @@ fn a_dropped_kernel_symbol_is_named_before_the_kernel_is_compiled() -> Result<()
 fn a_line_of_a_fragment_that_is_no_request_is_named() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
-    let _undo = Undo::new(&bench.dirs)?;
     let fragment = bench.file("odd.config", "# A sound card.\nCONFIG_SND = y\n")?;
     let profile = bench.profile("odd.toml", &[("\"base\",", "\"odd.config\", \"base\",")])?;
     bench
@@ -152,7 +148,6 @@ fn a_line_of_a_fragment_that_is_no_request_is_named() -> Result<()> {
 fn a_fragment_that_is_not_there_is_named() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
-    let _undo = Undo::new(&bench.dirs)?;
     let profile = bench.profile("absent.toml", &[("\"base\",", "\"nowhere\", \"base\",")])?;
     bench.fails("BLOOMERY_PROFILE", &profile, &["cannot read a configuration fragment", "nowhere"]).map(drop)
 }
@@ -161,7 +156,6 @@ fn a_fragment_that_is_not_there_is_named() -> Result<()> {
 fn a_package_without_build_sh_is_named() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
-    let _undo = Undo::new(&bench.dirs)?;
     fs::create_dir(bench.dir.path().join("game"))?;
     let profile = bench.profile("games.toml", &[("\"init\"]", "\"init\", \"game\"]")])?;
     bench
@@ -177,12 +171,13 @@ fn a_package_without_build_sh_is_named() -> Result<()> {
 fn a_package_whose_script_fails_says_what_it_said() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
-    let _undo = Undo::new(&bench.dirs)?;
     fs::create_dir(bench.dir.path().join("game"))?;
     bench.file("game/build.sh", "echo no joystick\nno-such-program\n")?;
     let profile = bench.profile("games.toml", &[("\"init\"]", "\"init\", \"game\"]")])?;
-    let value = bench.build().env("BLOOMERY_PROFILE", &profile).output()?;
-    let text = String::from_utf8_lossy(&value.stderr).into_owned();
+    let failed = run(bench.build().env("BLOOMERY_PROFILE", &profile))?;
+    builds::forget(&bench.dirs, &["package-game"])?;
+    fs::remove_dir_all(bench.dirs.work().join(format!("package-game-{}", arch()?)))?;
+    ensure!(!failed.ok, "the build succeeded");
     for part in [
         "stage package-game-",
         "cannot build the package",
@@ -192,7 +187,7 @@ fn a_package_whose_script_fails_says_what_it_said() -> Result<()> {
         "ended with exit status: 127",
         "log: ",
     ] {
-        ensure!(text.contains(part), "`{part}` is not in:\n{text}");
+        ensure!(failed.text.contains(part), "`{part}` is not in:\n{}", failed.text);
     }
     succeed(&mut bench.build()).map(drop)
 }
@@ -201,7 +196,6 @@ fn a_package_whose_script_fails_says_what_it_said() -> Result<()> {
 fn a_root_file_system_that_is_larger_than_the_disk_says_what_it_needs() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
-    let undo = Undo::new(&bench.dirs)?;
     let profile = |size: &str| bench.profile("small.toml", &[("256 MiB", size)]);
     let text = bench.fails(
         "BLOOMERY_PROFILE",
@@ -212,7 +206,7 @@ fn a_root_file_system_that_is_larger_than_the_disk_says_what_it_needs() -> Resul
     let (_, rest) = text.split_once("disk size to ").context("no size")?;
     let size = rest.split_once(" or more").context("no end of the size")?.0;
     let made = run(bench.build().env("BLOOMERY_PROFILE", profile(size)?))?;
-    drop(undo);
+    builds::forget(&bench.dirs, &["image-small"])?;
     let output = bench.dirs.output(arch()?);
     let image = output.join("small.img");
     let found = image.metadata().map(|meta| meta.len());

@@ -1,10 +1,10 @@
 //! Builds as a user starts them, for the tests that break them or time them.
 //!
-//! They run in the real checkout with the real store, because an LLVM of their own would cost an hour. So they take
-//! turns, and [`Undo`] removes from the store what they made and puts back what it knew about the last build.
+//! They take their results from the real store, because an LLVM of their own would cost an hour, and leave nothing in
+//! it. They take turns, because cargo lets one build of a checkout wait for the other.
 #![allow(dead_code)] // Every test binary compiles this module and uses its own part of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -97,45 +97,38 @@ pub fn wanted(dirs: &Dirs) -> Result<BTreeMap<PathBuf, String>> {
     Ok(wanted)
 }
 
-/// The results in the store.
-pub fn results(dirs: &Dirs) -> Result<BTreeSet<PathBuf>> {
-    Ok(store::entries(&dirs.store())?.into_iter().map(|entry| entry.dir).collect())
+/// A store of its own that has every result of the real one, by links. What is built into it goes with it, and neither
+/// the real store nor what it knows of the last build is touched.
+pub fn borrow_store(dirs: &Dirs, home: &Path) -> Result<Dirs> {
+    let own = Dirs { home: home.to_path_buf(), ..dirs.clone() };
+    for (from, to) in [(dirs.archives(), own.archives()), (dirs.sources(), own.sources())] {
+        tree::link(from, &to)?; // What is fetched or unpacked here is of use to the next build too.
+    }
+    fs::create_dir_all(own.store())?;
+    for entry in fs::read_dir(dirs.store())? {
+        let entry = entry?;
+        tree::link(entry.path(), &own.store().join(entry.file_name()))?;
+    }
+    Ok(own)
 }
 
-/// Puts the store back as it was: removes new results of stages that the tests changed, so that the next run of a
-/// test really builds, and what the store remembers of their inputs, so that `store gc` keeps the user's results.
-pub struct Undo {
-    dirs: Dirs,
-    wanted: BTreeMap<PathBuf, String>,
-    results: BTreeSet<PathBuf>,
+/// Whether a build ran a recipe, by its progress lines.
+pub fn ran_a_recipe(build: &Ended) -> bool {
+    build.text.lines().any(|line| line.starts_with("bloomery: [") && line.contains(" done in "))
 }
 
-impl Undo {
-    /// Notes what the store has now.
-    pub fn new(dirs: &Dirs) -> Result<Undo> {
-        Ok(Undo { dirs: dirs.clone(), wanted: wanted(dirs)?, results: results(dirs)? })
-    }
-
-    fn undo(&self) -> Result<()> {
-        for result in results(&self.dirs)?.difference(&self.results) {
-            fs::remove_dir_all(result)?;
+/// Removes what the store has of stages that only a test asked for, such as `image-small`.
+pub fn forget(dirs: &Dirs, stages: &[&str]) -> Result<()> {
+    for stage in stages.iter().map(|stage| Ok(format!("{stage}-{}", arch()?))).collect::<Result<Vec<_>>>()? {
+        for entry in store::entries(&dirs.store())?.iter().filter(|entry| entry.stage == stage) {
+            fs::remove_dir_all(&entry.dir)?;
         }
-        for file in wanted(&self.dirs)?.into_keys() {
-            match self.wanted.get(&file) {
-                Some(text) => tree::write_atomically(&file, text.as_bytes())?,
-                None => fs::remove_file(&file)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Undo {
-    fn drop(&mut self) {
-        if let Err(error) = self.undo() {
-            super::common::report(&format!("the store keeps what a test made: {error:#}"));
+        let wanted = store::wanted_file(dirs, &stage);
+        if wanted.exists() {
+            fs::remove_file(wanted)?;
         }
     }
+    Ok(())
 }
 
 /// A directory with links to every program of the search path but these.
