@@ -4,7 +4,7 @@ use std::path::Path;
 
 use build_support::kconfig::{self, Fragment, Merged, Tree};
 use build_support::preflight::{self, HostClang};
-use build_support::{Arch, Built, Dirs, Job, Result, Stage, anyhow, fs, host};
+use build_support::{Arch, Built, Dirs, Job, Result, Stage, anyhow, ensure, fs, host};
 
 use super::profile::Profile;
 
@@ -48,6 +48,12 @@ fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile, root: &str) -> Result<V
     for name in &profile.kernel.fragments {
         let known = dirs.root.join(format!("image/kernel/{name}.config"));
         let path = if known.is_file() { known } else { profile.path(name) };
+        ensure!(
+            path.is_file(),
+            "the profile {} asks for the kernel fragment `{name}`, which does not exist\n\
+             hint: name a file of image/kernel/ without `.config`, or a path relative to the profile",
+            profile.name
+        );
         fragments.push(Fragment::read(&path)?);
     }
     let line = [

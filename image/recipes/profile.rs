@@ -70,7 +70,7 @@ impl Profile {
         })?;
         profile.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         profile.dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
-        profile.disk.bytes()?;
+        profile.disk.bytes().with_context(|| format!("cannot read the profile {}", path.display()))?;
         Ok(profile)
     }
 

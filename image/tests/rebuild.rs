@@ -116,8 +116,8 @@ fn nothing_to_do_takes_two_seconds() -> Result<()> {
     within("nothing to do", &succeed(&mut cargo(&dirs.root, BUILD))?, NO_OP)
 }
 
-/// Takes four minutes: cargo compiles every crate anew, Rust's `std` for PID 1 too, and three images are built; a minute more when the kernel's
-/// source is not unpacked yet.
+/// Takes four minutes: cargo compiles every crate anew, Rust's `std` for PID 1 too, and three images are built; a
+/// minute more when the kernel's source is not unpacked yet.
 #[test]
 fn a_clean_clone_takes_all_from_the_store_and_a_change_rebuilds_only_what_stands_on_it() -> Result<()> {
     let _turn = turn();
@@ -128,11 +128,7 @@ fn a_clean_clone_takes_all_from_the_store_and_a_change_rebuilds_only_what_stands
     let Some(clone) = Clone::new(&dirs)? else { return Ok(()) };
     let dirs = builds::borrow_store(&dirs, &clone.path(HOME))?;
     within("a fresh clone", &clone.build("full")?, CLONE)?;
-    ensure!(
-        clone.built()?.is_empty() && results(&dirs)? == before,
-        "built, and not from the store: {:?}",
-        clone.built()?
-    );
+    ensure!(clone.built()?.is_empty(), "built, and not from the store: {:?}", clone.built()?);
     within("nothing to do in it", &clone.build("full")?, NO_OP)?;
     change_kernel_fragment(&dirs, &clone)?;
     change_init(&clone)
@@ -205,7 +201,7 @@ fn stand_in(dirs: &Dirs, kernel: &str, before: &BTreeMap<PathBuf, String>) -> Re
     let old = Entry::open(&dirs.store(), kernel, &Manifest::parse(old).key())
         .context("the old kernel is not in the store")?;
     let new = dirs.store().join(format!("{kernel}-{}", Manifest::parse(&fs::read_to_string(&file)?).key()));
-    tree::copy(&old.dir, &new)?;
+    tree::copy(&fs::canonicalize(&old.dir)?, &new)?; // The result itself, and not the link to it.
     fs::remove_file(new.join("digest"))?;
     let config = new.join("out/kernel.config");
     let text = fs::read_to_string(&config)? + "# Not the old one.\n";

@@ -101,10 +101,10 @@ pub fn wanted(dirs: &Dirs) -> Result<BTreeMap<PathBuf, String>> {
 /// the real store nor what it knows of the last build is touched.
 pub fn borrow_store(dirs: &Dirs, home: &Path) -> Result<Dirs> {
     let own = Dirs { home: home.to_path_buf(), ..dirs.clone() };
+    fs::create_dir_all(own.store())?;
     for (from, to) in [(dirs.archives(), own.archives()), (dirs.sources(), own.sources())] {
         tree::link(from, &to)?; // What is fetched or unpacked here is of use to the next build too.
     }
-    fs::create_dir_all(own.store())?;
     for entry in fs::read_dir(dirs.store())? {
         let entry = entry?;
         tree::link(entry.path(), &own.store().join(entry.file_name()))?;
