@@ -149,7 +149,7 @@ fn a_fragment_that_is_not_there_is_named() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
     let profile = bench.profile("absent.toml", &[("\"base\",", "\"nowhere\", \"base\",")])?;
-    bench.fails("BLOOMERY_PROFILE", &profile, &["cannot read a configuration fragment", "nowhere"]).map(drop)
+    bench.fails("BLOOMERY_PROFILE", &profile, &["`nowhere`, which does not exist", "image/kernel/"]).map(drop)
 }
 
 #[test]
