@@ -18,18 +18,18 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
         .build(|job| {
             let source = busybox.unpack(dirs)?;
             let build = job.dir("build")?;
-            let make = || job.cmd("make").arg("-C").arg(&source).def("O", &build).args(tools(arch));
+            let epoch = build_support::EPOCH.to_string(); // Configuring writes the date of the banner.
+            let make = || {
+                let make = job.cmd("make").arg("-C").arg(&source).def("O", &build).args(tools(arch));
+                make.env("SOURCE_DATE_EPOCH", &epoch)
+            };
             let seed = job.work.join("seed.config");
             fs::write(&seed, config.seed())?;
             make().def("KBUILD_DEFCONFIG", &seed).arg("defconfig").run("configure busybox")?;
             let made = fs::read_to_string(build.join(".config"))?;
             let symbols = Tree::busybox(&source, &build);
             kconfig::check(&config, &made, Some(&symbols)).map_err(|dropped| anyhow!(kconfig::report(&dropped)))?;
-            make()
-                .env("SOURCE_DATE_EPOCH", build_support::EPOCH.to_string())
-                .arg(format!("-j{}", host::jobs()))
-                .args(["busybox", "busybox.links"])
-                .run("build busybox")?;
+            make().arg(format!("-j{}", host::jobs())).args(["busybox", "busybox.links"]).run("build busybox")?;
             install(job)
         })
 }

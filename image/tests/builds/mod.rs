@@ -117,9 +117,10 @@ pub fn ran_a_recipe(build: &Ended) -> bool {
     build.text.lines().any(|line| line.starts_with("bloomery: [") && line.contains(" done in "))
 }
 
-/// Removes what the store has of stages that only a test asked for, such as `image-small`.
-pub fn forget(dirs: &Dirs, stages: &[&str]) -> Result<()> {
-    for stage in stages.iter().map(|stage| Ok(format!("{stage}-{}", arch()?))).collect::<Result<Vec<_>>>()? {
+/// Removes what store and time table have of stages that only a test asked for, such as `image-small`.
+pub fn forget(dirs: &Dirs, names: &[&str]) -> Result<()> {
+    let arch = arch()?;
+    for stage in names.iter().map(|name| format!("{name}-{arch}")) {
         for entry in store::entries(&dirs.store())?.iter().filter(|entry| entry.stage == stage) {
             fs::remove_dir_all(&entry.dir)?;
         }
@@ -128,7 +129,11 @@ pub fn forget(dirs: &Dirs, stages: &[&str]) -> Result<()> {
             fs::remove_file(wanted)?;
         }
     }
-    Ok(())
+    let table = table(&dirs.target, arch);
+    let text = fs::read_to_string(&table)?;
+    let rows = text.lines().filter(|row| !names.contains(&row.split('\t').next().unwrap_or_default()));
+    let text: String = rows.map(|row| format!("{row}\n")).collect();
+    tree::write_atomically(&table, text.as_bytes())
 }
 
 /// A directory with links to every program of the search path but these.
