@@ -1,10 +1,12 @@
 //! Copies of trees, and files that are whole or absent.
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use walkdir::WalkDir;
 
 /// Writes a file under a temporary name and renames it, so that a reader sees the old one or the new one.
@@ -47,8 +49,10 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<()> {
         return Ok(());
     }
     fs::copy(from, to)?;
-    fs::File::options().append(true).open(to)?.file().set_modified(meta.modified()?)?;
-    Ok(())
+    // By name: a copy of a read-only file cannot be opened for writing.
+    let modified = Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() };
+    let times = Timestamps { last_access: modified, last_modification: modified };
+    utimensat(CWD, to, &times, AtFlags::empty()).with_context(|| format!("cannot set the time of {}", to.display()))
 }
 
 /// Makes a symbolic link, in place of what was there.
@@ -73,6 +77,8 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -81,6 +87,7 @@ mod tests {
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::create_dir_all(from.join("sub")).unwrap();
         fs::write(from.join("sub/file"), "text").unwrap();
+        fs::set_permissions(from.join("sub/file"), std::fs::Permissions::from_mode(0o444)).unwrap();
         link("file", &from.join("sub/link")).unwrap();
         copy(&from, &to).unwrap();
         copy(&from, &to).unwrap();
