@@ -115,8 +115,17 @@ impl Arch {
         }
     }
 
-    /// The file that the kernel's build leaves to boot, below its output directory.
+    /// The file that the kernel's build leaves for a boot loader or QEMU's `-kernel`, below its output directory.
     pub fn kernel_image(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "arch/x86/boot/bzImage",
+            Arch::Arm64 => "arch/arm64/boot/Image",
+        }
+    }
+
+    /// The file that the kernel's build leaves for UEFI firmware: on x86_64 the same one, on arm64 one that unpacks
+    /// itself, which QEMU's `-kernel` does not take before version 8.
+    pub fn efi_image(self) -> &'static str {
         match self {
             Arch::X86_64 => "arch/x86/boot/bzImage",
             Arch::Arm64 => "arch/arm64/boot/vmlinuz.efi",

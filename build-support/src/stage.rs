@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::cmd::{Cmd, FULL_DISK, Log};
@@ -139,6 +139,11 @@ impl<'a> Stage<'a> {
         if let Some(entry) = Entry::open(&self.dirs.store(), &stage, &key) {
             return self.reuse(&entry);
         }
+        ensure!(
+            !vars::from_store().contains(&stage),
+            "{stage} is not in the store, and {} forbids to build it\nhint: unset {0}",
+            vars::FROM_STORE
+        );
         let _lock = lock(self.dirs, &stage)?;
         if let Some(entry) = Entry::open(&self.dirs.store(), &stage, &key) {
             return self.reuse(&entry);
@@ -279,8 +284,11 @@ pub fn lock(dirs: &Dirs, name: &str) -> Result<fs::File> {
     let path = dirs.locks().join(format!("{name}.lock"));
     let file = fs::File::options().create(true).read(true).append(true).open(&path)?;
     if file.file().try_lock().is_err() {
+        // Empty for the moment between its lock and its note.
         let holder = fs::read_to_string(&path).unwrap_or_default();
-        progress::line(&format!("{name}: process {} builds it; waiting", holder.trim()));
+        let process =
+            if holder.trim().is_empty() { "another process".into() } else { format!("process {}", holder.trim()) };
+        progress::line(&format!("{name}: {process} is at work on it; waiting"));
         file.file().lock().with_context(|| format!("cannot lock {}", path.display()))?;
     }
     fs::write(&path, format!("{}\n", std::process::id()))?;

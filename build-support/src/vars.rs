@@ -27,12 +27,18 @@ pub const MIRROR: &str = "BLOOMERY_MIRROR";
 pub const SKIP: &str = "BLOOMERY_SKIP";
 /// Whether the work directory of a finished stage stays.
 pub const KEEP_WORK: &str = "BLOOMERY_KEEP_WORK";
+/// Stages that may not be built.
+pub const FROM_STORE: &str = "BLOOMERY_FROM_STORE";
 /// Whether ccache is used.
 pub const CCACHE: &str = "BLOOMERY_CCACHE";
 
 /// Every variable, in the order of README.md.
 pub const TABLE: &[Var] = &[
-    Var { name: ARCH, default: "the host's", meaning: "architectures to build, separated by spaces: `x86_64`" },
+    Var {
+        name: ARCH,
+        default: "the host's",
+        meaning: "architectures to build, separated by spaces: `x86_64`, `arm64`",
+    },
     Var {
         name: PROFILE,
         default: "`full`",
@@ -57,6 +63,11 @@ pub const TABLE: &[Var] = &[
         name: KEEP_WORK,
         default: "`0`",
         meaning: "`1`: keep the work directory of a stage after success, for a look inside",
+    },
+    Var {
+        name: FROM_STORE,
+        default: "none",
+        meaning: "stages that must come from the store, separated by spaces, such as `llvm-arm64`: a missing one is an error",
     },
     Var {
         name: CCACHE,
@@ -99,6 +110,14 @@ pub fn archs() -> Result<Vec<Arch>> {
 
 /// The profiles to build: names or paths.
 pub fn profiles() -> Vec<String> {
-    let text = get(PROFILE).unwrap_or_else(|| "full".into());
+    words(&get(PROFILE).unwrap_or_else(|| "full".into()))
+}
+
+/// The stages that must come from the store, by their names with the architecture.
+pub fn from_store() -> Vec<String> {
+    words(&get(FROM_STORE).unwrap_or_default())
+}
+
+fn words(text: &str) -> Vec<String> {
     text.split([' ', ',']).filter(|word| !word.is_empty()).map(String::from).collect()
 }

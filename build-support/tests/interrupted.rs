@@ -105,7 +105,7 @@ fn of_two_builds_at_once_one_builds_and_the_other_takes_its_result() {
     let mut second = Running::start(&mut place.stages(&["demo", &script]));
     let mut lines = BufReader::new(second.stderr()).lines().map_while(Result::ok);
     let wait = lines.next().unwrap_or_default();
-    assert_parts(&wait, &["demo-", &format!("process {} builds it", first.id()), "waiting"]);
+    assert_parts(&wait, &["demo-", &format!("process {} is at work on it", first.id()), "waiting"]);
     fs::write(place.path("go"), "").unwrap();
     let rest: Vec<String> = lines.collect();
     assert_parts(&rest.join("\n"), &["from the store"]);

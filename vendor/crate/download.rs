@@ -66,7 +66,8 @@ fn run_curl(url: &str, job: &Job) -> Result<()> {
 /// Runs a download while a status line follows the growth of the partial file.
 pub fn watch<T>(job: &Job, download: impl FnOnce() -> Result<T>) -> Result<T> {
     let status = Status::start(
-        format!("{}{}", job.label, job.size.map_or("", |_| ", MB")),
+        // The status counts in megabytes.
+        format!("{}{}", job.label, job.size.map_or(String::new(), |size| format!(" ({} MB)", size.div_ceil(MB)))),
         job.log.path.display().to_string(),
         None,
     );
