@@ -46,7 +46,7 @@ stop() {
 arch=
 profile=full
 boot=kernel
-append=()
+append=
 memory=1G
 smp=
 ports=
@@ -86,7 +86,7 @@ parse_options() {
         esac
         shift
     done
-    [ "$boot" = kernel ] || [ ${#append[@]} = 0 ] ||
+    [ "$boot" = kernel ] || [ -z "$append" ] ||
         stop 2 "--append does not go with --uefi: firmware starts the kernel with its built-in command line" "leave one of them out"
 }
 
@@ -94,7 +94,7 @@ parse_options() {
 set_value() {
     case $1 in
         --profile) profile=$2 ;;
-        --append) append=(-append "$2") ;;
+        --append) append=$2 ;;
         --memory) memory=$(matching "$1" "$2" '^[1-9][0-9]*[MG]?$' '512M or 2G') ;;
         --smp) smp=$(matching "$1" "$2" '^[1-9][0-9]*$' 2) ;;
         --accel) accel=$(matching "$1" "$2" '^(kvm|tcg|auto)$' 'kvm, tcg or auto') ;;
@@ -182,8 +182,12 @@ read_args() {
 # Says on standard output why KVM cannot be used, or nothing. A /dev/kvm alone proves nothing: nested ones refuse
 # the host's processor or take seconds for the firmware, so a machine without disk is run to its end.
 kvm_refusal() {
-    local status=0 output
-    if [ ! -e /dev/kvm ]; then
+    local status=0 output host
+    host=$(uname -m)
+    if [ "${host/aarch64/arm64}" != "$arch" ]; then
+        echo "this machine is $host, and KVM runs guests of its own architecture"
+        return
+    elif [ ! -e /dev/kvm ]; then
         echo "there is no /dev/kvm"
         return
     elif [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
@@ -238,6 +242,14 @@ choose_firmware() {
     fi
 }
 
+# What the kernel gets for --append: on x86_64 it adds that to its built-in line, on arm64 it takes that instead.
+command_line() {
+    case $arch in
+        x86_64) printf '%s' "$append" ;;
+        arm64) printf '%s %s' "$(cat "$dir/$profile/cmdline")" "$append" ;;
+    esac
+}
+
 # An argument as a person would type it. bash's own %q puts a backslash before every comma.
 quote() {
     case $1 in
@@ -272,7 +284,8 @@ args=()
 read_args qemu.args
 read_args "qemu-$accel.args"
 read_args "qemu-$boot.args"
-args+=("${append[@]}" "${snapshot[@]}" "${gdb[@]}" "${extra[@]}")
+[ -z "$append" ] || args+=(-append "$(command_line)")
+args+=("${snapshot[@]}" "${gdb[@]}" "${extra[@]}")
 if $dry_run; then
     for arg in "${args[@]}"; do quote "$arg"; done
     echo

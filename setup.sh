@@ -35,7 +35,10 @@ packages() {
         git git clones the project in tests
         ccache ccache makes a second build of LLVM or the kernel fast
         qemu-system-x86 qemu-system-x86_64 boots the images
-        ovmf - UEFI firmware for QEMU
+        ovmf - UEFI firmware for x86_64
+        qemu-system-arm qemu-system-aarch64 boots the arm64 images
+        qemu-efi-aarch64 - UEFI firmware for arm64
+        qemu-user-static qemu-aarch64-static runs arm64 programs in a chroot
         dosfstools fsck.fat checks the EFI system partition in tests
         gdisk sgdisk checks the partition table in tests
 LIST

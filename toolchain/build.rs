@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use build_support::preflight::{self, HostClang};
-use build_support::{Arch, Dirs, Result, cargo, fs, report, tree};
+use build_support::{Arch, Built, Dirs, Result, cargo, fs, report, tree};
 
 mod recipes;
 
@@ -18,38 +18,40 @@ fn main() -> ExitCode {
 fn build() -> Result<()> {
     if cargo::skips() {
         cargo::say_skipped();
-        return export("", "", "");
+        return export(&[]);
     }
     let dirs = Dirs::find()?;
     let host = Arch::host()?;
     preflight::check_tools()?;
     let first = HostClang::find()?;
 
-    let own = target::build(&dirs, host, &Compiler::host(&first))?;
-    let malloc = allocator::build(&dirs, &first, &own)?;
-    let llvm = llvm::build(&dirs, &first, &own, &malloc)?;
+    let compiler = Compiler::host(&first);
+    let own = target::build(&dirs, host, &compiler)?;
+    let malloc = allocator::build(&dirs, &compiler, &own)?;
+    let llvm = llvm::build(&dirs, &compiler, &own, &malloc, None)?;
 
     let mut targets = vec![own];
     for other in Arch::ALL.into_iter().filter(|arch| *arch != host) {
         targets.push(target::build(&dirs, other, &Compiler::own(&llvm))?);
     }
-    let built = prefix::build(&dirs, &llvm, &targets)?;
+    let built = prefix::build(&dirs, host, &llvm, &targets)?;
 
     let link = dirs.target.join("bloomery/toolchain");
     fs::create_dir_all(dirs.target.join("bloomery"))?;
     tree::link(&built.dir, &link)?;
     cargo::rerun_if_changed(&["build.rs", "recipes", "driver"])?;
     println!("cargo:rerun-if-changed={}", built.dir.join("bin/llvm").display());
-    export(&built.dir.to_string_lossy(), &built.digest, &llvm.digest)
+    let parts = targets.iter().flat_map(|target| [&target.headers, &target.musl, &target.compiler_rt, &target.libcxx]);
+    export(&parts.chain([&llvm, &built]).collect::<Vec<_>>())
 }
 
-/// Writes the constants of `src/lib.rs`.
-fn export(dir: &str, digest: &str, llvm_digest: &str) -> Result<()> {
-    let out = std::env::var("OUT_DIR")?;
+/// Writes the table of `src/lib.rs`.
+fn export(results: &[&Built]) -> Result<()> {
+    let rows =
+        results.iter().map(|Built { stage, key, dir, digest }| format!("    {:?},\n", (stage, key, dir, digest)));
+    let rows: String = rows.collect();
     let text = format!(
-        "/// Where the toolchain lies.\npub const DIR: &str = {dir:?};\n\
-         /// The digest of what it holds.\npub const DIGEST: &str = {digest:?};\n\
-         /// The digest of LLVM alone.\npub const LLVM_DIGEST: &str = {llvm_digest:?};\n"
+        "/// Stage, key, directory and digest of every result.\nconst RESULTS: &[(&str, &str, &str, &str)] = &[\n{rows}];\n"
     );
-    Ok(fs::write(format!("{out}/paths.rs"), text)?)
+    Ok(fs::write(format!("{}/results.rs", std::env::var("OUT_DIR")?), text)?)
 }

@@ -15,7 +15,7 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
         .input("Cargo.lock", &digest::file(&dirs.root.join("Cargo.lock"))?)
         .input("Cargo.toml", &fs::read_to_string(dirs.root.join("Cargo.toml"))?)
         .tool("rustc", rustc.trim())
-        .tool("toolchain", toolchain::DIGEST)
+        .tool("toolchain", &toolchain::host()?.digest)
         .build(|job| {
             let source = rust.unpack(dirs)?;
             let triple = arch.triple();
@@ -32,7 +32,7 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
                 .arg(format!("-j{}", host::jobs()))
                 .env("RUSTC_BOOTSTRAP", "1") // -Zbuild-std on the stable compiler.
                 .env("__CARGO_TESTS_ONLY_SRC_ROOT", source.join("library")) // Else cargo wants rustup's rust-src.
-                .env(linker_variable(triple), toolchain::program("clang"))
+                .env(linker_variable(triple), toolchain::program("clang")?)
                 .env("RUSTFLAGS", rustflags(arch))
                 .run("build init")?;
             let program = target.join(triple).join("init/init");

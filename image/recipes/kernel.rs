@@ -1,6 +1,6 @@
 //! The kernel: fragments by purpose on an otherwise empty configuration, every asked symbol asserted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use build_support::kconfig::{self, Fragment, Merged, Tree};
 use build_support::preflight::{self, HostClang};
@@ -16,35 +16,39 @@ const BUILD: &[&str] = &[
     "KBUILD_BUILD_VERSION=1",
 ];
 
-/// Leaves `kernel` and `kernel.config`.
+/// Leaves `kernel` for boot loaders and QEMU, `kernel.efi` for firmware where that takes another file, `kernel.config`,
+/// and the built-in command line in `cmdline`.
 pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile, root: &str) -> Result<Built> {
     let linux = vendor::source("linux")?;
-    let config = Merged::new(&fragments(dirs, arch, profile, root)?);
+    let line = command_line(arch, profile, root);
+    let config = Merged::new(&fragments(dirs, arch, profile, &line)?);
     Stage::new(dirs, "kernel", arch)
         .recipe("kernel.rs", include_str!("kernel.rs"))
         .source("linux", &linux.id())
         .input("config", &config.seed())
-        .tool("llvm", toolchain::LLVM_DIGEST)
+        .tool("llvm", &toolchain::host_llvm()?.digest)
         .build(|job| {
             let source = linux.unpack(dirs)?;
             let build = job.dir("build")?;
             let first = HostClang::find()?;
-            let make = || job.cmd("make").arg("-C").arg(&source).def("O", &build).args(tools(arch, &first)).args(BUILD);
+            let tools = tools(arch, &first, &toolchain::host()?.dir.join("bin"));
+            let make = || job.cmd("make").arg("-C").arg(&source).def("O", &build).args(&tools).args(BUILD);
             let seed = job.work.join("seed.config");
             fs::write(&seed, config.seed())?;
             make().arg("allnoconfig").env("KCONFIG_ALLCONFIG", &seed).run("configure the kernel")?;
             let made = fs::read_to_string(build.join(".config"))?;
             let symbols = Tree::linux(&source, arch.linux());
             kconfig::check(&config, &made, Some(&symbols)).map_err(|dropped| anyhow!(kconfig::report(&dropped)))?;
-            let target = arch.kernel_image().rsplit('/').next().unwrap_or_default();
-            make().arg(format!("-j{}", host::jobs())).arg(target).run("build the kernel")?;
+            let targets = [arch.kernel_image(), arch.efi_image()].map(file_name);
+            make().arg(format!("-j{}", host::jobs())).args(targets).run("build the kernel")?;
+            fs::write(job.out.join("cmdline"), format!("{line}\n"))?;
             install(job, arch)
         })
 }
 
-/// The profile's fragments, and its command line as one more.
-fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile, root: &str) -> Result<Vec<Fragment>> {
-    let mut fragments = Vec::new();
+/// The architecture's fragment, then the profile's, which may change it, then the command line.
+fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile, line: &str) -> Result<Vec<Fragment>> {
+    let mut fragments = vec![Fragment::read(&dirs.root.join(format!("image/kernel/{arch}.config")))?];
     for name in &profile.kernel.fragments {
         let known = dirs.root.join(format!("image/kernel/{name}.config"));
         let path = if known.is_file() { known } else { profile.path(name) };
@@ -56,6 +60,17 @@ fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile, root: &str) -> Result<V
         );
         fragments.push(Fragment::read(&path)?);
     }
+    let switch = match arch {
+        Arch::X86_64 => "CONFIG_CMDLINE_BOOL=y\n",
+        Arch::Arm64 => "", // It has no switch: an empty line is none.
+    };
+    let text = format!("{switch}CONFIG_CMDLINE=\"{line}\"\n");
+    fragments.push(Fragment::parse(Path::new("the profile's command line"), &text)?);
+    Ok(fragments)
+}
+
+/// The command line that is built into the kernel.
+fn command_line(arch: Arch, profile: &Profile, root: &str) -> String {
     let line = [
         &format!("root=PARTUUID={root} rootwait ro"),
         // The last console is /dev/console; a machine without a serial line uses the screen.
@@ -64,13 +79,21 @@ fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile, root: &str) -> Result<V
         &profile.kernel.command_line,
     ]
     .join(" ");
-    let text = format!("CONFIG_CMDLINE_BOOL=y\nCONFIG_CMDLINE=\"{}\"\n", line.trim());
-    fragments.push(Fragment::parse(Path::new("the profile's command line"), &text)?);
-    Ok(fragments)
+    line.trim().into()
 }
 
-fn tools(arch: Arch, first: &HostClang) -> Vec<String> {
-    let program = |name: &str| toolchain::program(name).display().to_string();
+/// The kernel for the EFI system partition.
+pub fn efi(kernel: &Built) -> PathBuf {
+    let own = kernel.dir.join("kernel.efi");
+    if own.is_file() { own } else { kernel.dir.join("kernel") }
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn tools(arch: Arch, first: &HostClang, bin: &Path) -> Vec<String> {
+    let program = |name: &str| bin.join(name).display().to_string();
     let clang = program("clang");
     let cc = match preflight::ccache() {
         Some(ccache) => format!("{} {clang}", ccache.display()),
@@ -98,6 +121,9 @@ fn tools(arch: Arch, first: &HostClang) -> Vec<String> {
 fn install(job: &Job, arch: Arch) -> Result<()> {
     let build = job.work.join("build");
     fs::copy(build.join(arch.kernel_image()), job.out.join("kernel"))?;
+    if arch.efi_image() != arch.kernel_image() {
+        fs::copy(build.join(arch.efi_image()), job.out.join("kernel.efi"))?;
+    }
     fs::copy(build.join(".config"), job.out.join("kernel.config"))?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use build_support::{Arch, Built, Cmd, Dirs, Job, Result, Stage, cargo, fs, progr
 use disk::oci::{Image, Layer};
 use disk::{Disk, Guids, qcow2, tar};
 
+use super::kernel;
 use super::profile::Profile;
 use super::root::Root;
 
@@ -46,8 +47,7 @@ fn build(dirs: &Dirs, arch: Arch, profile: &Profile, kernel: &Built, root: &Root
         .input("disk", &profile.disk.bytes()?.to_string())
         .needs(kernel)
         .build(|job| {
-            fs::copy(kernel.dir.join("kernel"), job.out.join("kernel"))?;
-            fs::copy(kernel.dir.join("kernel.config"), job.out.join("kernel.config"))?;
+            tree::copy(&kernel.dir, &job.out)?;
             fs::write(job.out.join("manifest.tsv"), &manifest)?;
             for (name, text) in machine::files(arch, &profile.name) {
                 fs::write(job.out.join(name), text)?;
@@ -56,7 +56,7 @@ fn build(dirs: &Dirs, arch: Arch, profile: &Profile, kernel: &Built, root: &Root
             let img = job.out.join("disk.img");
             let disk = Disk {
                 arch,
-                kernel: &job.out.join("kernel"),
+                kernel: &kernel::efi(kernel),
                 root: &root.tree,
                 size: profile.disk.bytes()?,
                 guids: guids(arch),

@@ -29,7 +29,7 @@ fn build(dirs: &Dirs, arch: Arch, package: &Path) -> Result<Built> {
     Stage::new(dirs, &format!("package-{name}"), arch)
         .recipe("package.rs", include_str!("package.rs"))
         .input("files", &digest::tree(package)?)
-        .tool("toolchain", toolchain::DIGEST)
+        .tool("toolchain", &toolchain::host()?.digest)
         .build(|job| {
             let build = job.dir("build")?;
             tree::copy(package, &build)?;
@@ -41,7 +41,8 @@ fn build(dirs: &Dirs, arch: Arch, package: &Path) -> Result<Built> {
 
 /// Runs the script with the toolchain in the variables that Makefiles know.
 fn run(job: &Job, arch: Arch, build: &Path) -> Result<()> {
-    let program = |name: &str| toolchain::program(name).display().to_string();
+    let bin = toolchain::host()?.dir.join("bin");
+    let program = |name: &str| bin.join(name).display().to_string();
     let target = format!("--target={}", arch.short_triple());
     job.cmd("sh")
         .args(["-e", "build.sh"])

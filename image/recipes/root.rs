@@ -1,7 +1,5 @@
 //! The root file system: the skeleton, busybox, init, the compiler and the profile's own files in one tree.
 
-use std::path::Path;
-
 use build_support::{Arch, Built, Dirs, Result, Stage, anyhow, fs};
 use disk::oci::Layer;
 use disk::{Tree, tar};
@@ -20,6 +18,8 @@ pub struct Root {
 pub struct CompilerLayer {
     /// Its tree.
     pub tree: Tree,
+    /// Where its files come from.
+    toolchain: Built,
     /// `layer.tar.zst`, and a layer of an OCI image below `oci/`.
     pub packed: Built,
 }
@@ -73,8 +73,8 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: &Built, packag
         tree.file("usr/bin/init", &init.dir.join("sbin/init"), 0o755, "init")?;
     }
     let compiler = if profile.has("toolchain") { Some(pack_compiler(dirs, arch)?) } else { None };
-    if compiler.is_some() {
-        lay_compiler(&mut tree, arch)?;
+    if let Some(compiler) = &compiler {
+        lay_compiler(&mut tree, arch, &compiler.toolchain)?;
     }
     for package in packages {
         tree.merge(&package.dir, "", &package.stage)?;
@@ -88,28 +88,28 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: &Built, packag
 
 /// The compiler's part as a layer, compressed once for all profiles.
 fn pack_compiler(dirs: &Dirs, arch: Arch) -> Result<CompilerLayer> {
+    let toolchain = toolchain::on_board(dirs, arch)?;
     let mut tree = Tree::new();
-    lay_compiler(&mut tree, arch)?;
+    lay_compiler(&mut tree, arch, &toolchain)?;
     let packed = Stage::new(dirs, "root-compiler", arch)
         .recipe("root.rs", include_str!("root.rs"))
-        .tool("toolchain", toolchain::DIGEST)
+        .needs(&toolchain)
         .build(|job| {
-            // 19 is zstd's highest level that needs no more memory to unpack than the default.
-            tar::layer_zst(&tree, &job.out.join("layer.tar.zst"), 19, false)?;
-            Layer::write(&tree, &job.out.join("oci"), 9).map(drop)
-        })?;
-    Ok(CompilerLayer { tree, packed })
+        // 19 is zstd's highest level that needs no more memory to unpack than the default.
+        tar::layer_zst(&tree, &job.out.join("layer.tar.zst"), 19, false)?;
+        Layer::write(&tree, &job.out.join("oci"), 9).map(drop)
+    })?;
+    Ok(CompilerLayer { tree, toolchain, packed })
 }
 
 /// The toolchain as it lies on board: the board's own target at the root, the others below `/usr/<triple>`.
-fn lay_compiler(tree: &mut Tree, arch: Arch) -> Result<()> {
-    let from = Path::new(toolchain::DIR);
-    tree.merge(&from.join("bin"), "usr/bin", "toolchain")?;
-    tree.merge(&from.join("lib"), "usr/lib", "toolchain")?;
+fn lay_compiler(tree: &mut Tree, arch: Arch, toolchain: &Built) -> Result<()> {
+    tree.merge(&toolchain.dir.join("bin"), "usr/bin", "toolchain")?;
+    tree.merge(&toolchain.dir.join("lib"), "usr/lib", "toolchain")?;
     for target in Arch::ALL {
         let triple = target.short_triple();
         let at = if target == arch { "usr".into() } else { format!("usr/{triple}/usr") };
-        tree.merge(&toolchain::sysroot(triple).join("usr"), &at, "toolchain")?;
+        tree.merge(&toolchain::sysroot(toolchain, target).join("usr"), &at, "toolchain")?;
         if target == arch {
             // On board this target's sysroot is the root file system.
             let config = "# There are static libraries only.\n-static\n";

@@ -3,7 +3,7 @@
 mod common;
 
 use anyhow::{Result, ensure};
-use build_support::fs;
+use build_support::{Arch, fs};
 use common::guest::{Boot, Guest};
 use common::outputs::{Outputs, check_with};
 use common::programs::{C_OUTPUT, C_PROGRAM, CPP_OUTPUT, CPP_PROGRAM};
@@ -16,29 +16,30 @@ const COMPILE: f64 = 180.0;
 /// A guest that resets ends QEMU, so that a panic is not followed by the next boot.
 const ONCE: &str = "-no-reboot";
 
-#[test]
-fn base_by_kernel() -> Result<()> {
-    use_system("base", &[])
+for_each_arch! {
+    base_by_kernel, base_by_firmware, full_by_kernel, full_by_firmware, base_boots_fast, a_used_disk_is_clean,
+    a_forwarded_port_reaches_the_guest, a_panic_is_reported_at_once,
 }
 
-#[test]
-fn base_by_firmware() -> Result<()> {
-    use_system("base", &["--uefi"])
+fn base_by_kernel(arch: Arch) -> Result<()> {
+    use_system(arch, "base", &[])
 }
 
-#[test]
-fn full_by_kernel() -> Result<()> {
-    use_system("full", &[])
+fn base_by_firmware(arch: Arch) -> Result<()> {
+    use_system(arch, "base", &["--uefi"])
 }
 
-#[test]
-fn full_by_firmware() -> Result<()> {
-    use_system("full", &["--uefi"])
+fn full_by_kernel(arch: Arch) -> Result<()> {
+    use_system(arch, "full", &[])
+}
+
+fn full_by_firmware(arch: Arch) -> Result<()> {
+    use_system(arch, "full", &["--uefi"])
 }
 
 /// What every boot must give.
-fn use_system(profile: &str, options: &[&str]) -> Result<()> {
-    let outputs = Outputs::of(profile)?;
+fn use_system(arch: Arch, profile: &str, options: &[&str]) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, profile)? else { return Ok(()) };
     let _slot = slots::one();
     let name = format!("{profile}-{}", if options.is_empty() { "kernel" } else { "uefi" });
     let options = [options, &["--snapshot", "--", ONCE]].concat();
@@ -52,7 +53,7 @@ fn use_system(profile: &str, options: &[&str]) -> Result<()> {
         check_compilers(&mut guest)?;
     }
     let seconds = guest.power_off()?;
-    report(&format!("{name}: powered off in {seconds:.1} s"));
+    report(&format!("{arch} {name}: powered off in {seconds:.1} s"));
     Ok(())
 }
 
@@ -149,9 +150,8 @@ fn expect(guest: &mut Guest, command: &str, wanted: &[&str]) -> Result<()> {
 }
 
 /// The time to the prompt, by emulation, with nothing else running.
-#[test]
-fn base_boots_fast() -> Result<()> {
-    let outputs = Outputs::of("base")?;
+fn base_boots_fast(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _all = slots::all();
     let boot = Boot {
         name: "base-timed",
@@ -164,14 +164,14 @@ fn base_boots_fast() -> Result<()> {
     guest.settle()?;
     let (init, shell) = boot_clock(&mut guest)?;
     report(&format!(
-        "base by -kernel: firmware and unpacking {:.2} s, kernel {init:.2} s, init {:.2} s, to the prompt {total:.2} s",
+        "{arch} base by -kernel: firmware and unpacking {:.2} s, kernel {init:.2} s, init {:.2} s, to the prompt {total:.2} s",
         total - shell,
         shell - init
     ));
     let within = total <= limit(BOOT_LIMIT).as_secs_f64();
     ensure!(within, guest.failure(&format!("the prompt came after {total:.2} s and not {BOOT_LIMIT}")));
     let seconds = guest.press_power_button()?;
-    report(&format!("the power button ended it in {seconds:.1} s"));
+    report(&format!("{arch}: the power button ended it in {seconds:.1} s"));
     Ok(())
 }
 
@@ -184,9 +184,8 @@ fn boot_clock(guest: &mut Guest) -> Result<(f64, f64)> {
 }
 
 /// A disk that was written to, rebooted and powered off is sound and keeps what was written.
-#[test]
-fn a_used_disk_is_clean() -> Result<()> {
-    let outputs = Outputs::of("base")?;
+fn a_used_disk_is_clean(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
     let copy = tempfile::tempdir()?;
     outputs.copy_profile("base", copy.path())?;
@@ -212,9 +211,8 @@ fn a_used_disk_is_clean() -> Result<()> {
 }
 
 /// Files of this machine get into the guest by a forwarded port, too.
-#[test]
-fn a_forwarded_port_reaches_the_guest() -> Result<()> {
-    let outputs = Outputs::of("base")?;
+fn a_forwarded_port_reaches_the_guest(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
     let port = free_port()?;
     let forward = format!("{port}:8080");
@@ -234,9 +232,8 @@ fn free_port() -> Result<u16> {
 }
 
 /// The harness itself: a boot that cannot succeed is reported, and soon.
-#[test]
-fn a_panic_is_reported_at_once() -> Result<()> {
-    let outputs = Outputs::of("base")?;
+fn a_panic_is_reported_at_once(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
     let options = ["--append", "init=/nonexistent", "--snapshot", "--", ONCE];
     let boot = Boot { name: "base-panic", profile: "base", options: &options, target: None };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use build_support::{fs, tree};
+use build_support::{Arch, fs, tree};
 use common::disk::{partition, root_file_system};
 use common::outputs::{Outputs, check_with};
 use common::report;
@@ -22,13 +22,16 @@ const LLVM_LIMIT: u64 = 100_000_000;
 const KERNEL_LIMIT: u64 = 6_000_000;
 const BASE_LIMIT: u64 = 8_000_000;
 
+for_each_arch! {
+    the_partition_table_is_sound, the_file_systems_are_sound, damage_is_seen, the_qcow2_is_sound_by_itself, sizes_are_within_their_limits, the_oci_image_is_sound, the_manifest_is_the_sysroot, the_disk_boots_the_kernel_beside_it,
+}
+
 /// GPT type of an EFI system partition (UEFI 2.10, table 5.7).
 const ESP_TYPE: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 
-#[test]
-fn the_partition_table_is_sound() -> Result<()> {
+fn the_partition_table_is_sound(arch: Arch) -> Result<()> {
     for profile in PROFILES {
-        let outputs = Outputs::of(profile)?;
+        let Some(outputs) = Outputs::of(arch, profile)? else { continue };
         let image = outputs.file(&format!("{profile}.img"))?;
         let text = check_with("sgdisk", &["--verify", &image.to_string_lossy()])?;
         // It ends with status 0 also when it finds fault.
@@ -43,10 +46,9 @@ fn the_partition_table_is_sound() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn the_file_systems_are_sound() -> Result<()> {
+fn the_file_systems_are_sound(arch: Arch) -> Result<()> {
     for profile in PROFILES {
-        let outputs = Outputs::of(profile)?;
+        let Some(outputs) = Outputs::of(arch, profile)? else { continue };
         let image = outputs.file(&format!("{profile}.img"))?;
         check_with("e2fsck", &["-fn", &root_file_system(&image)?])?;
         let copy = tempfile::NamedTempFile::new()?;
@@ -71,9 +73,8 @@ fn copy_partition(image: &Path, number: u32, to: &Path) -> Result<()> {
 }
 
 /// What the checkers say of a damaged disk; without this the tests above might see nothing at all.
-#[test]
-fn damage_is_seen() -> Result<()> {
-    let outputs = Outputs::of("base")?;
+fn damage_is_seen(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let dir = tempfile::tempdir()?;
     let image = dir.path().join("damaged.img");
     fs::copy(outputs.file("base.img")?, &image)?;
@@ -94,10 +95,9 @@ fn overwrite(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
 }
 
 /// The qcow2 has the size of the image and needs no other file.
-#[test]
-fn the_qcow2_is_sound_by_itself() -> Result<()> {
+fn the_qcow2_is_sound_by_itself(arch: Arch) -> Result<()> {
     for profile in PROFILES {
-        let outputs = Outputs::of(profile)?;
+        let Some(outputs) = Outputs::of(arch, profile)? else { continue };
         // Not compared byte by byte: a person may have booted the qcow2, which keeps what the guest writes.
         let (raw, qcow2) = (outputs.file(&format!("{profile}.img"))?, outputs.file(&format!("{profile}.qcow2"))?);
         check_with("qemu-img", &["check", &qcow2.to_string_lossy()])?;
@@ -110,16 +110,15 @@ fn the_qcow2_is_sound_by_itself() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn sizes_are_within_their_limits() -> Result<()> {
-    let full = Outputs::of("full")?;
+fn sizes_are_within_their_limits(arch: Arch) -> Result<()> {
+    let Some(base) = Outputs::of(arch, "base")? else { return Ok(()) };
+    within(&format!("{arch} disk of base, zstd -19"), compressed(&base.file("base.img")?)?, BASE_LIMIT)?;
+    report(&format!("{arch} rootfs.tar.zst of base: {} bytes", fs::metadata(base.file("base/rootfs.tar.zst")?)?.len()));
+    let Some(full) = Outputs::of(arch, "full")? else { return Ok(()) };
     let llvm = find_llvm(&full.file("sysroot")?)?;
-    within("llvm, the compiler's one binary", fs::metadata(llvm)?.len(), LLVM_LIMIT)?;
-    within("kernel of full", fs::metadata(full.file("full/kernel")?)?.len(), KERNEL_LIMIT)?;
-    let base = Outputs::of("base")?;
-    within("disk of base, zstd -19", compressed(&base.file("base.img")?)?, BASE_LIMIT)?;
-    report(&format!("rootfs.tar.zst of full: {} bytes", fs::metadata(full.file("full/rootfs.tar.zst")?)?.len()));
-    report(&format!("rootfs.tar.zst of base: {} bytes", fs::metadata(base.file("base/rootfs.tar.zst")?)?.len()));
+    within(&format!("{arch} llvm, the compiler's one binary"), fs::metadata(llvm)?.len(), LLVM_LIMIT)?;
+    within(&format!("{arch} kernel of full"), fs::metadata(full.efi_kernel("full")?)?.len(), KERNEL_LIMIT)?;
+    report(&format!("{arch} rootfs.tar.zst of full: {} bytes", fs::metadata(full.file("full/rootfs.tar.zst")?)?.len()));
     Ok(())
 }
 
@@ -150,10 +149,9 @@ fn compressed(path: &Path) -> Result<u64> {
 }
 
 /// Every digest of the OCI image layout is that of the blob, and every blob that is named is there (image-spec 1.1).
-#[test]
-fn the_oci_image_is_sound() -> Result<()> {
+fn the_oci_image_is_sound(arch: Arch) -> Result<()> {
     for profile in PROFILES {
-        let outputs = Outputs::of(profile)?;
+        let Some(outputs) = Outputs::of(arch, profile)? else { continue };
         let oci = outputs.file(&format!("{profile}/oci"))?;
         let layout = json(&oci.join("oci-layout"))?;
         ensure!(layout["imageLayoutVersion"] == "1.0.0", "{profile}: {layout}");
@@ -220,9 +218,8 @@ fn sha256(mut from: impl std::io::Read) -> Result<String> {
 }
 
 /// The manifest lists everything in the sysroot, and all as it is.
-#[test]
-fn the_manifest_is_the_sysroot() -> Result<()> {
-    let outputs = Outputs::of("full")?;
+fn the_manifest_is_the_sysroot(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "full")? else { return Ok(()) };
     let sysroot = outputs.file("sysroot")?;
     let text = fs::read_to_string(outputs.file("full/manifest.tsv")?)?;
     let mut listed = BTreeSet::new();
@@ -250,11 +247,10 @@ fn the_manifest_is_the_sysroot() -> Result<()> {
 }
 
 /// The kernel on the disk is the one beside it, and starts without a boot loader.
-#[test]
-fn the_disk_boots_the_kernel_beside_it() -> Result<()> {
+fn the_disk_boots_the_kernel_beside_it(arch: Arch) -> Result<()> {
     for profile in PROFILES {
-        let outputs = Outputs::of(profile)?;
-        let kernel = fs::read(outputs.file(&format!("{profile}/kernel"))?)?;
+        let Some(outputs) = Outputs::of(arch, profile)? else { continue };
+        let kernel = fs::read(outputs.efi_kernel(profile)?)?;
         ensure!(kernel.starts_with(b"MZ"), "{profile}: the kernel is no EFI program");
         let esp = tempfile::NamedTempFile::new()?;
         copy_partition(&outputs.file(&format!("{profile}.img"))?, 1, esp.path())?;

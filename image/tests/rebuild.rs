@@ -123,7 +123,7 @@ fn a_clean_clone_takes_all_from_the_store_and_a_change_rebuilds_only_what_stands
     let _turn = turn();
     let dirs = Dirs::find()?;
     for profile in ["full", "base"] {
-        common::outputs::Outputs::of(profile)?; // The store is warm.
+        common::outputs::Outputs::of(Arch::host()?, profile)?; // The store is warm.
     }
     let Some(clone) = Clone::new(&dirs)? else { return Ok(()) };
     let dirs = builds::borrow_store(&dirs, &clone.path(HOME))?;

@@ -14,10 +14,22 @@ use build_support::{Arch, Dirs, fs, tree};
 use image::machine;
 
 /// Packages of setup.sh that no build needs, so that preflight does not ask for them.
-const BEYOND_A_BUILD: &[&str] =
-    &["gcc", "libc6-dev", "ca-certificates", "git", "ccache", "qemu-system-x86", "ovmf", "dosfstools", "gdisk"];
+const BEYOND_A_BUILD: &[&str] = &[
+    "gcc",
+    "libc6-dev",
+    "ca-certificates",
+    "git",
+    "ccache",
+    "qemu-system-x86",
+    "ovmf",
+    "qemu-system-arm",
+    "qemu-efi-aarch64",
+    "qemu-user-static",
+    "dosfstools",
+    "gdisk",
+];
 
-/// A project with the scripts, the profile `base`, and what a build of it leaves for x86_64.
+/// A project with the scripts, the profile `base`, and what a build of it leaves.
 fn project() -> Result<tempfile::TempDir> {
     let root = Dirs::find()?.root;
     let dir = tempfile::tempdir()?;
@@ -27,11 +39,14 @@ fn project() -> Result<tempfile::TempDir> {
     for profile in ["base", "full"] {
         tree::write_atomically(&dir.path().join(format!("image/profiles/{profile}.toml")), b"")?;
     }
-    let out = dir.path().join("target/bloomery/x86_64");
-    for (name, text) in machine::files(Arch::X86_64, "base") {
-        tree::write_atomically(&out.join("base").join(name), text.as_bytes())?;
+    for arch in Arch::ALL {
+        let out = dir.path().join("target/bloomery").join(arch.name());
+        for (name, text) in machine::files(arch, "base") {
+            tree::write_atomically(&out.join("base").join(name), text.as_bytes())?;
+        }
+        tree::write_atomically(&out.join("base/cmdline"), b"root=/dev/vda console=ttyAMA0\n")?;
+        tree::write_atomically(&out.join("base.qcow2"), b"")?;
     }
-    tree::write_atomically(&out.join("base.qcow2"), b"")?;
     Ok(dir)
 }
 
@@ -83,6 +98,18 @@ fn every_option_reaches_qemu() -> Result<()> {
         let text = dry_run(project.path(), options)?;
         ensure!(text.contains(part), "{options:?}: `{part}` is not in {text}");
     }
+    Ok(())
+}
+
+/// Its kernel takes what a boot loader says in place of its built-in command line.
+#[test]
+fn an_arm64_kernel_gets_its_whole_command_line() -> Result<()> {
+    let project = project()?;
+    let machine = ["arm64", "--profile", "base", "--dry-run", "--accel", "tcg"];
+    let text = prints(project.path(), &[&machine[..], &["--append", "single"]].concat())?;
+    ensure!(text.starts_with("qemu-system-aarch64 ") && text.contains("-M virt"), "{text}");
+    ensure!(text.contains("-append 'root=/dev/vda console=ttyAMA0 single' "), "{text}");
+    ensure!(!prints(project.path(), &machine)?.contains("-append"), "the built-in line needs no help");
     Ok(())
 }
 

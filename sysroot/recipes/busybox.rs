@@ -1,5 +1,7 @@
 //! busybox: the shell and some 400 small programs in one static binary.
 
+use std::path::Path;
+
 use build_support::kconfig::{self, Fragment, Merged, Tree};
 use build_support::{Arch, Built, Dirs, Job, Result, Stage, anyhow, fs, host, tree};
 
@@ -14,13 +16,14 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
         .recipe("busybox.rs", include_str!("busybox.rs"))
         .source("busybox", &busybox.id())
         .input("config", &config.seed())
-        .tool("toolchain", toolchain::DIGEST)
+        .tool("toolchain", &toolchain::host()?.digest)
         .build(|job| {
             let source = busybox.unpack(dirs)?;
             let build = job.dir("build")?;
             let epoch = build_support::EPOCH.to_string(); // Configuring writes the date of the banner.
+            let tools = tools(arch, &toolchain::host()?.dir.join("bin"));
             let make = || {
-                let make = job.cmd("make").arg("-C").arg(&source).def("O", &build).args(tools(arch));
+                let make = job.cmd("make").arg("-C").arg(&source).def("O", &build).args(&tools);
                 make.env("SOURCE_DATE_EPOCH", &epoch)
             };
             let seed = job.work.join("seed.config");
@@ -34,8 +37,8 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
         })
 }
 
-fn tools(arch: Arch) -> Vec<String> {
-    let program = |name: &str| toolchain::program(name).display().to_string();
+fn tools(arch: Arch, bin: &Path) -> Vec<String> {
+    let program = |name: &str| bin.join(name).display().to_string();
     // busybox links its C program with -static-libgcc, for which clang would look for libgcc_eh.
     let clang = format!("{} --target={} --unwindlib=none", program("clang"), arch.short_triple());
     vec![

@@ -1,6 +1,6 @@
 //! The allocator that LLVM is linked with.
 
-use build_support::{Built, Dirs, Result, Stage, preflight::HostClang};
+use build_support::{Built, Dirs, Result, Stage};
 
 use super::target::{Compiler, Target, lay_sysroot};
 
@@ -8,20 +8,19 @@ use super::target::{Compiler, Target, lay_sysroot};
 pub const LINK: &str = "-Wl,--wrap=pthread_create";
 
 /// Leaves `malloc.o`.
-pub fn build(dirs: &Dirs, first: &HostClang, target: &Target) -> Result<Built> {
+pub fn build(dirs: &Dirs, compiler: &Compiler, target: &Target) -> Result<Built> {
     let llvm = vendor::source("llvm")?;
-    let compiler = Compiler::host(first);
     Stage::new(dirs, "allocator", target.arch)
         .recipe("allocator.rs", include_str!("allocator.rs"))
         .recipe("target.rs", include_str!("target.rs"))
         .input("malloc.c", include_str!("../driver/malloc.c"))
         .source("llvm", &llvm.id())
-        .tool("clang", &first.version)
+        .tool("clang", &compiler.version)
         .needs(&target.musl)
         .build(|job| {
             lay_sysroot(job, &[&target.musl])?;
             compiler.lay_resource(job, &[])?;
-            job.cmd(first.program("clang")?)
+            job.cmd(compiler.path("clang")?)
                 .args(compiler.flags(target.arch, job).split(' '))
                 .args(["-std=gnu11", "-O2", "-DNDEBUG"])
                 .arg("-fno-builtin-malloc") // The compiler must not reason about malloc inside malloc.

@@ -1,42 +1,52 @@
-//! LLVM, once: one static multicall binary that runs on any Linux of its architecture, on the host and on board.
+//! LLVM: one static multicall binary that runs on any Linux of its architecture, on the host and on board.
+//!
+//! The host's is built once by the host's compiler, and builds the other architecture's.
 
 use std::path::Path;
 
-use build_support::preflight::{self, HostClang};
-use build_support::{Arch, Built, Dirs, Job, Result, Stage, fs, host, tree};
+use build_support::{Arch, Built, Dirs, Job, Result, Stage, fs, host, preflight, tree};
 
 use super::allocator;
 use super::target::{Compiler, Target, lay_sysroot};
 
-/// Builds LLVM for the architecture of `target` with the host's compiler, on `target`'s libraries.
-/// Leaves `bin/llvm` with the few names that building libraries needs, and `lib/clang/<version>/include`.
-pub fn build(dirs: &Dirs, first: &HostClang, target: &Target, malloc: &Built) -> Result<Built> {
+/// Builds LLVM for the architecture of `target` with `compiler`, on `target`'s libraries. Its programs cannot run on
+/// another architecture, whose build uses those in `native`, the host's LLVM.
+/// Leaves `bin/llvm` with the few names that building libraries needs, `lib/clang/<version>/include`, and in the host's
+/// result `libexec` with the programs that a cross build runs.
+pub fn build(
+    dirs: &Dirs,
+    compiler: &Compiler,
+    target: &Target,
+    malloc: &Built,
+    native: Option<&Built>,
+) -> Result<Built> {
     let llvm = vendor::source("llvm")?;
-    Stage::new(dirs, "llvm", target.arch)
+    let stage = Stage::new(dirs, "llvm", target.arch)
         .recipe("llvm.rs", include_str!("llvm.rs"))
         .input("driver/CMakeLists.txt", include_str!("../driver/CMakeLists.txt"))
         .input("driver/strings.cpp", include_str!("../driver/strings.cpp"))
         .source("llvm", &llvm.id())
-        .tool("clang", &first.version)
+        .tool("clang", &compiler.version)
         .needs(&target.headers)
         .needs(&target.musl)
         .needs(&target.compiler_rt)
         .needs(&target.libcxx)
         .needs(malloc)
-        .resumable()
-        .build(|job| {
-            preflight::check_room(dirs)?;
-            let source = llvm.unpack(dirs)?;
-            if !job.work.join("build/build.ninja").is_file() {
-                // Only once: new times on the headers would make ninja compile everything again.
-                lay_sysroot(job, &[&target.headers, &target.musl, &target.libcxx])?;
-                Compiler::host(first).lay_resource(job, &[&target.compiler_rt])?;
-                lay_driver(job)?;
-            }
-            configure(job, first, target.arch, &source, malloc)?;
-            compile(job)?;
-            install(job, first)
-        })
+        .resumable();
+    stage.build(|job| {
+        preflight::check_room(dirs)?;
+        let source = llvm.unpack(dirs)?;
+        if !job.work.join("build/build.ninja").is_file() {
+            // Only once: new times on the headers would make ninja compile everything again.
+            lay_sysroot(job, &[&target.headers, &target.musl, &target.libcxx])?;
+            compiler.lay_resource(job, &[&target.compiler_rt])?;
+            lay_driver(job)?;
+        }
+        configure(job, compiler, target.arch, &source, malloc, native)?;
+        compile(job)?;
+        install(job, compiler)?;
+        if native.is_none() { install_native(job, compiler) } else { Ok(()) }
+    })
 }
 
 /// The external project that completes the multicall binary, with a fixed path for the compiler's command line.
@@ -46,7 +56,14 @@ fn lay_driver(job: &Job) -> Result<()> {
     Ok(fs::write(driver.join("strings.cpp"), include_str!("../driver/strings.cpp"))?)
 }
 
-fn configure(job: &Job, first: &HostClang, arch: Arch, source: &Path, malloc: &Built) -> Result<()> {
+fn configure(
+    job: &Job,
+    compiler: &Compiler,
+    arch: Arch,
+    source: &Path,
+    malloc: &Built,
+    native: Option<&Built>,
+) -> Result<()> {
     let (work, triple) = (job.work.display(), arch.triple());
     let flags = [
         format!("--target={triple}"),
@@ -68,11 +85,11 @@ fn configure(job: &Job, first: &HostClang, arch: Arch, source: &Path, malloc: &B
         .arg("-B")
         .arg(job.work.join("build"))
         .args(["-G", "Ninja"])
-        .def("-DCMAKE_C_COMPILER", first.program("clang")?)
-        .def("-DCMAKE_CXX_COMPILER", first.program("clang++")?)
-        .def("-DCMAKE_AR", first.program("llvm-ar")?)
-        .def("-DCMAKE_RANLIB", first.program("llvm-ranlib")?)
-        .def("-DCMAKE_NM", first.program("llvm-nm")?)
+        .def("-DCMAKE_C_COMPILER", compiler.path("clang")?)
+        .def("-DCMAKE_CXX_COMPILER", compiler.path("clang++")?)
+        .def("-DCMAKE_AR", compiler.path("llvm-ar")?)
+        .def("-DCMAKE_RANLIB", compiler.path("llvm-ranlib")?)
+        .def("-DCMAKE_NM", compiler.path("llvm-nm")?)
         .def("-DCMAKE_C_FLAGS", &flags)
         .def("-DCMAKE_CXX_FLAGS", format!("{flags} -stdlib=libc++"))
         .def("-DCMAKE_ASM_FLAGS", &flags)
@@ -80,10 +97,22 @@ fn configure(job: &Job, first: &HostClang, arch: Arch, source: &Path, malloc: &B
         .def("-DLLVM_HOST_TRIPLE", triple)
         .def("-DLLVM_DEFAULT_TARGET_TRIPLE", triple)
         .def("-DLLVM_EXTERNAL_DRIVER_SOURCE_DIR", job.work.join("driver"))
+        .args(native.map_or(Vec::new(), |native| cross(arch, native)))
         .args(OPTIONS)
         // Not part of the key: the objects are the same.
         .def("-DLLVM_CCACHE_BUILD", if preflight::ccache().is_some() { "ON" } else { "OFF" })
         .run("configure LLVM")
+}
+
+/// What a build for another architecture adds.
+fn cross(arch: Arch, native: &Built) -> Vec<String> {
+    vec![
+        // Without a system name CMake takes the build for a native one and tries to run what it compiled.
+        "-DCMAKE_SYSTEM_NAME=Linux".into(),
+        format!("-DCMAKE_SYSTEM_PROCESSOR={}", arch.machine()),
+        // Else LLVM is configured a second time for the host, to make these.
+        format!("-DLLVM_NATIVE_TOOL_DIR={}", native.dir.join("libexec").display()),
+    ]
 }
 
 fn compile(job: &Job) -> Result<()> {
@@ -95,22 +124,38 @@ fn compile(job: &Job) -> Result<()> {
         .run("build LLVM")
 }
 
-fn install(job: &Job, first: &HostClang) -> Result<()> {
+fn install(job: &Job, compiler: &Compiler) -> Result<()> {
     let bin = job.out.join("bin");
     fs::create_dir_all(&bin)?;
-    job.cmd(first.program("llvm-strip")?)
-        .arg("-o")
-        .arg(bin.join("llvm"))
-        .arg(job.work.join("build/bin/llvm"))
-        .run("strip LLVM")?;
+    strip(job, compiler, "llvm", &bin)?;
     for name in NAMES {
         tree::link("llvm", &bin.join(name))?;
     }
     tree::copy(&job.work.join("build/lib/clang"), &job.out.join("lib/clang"))
 }
 
-/// The names that building the other target's libraries needs; `prefix.rs` adds all others.
-const NAMES: &[&str] = &["clang", "clang++", "ld.lld", "llvm-ar", "llvm-ranlib", "llvm-nm"];
+fn install_native(job: &Job, compiler: &Compiler) -> Result<()> {
+    let libexec = job.out.join("libexec");
+    fs::create_dir_all(&libexec)?;
+    for name in NATIVE {
+        strip(job, compiler, name, &libexec)?;
+    }
+    Ok(())
+}
+
+fn strip(job: &Job, compiler: &Compiler, name: &str, to: &Path) -> Result<()> {
+    job.cmd(compiler.path("llvm-strip")?)
+        .arg("-o")
+        .arg(to.join(name))
+        .arg(job.work.join("build/bin").join(name))
+        .run(&format!("strip {name}"))
+}
+
+/// The names that building the other target needs; `prefix.rs` adds all others.
+const NAMES: &[&str] = &["clang", "clang++", "ld.lld", "llvm-ar", "llvm-ranlib", "llvm-nm", "llvm-strip"];
+
+/// What LLVM's build makes and runs, to make its own source.
+const NATIVE: &[&str] = &["llvm-tblgen", "llvm-min-tblgen", "clang-tblgen"];
 
 const OPTIONS: &[&str] = &[
     "-DCMAKE_BUILD_TYPE=Release",

@@ -4,13 +4,13 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
-use build_support::{Built, Dirs, Result, Stage, fs, tree};
+use build_support::{Arch, Built, Dirs, Result, Stage, fs, tree};
 
 use super::target::Target;
 
-/// Leaves `bin`, `lib/clang` and a directory for each target.
-pub fn build(dirs: &Dirs, llvm: &Built, targets: &[Target]) -> Result<Built> {
-    let mut stage = Stage::new(dirs, "toolchain", targets[0].arch)
+/// Leaves `bin` with programs for `arch`, `lib/clang`, and a directory for each target.
+pub fn build(dirs: &Dirs, arch: Arch, llvm: &Built, targets: &[Target]) -> Result<Built> {
+    let mut stage = Stage::new(dirs, "toolchain", arch)
         .recipe("prefix.rs", include_str!("prefix.rs"))
         .input("as", include_str!("../driver/as"))
         .needs(llvm);
@@ -18,7 +18,9 @@ pub fn build(dirs: &Dirs, llvm: &Built, targets: &[Target]) -> Result<Built> {
         stage = stage.needs(&target.headers).needs(&target.musl).needs(&target.compiler_rt).needs(&target.libcxx);
     }
     stage.build(|job| {
-        tree::copy(&llvm.dir, &job.out)?;
+        for part in ["bin", "lib"] {
+            tree::copy(&llvm.dir.join(part), &job.out.join(part))?;
+        }
         for name in NAMES {
             tree::link("llvm", &job.out.join("bin").join(name))?;
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use build_support::preflight::HostClang;
-use build_support::{Arch, Built, Dirs, Job, Result, tree};
+use build_support::{Arch, Built, Context as _, Dirs, Job, Result, host, tree};
 
 use super::{compiler_rt, headers, libcxx, musl};
 
@@ -57,17 +57,19 @@ impl Compiler {
         self.dir.join(format!("{name}{}", self.suffix))
     }
 
+    /// The whole path of one of its programs.
+    pub fn path(&self, name: &str) -> Result<PathBuf> {
+        let program = self.program(name);
+        if program.is_absolute() {
+            return Ok(program);
+        }
+        let text = program.display().to_string();
+        host::find_program(&text).with_context(|| format!("`{text}` is not installed\nhint: run ./setup.sh"))
+    }
+
     /// `-D` options for a CMake project that is built for `arch` with this compiler.
     pub fn cmake(&self, arch: Arch, job: &Job) -> Result<Vec<String>> {
-        let program = |name: &str| -> Result<String> {
-            let path = self.program(name);
-            let found = if path.is_absolute() {
-                Some(path.clone())
-            } else {
-                build_support::host::find_program(&path.to_string_lossy())
-            };
-            Ok(found.unwrap_or(path).display().to_string())
-        };
+        let program = |name: &str| -> Result<String> { Ok(self.path(name)?.display().to_string()) };
         let flags = self.flags(arch, job);
         let options = [
             ("CMAKE_BUILD_TYPE", "Release".to_string()),

@@ -12,6 +12,19 @@ pub mod outputs;
 pub mod programs;
 pub mod slots;
 
+/// Makes a test of each function for each architecture: `x86_64::name`, `arm64::name`.
+#[macro_export]
+macro_rules! for_each_arch {
+    ($($name:ident),* $(,)?) => {
+        mod x86_64 {
+            $(#[test] fn $name() -> anyhow::Result<()> { super::$name(build_support::Arch::X86_64) })*
+        }
+        mod arm64 {
+            $(#[test] fn $name() -> anyhow::Result<()> { super::$name(build_support::Arch::Arm64) })*
+        }
+    };
+}
+
 use std::io::Write as _;
 use std::time::Duration;
 

@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use anyhow::{Context as _, Result, bail, ensure};
 use build_support::{Arch, Dirs, fs, vars};
 
+use super::report;
+
 /// The outputs of one architecture.
 pub struct Outputs {
     /// The project's root.
@@ -18,13 +20,27 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// The outputs for the first architecture that the build is asked for, with this profile built.
-    pub fn of(profile: &str) -> Result<Outputs> {
+    /// The outputs of a profile, built when they are missing. Nothing, with the reason said, when they are not to be
+    /// tested: for an architecture that `BLOOMERY_ARCH` leaves out, and where the compiler on board would have to be cross
+    /// built, which takes as long as LLVM itself, and `BLOOMERY_CI_FULL` does not ask for it.
+    pub fn of(arch: Arch, profile: &str) -> Result<Option<Outputs>> {
         let dirs = Dirs::find()?;
-        let arch = *vars::archs()?.first().context("no architecture is chosen")?;
         let outputs = Outputs { dir: dirs.output(arch), root: dirs.root, arch };
+        if vars::get(vars::ARCH).is_some() && !vars::archs()?.contains(&arch) {
+            report(&format!("skipped: BLOOMERY_ARCH leaves {arch} out"));
+            return Ok(None);
+        }
+        let cross = profile == "full" && arch != Arch::host()?;
+        if cross && !outputs.is_built(profile) && !vars::on("BLOOMERY_CI_FULL", false) {
+            report(&format!("skipped: {profile} for {arch} is not built; BLOOMERY_CI_FULL=1 builds it"));
+            return Ok(None);
+        }
         outputs.build(profile)?;
-        Ok(outputs)
+        Ok(Some(outputs))
+    }
+
+    fn is_built(&self, profile: &str) -> bool {
+        self.dir.join(format!("{profile}.qcow2")).exists()
     }
 
     /// A file of the outputs.
@@ -32,6 +48,12 @@ impl Outputs {
         let path = self.dir.join(name);
         ensure!(path.exists(), "the build left no {}", path.display());
         Ok(path)
+    }
+
+    /// The kernel that firmware starts, where it is another file than the one for boot loaders.
+    pub fn efi_kernel(&self, profile: &str) -> Result<PathBuf> {
+        let own = self.dir.join(profile).join("kernel.efi");
+        if own.is_file() { Ok(own) } else { self.file(&format!("{profile}/kernel")) }
     }
 
     /// Where logs of tests are kept.
@@ -50,7 +72,7 @@ impl Outputs {
         for entry in fs::read_dir(self.file(profile)?)? {
             let entry = entry?;
             let name = entry.file_name();
-            if name == "kernel" || name.to_string_lossy().starts_with("qemu") {
+            if name == "kernel" || name == "cmdline" || name.to_string_lossy().starts_with("qemu") {
                 fs::copy(entry.path(), copy.join(profile).join(name))?;
             }
         }
@@ -61,10 +83,10 @@ impl Outputs {
     fn build(&self, profile: &str) -> Result<()> {
         static ASKING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = ASKING.lock();
-        if self.dir.join(format!("{profile}.qcow2")).exists() {
+        if self.is_built(profile) {
             return Ok(());
         }
-        super::report(&format!("building {profile} for {}", self.arch));
+        report(&format!("building {profile} for {}", self.arch));
         // Asked for its version, QEMU boots nothing.
         let mut run = Command::new(self.root.join("run.sh"));
         run.args([self.arch.name(), "--profile", profile, "--accel", "tcg", "--", "--version"]);
