@@ -39,6 +39,7 @@ packages() {
         qemu-system-arm qemu-system-aarch64 boots the arm64 images
         qemu-efi-aarch64 - UEFI firmware for arm64
         qemu-user-static qemu-aarch64-static runs arm64 programs in a chroot
+        libncurses-dev - menuconfig
         dosfstools fsck.fat checks the EFI system partition in tests
         gdisk sgdisk checks the partition table in tests
 LIST

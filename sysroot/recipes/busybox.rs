@@ -5,13 +5,15 @@ use std::path::Path;
 use build_support::kconfig::{self, Fragment, Merged, Tree};
 use build_support::{Arch, Built, Dirs, Job, Result, Stage, anyhow, fs, host, tree};
 
-const CONFIG: &[&str] = &["base", "absent"];
+/// Later ones change earlier ones. `local` is there when somebody has used the menu (`image/src/menuconfig.rs`).
+const CONFIG: &[&str] = &["base", "absent", "local"];
 
 /// Leaves `bin/busybox` and a link to it for each applet, all in `bin`.
 pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
     let busybox = vendor::source("busybox")?;
-    let fragments = CONFIG.iter().map(|name| Fragment::read(&dirs.root.join(format!("sysroot/busybox/{name}.config"))));
-    let config = Merged::new(&fragments.collect::<Result<Vec<_>>>()?);
+    let paths = CONFIG.iter().map(|name| dirs.root.join(format!("sysroot/busybox/{name}.config")));
+    let there = paths.filter(|path| path.is_file() || !path.ends_with("local.config"));
+    let config = Merged::new(&there.map(|path| Fragment::read(&path)).collect::<Result<Vec<_>>>()?);
     Stage::new(dirs, "busybox", arch)
         .recipe("busybox.rs", include_str!("busybox.rs"))
         .source("busybox", &busybox.id())
