@@ -39,7 +39,7 @@ impl Menu {
         let build = fresh(dirs, &format!("menuconfig-kernel-{arch}"))?;
         fs::copy(&built, build.join(".config"))?;
         // Options that ask the compiler what it can do must get the answers that the build got.
-        let bin = toolchain::host()?.dir.join("bin");
+        let bin = dirs.target.join("bloomery/toolchain/bin");
         let tools = [format!("LLVM={}/", bin.display()), "HOSTCC=cc".into(), format!("ARCH={}", arch.linux())];
         let word = fragment.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let word = if profile == name { word } else { format!("{word}.config") };
