@@ -1,8 +1,11 @@
 //! PID 1: Rust, static, with `std` built from the pinned library source, since no target of rustup is used.
 
-use build_support::{Arch, Built, Dirs, Result, Stage, digest, fs, host};
+use build_support::{Arch, Built, Dirs, Result, Stage, digest, fs, host, tree};
 
-/// Leaves `sbin/init`.
+/// Other names of the program, by which it is another (`init/src/lib.rs`, `run`).
+const NAMES: &[&str] = &["initctl", "echod"];
+
+/// Leaves `sbin/init` and links to it.
 pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
     let rust = vendor::source("rust")?;
     let rustc = build_support::Cmd::new("rustc").arg("--version").dir(&dirs.root).read("ask rustc for its version")?;
@@ -25,7 +28,7 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
                 .dir(&dirs.root)
                 .args(["build", "--locked", "--package", "init", "--bin", "init", "--profile", "init"])
                 .arg("-Zbuild-std=std,panic_abort")
-                .arg("-Zbuild-std-features=") // No backtraces: they are two thirds of the program.
+                .arg("-Zbuild-std-features=optimize_for_size") // And no backtraces: they are two thirds of the program.
                 .args(["--target", triple])
                 .arg("--target-dir")
                 .arg(&target)
@@ -38,7 +41,7 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
             let program = target.join(triple).join("init/init");
             fs::create_dir_all(job.out.join("sbin"))?;
             fs::copy(program, job.out.join("sbin/init"))?;
-            Ok(())
+            NAMES.iter().try_for_each(|name| tree::link("init", &job.out.join("sbin").join(name)))
         })
 }
 
@@ -48,6 +51,7 @@ fn rustflags(arch: Arch) -> String {
         "-Clink-self-contained=no".into(), // Our musl and start files, not those of a rustup target.
         "-Ctarget-feature=+crt-static".into(),
         "-Crelocation-model=static".into(), // No loader: a fixed address needs no relocation at start.
+        "-Cforce-unwind-tables=no".into(),  // A panic starts the program anew and unwinds nothing.
     ]
     .join(" ")
 }

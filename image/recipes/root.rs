@@ -35,6 +35,7 @@ const DIRS: &[(&str, u32)] = &[
     ("sys", 0o555),
     ("tmp", 0o1777),
     ("usr/local/bin", 0o755),
+    ("var/lib", 0o755), // init keeps the clock and a seed for random numbers there.
     ("var/log", 0o755),
     ("var/tmp", 0o1777),
 ];
@@ -70,7 +71,7 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: &Built, packag
         tree.merge(&dir.join("bin"), "usr/bin", "busybox")?;
     }
     if profile.has("init") {
-        tree.file("usr/bin/init", &init.dir.join("sbin/init"), 0o755, "init")?;
+        tree.merge(&init.dir.join("sbin"), "usr/bin", "init")?;
     }
     let compiler = if profile.has("toolchain") { Some(pack_compiler(dirs, arch)?) } else { None };
     if let Some(compiler) = &compiler {

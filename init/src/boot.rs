@@ -1,62 +1,85 @@
-//! The boot, from the first instruction to the table: a named list of phases. `main` calls [`run`].
+//! The boot, from the first instruction to the table: two named lists of phases. `main` calls [`run`].
 
-use core::time::Duration;
-
-use rustix::mount::MountFlags;
+use rustix::mount::MountFlags as Flags;
 
 use crate::inittab;
 use crate::log::{self, debug, info, say};
 use crate::options::{self, Options};
 use crate::reactor::Reactor;
-use crate::shutdown;
-use crate::signals;
+use crate::reexec::{self, Start};
 use crate::spawn::Environment;
-use crate::supervisor::Supervisor;
-use crate::sys::{Errno, files, net, process, signal, system};
-use crate::{console, mounts, rescue};
+use crate::state::Record;
+use crate::supervisor::{Goal, Supervisor};
+use crate::sys::{Errno, files, process, signal, system};
+use crate::timeline::Timeline;
+use crate::watchdog::Watchdog;
+use crate::{clock, console, disks, fstab, limits, modules, mounts, net, rescue, seed, shutdown, signals, sysctl};
 
-/// What the phases know.
+/// What the first phases find out.
 struct Boot<'a> {
     arguments: &'a [&'a str],
     options: Options,
+    fstab: Vec<fstab::Line>,
 }
 
-/// A phase's work.
-type Phase = fn(&mut Boot);
+/// The work of a first phase.
+type FirstPhase = fn(&mut Boot);
 
-/// The phases, in order. A phase says what fails in it and goes on: no failure is worse than no system.
-const PHASES: &[(&str, Phase)] = &[
-    ("self", become_init),
-    ("console", open_console),
-    ("mounts", |_| mounts::mount_rest()),
-    ("options", read_options),
-    ("hostname", |_| set_host_name()),
-    ("loopback", |_| set_loopback_up()),
-    ("root", make_root_writable),
+/// The first phases, in order: they make what PID 1 itself stands on. A phase says what fails in it and goes on: no failure is
+/// worse than no system.
+const FIRST: &[(&str, FirstPhase)] =
+    &[("self", become_init), ("console", open_console), ("mounts", mount_all), ("options", read_options)];
+
+/// One of the later phases.
+struct Phase {
+    /// What `init.skip` calls it.
+    name: &'static str,
+    /// Whether it is done for `emergency` too.
+    always: bool,
+    /// Whether it is done again by a program that takes over.
+    again: bool,
+    work: fn(&mut Supervisor, &[fstab::Line]),
+}
+
+/// The later phases, in order. The supervisor waits for the programs that some of them run, so the system can be asked to go
+/// down while they do.
+#[rustfmt::skip]
+const PHASES: &[Phase] = &[
+    // First, because each of the others may hang in a driver.
+    Phase { name: "watchdog", always: false, again: true,  work: |supervisor, _| open_watchdog(supervisor) },
+    Phase { name: "hostname", always: true,  again: false, work: |_, _| set_host_name() },
+    Phase { name: "loopback", always: false, again: false, work: |_, _| set_loopback_up() },
+    Phase { name: "clock",    always: true,  again: false, work: |_, _| clock::start() },
+    // Before the modules and the disks: what they bring is seen as it comes.
+    Phase { name: "devices",  always: true,  again: true,  work: |supervisor, _| supervisor.start_devices() },
+    Phase { name: "modules",  always: false, again: false, work: |supervisor, _| load_modules(supervisor) },
+    // After the modules, some of which bring settings.
+    Phase { name: "sysctl",   always: false, again: false, work: |_, _| sysctl::apply() },
+    Phase { name: "root",     always: false, again: false, work: make_root_writable },
+    Phase { name: "disks",    always: false, again: false, work: disks::mount_and_swap },
+    // /var may be on one of the disks.
+    Phase { name: "seed",     always: false, again: false, work: |_, _| seed::start() },
+    // A lease takes its time, so it is asked for before the entries run.
+    Phase { name: "network",  always: false, again: true,  work: |supervisor, _| supervisor.start_network() },
 ];
 
 /// Boots the system and never returns.
 pub fn run(arguments: &[&str]) -> ! {
     let since = system::uptime();
+    let (arguments, start) = reexec::start(arguments);
     // A fault in this program must not end PID 1, which the kernel answers with a panic of its own.
+    reexec::guard();
     std::panic::set_hook(Box::new(|fault| {
         if process::id() == 1 {
-            rescue::last_resort(&format!("a fault in init: {fault}"));
+            reexec::after_panic(&format!("a fault in init: {fault}"));
         }
     }));
 
-    let mut boot = Boot { arguments, options: Options::default() };
-    let mut times = Vec::with_capacity(PHASES.len());
-    for (name, phase) in PHASES {
-        let started = system::uptime();
-        phase(&mut boot);
-        times.push((*name, system::uptime() - started));
-    }
-    info!("{}", summary(since, &times));
-
-    let mut supervisor = supervisor(&boot, since);
-    supervisor.set_lines(table(&boot.options));
-    let mut goal = supervisor.run();
+    let boot = Boot { arguments: &arguments, options: Options::default(), fstab: Vec::new() };
+    let (mut supervisor, mut goal) = match start {
+        Start::Boot => boot_system(boot, Timeline::new(since)),
+        Start::TakeOver(state) => take_over(boot, state),
+    };
     loop {
         let reason = shutdown::run(&mut supervisor, goal);
         supervisor.rescue(&reason);
@@ -64,15 +87,59 @@ pub fn run(arguments: &[&str]) -> ! {
     }
 }
 
-/// One line about the phases: `boot at 312 ms: self 0.1 ms, console 0.4 ms, ...`.
-fn summary(since: Duration, times: &[(&str, Duration)]) -> String {
-    let mut line = format!("boot at {} ms:", since.as_millis());
-    for (index, (name, time)) in times.iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        let tenths = time.as_micros() / 100;
-        line += &format!("{comma} {name} {}.{} ms", tenths / 10, tenths % 10);
+fn boot_system(mut boot: Boot, mut timeline: Timeline) -> (Supervisor, Goal) {
+    for (name, phase) in FIRST {
+        let start = system::uptime();
+        phase(&mut boot);
+        timeline.add(*name, start, system::uptime());
     }
-    line
+    let mut supervisor = supervisor(&boot, timeline);
+    run_phases(&mut supervisor, &boot.fstab, |_| true);
+    info!("{}", supervisor.timeline.summary());
+    supervisor.set_lines(table(&boot.options));
+    if supervisor.first_line(inittab::Action::Sysinit).is_some() {
+        supervisor.settle_devices();
+    }
+    let goal = supervisor.run();
+    (supervisor, goal)
+}
+
+/// Goes on where the program before this one was replaced.
+fn take_over(mut boot: Boot, state: Result<Vec<Record>, String>) -> (Supervisor, Goal) {
+    become_init(&mut boot);
+    console::open_log();
+    read_options(&mut boot);
+    let mut supervisor = supervisor(&boot, Timeline::new(system::uptime()));
+    match state {
+        Ok(records) => supervisor.adopt(records),
+        Err(reason) => {
+            say!("nothing is known from the init before this one: {reason}; what still runs is looked for");
+            supervisor.set_lines(table(&boot.options));
+            supervisor.adopt_running();
+        }
+    }
+    run_phases(&mut supervisor, &boot.fstab, |phase| phase.again);
+    let goal = supervisor.resume();
+    (supervisor, goal)
+}
+
+fn run_phases(supervisor: &mut Supervisor, fstab: &[fstab::Line], chosen: fn(&Phase) -> bool) {
+    let wanted = supervisor.options.clone();
+    for name in wanted.skip.iter().filter(|name| PHASES.iter().all(|phase| phase.name != **name)) {
+        let known: Vec<_> = PHASES.iter().map(|phase| phase.name).collect();
+        say!("init.skip: there is no phase '{name}'; hint: the phases are {}", known.join(", "));
+    }
+    for Phase { name, always, work, .. } in PHASES.iter().filter(|phase| chosen(phase)) {
+        if supervisor.is_going_down() {
+            return;
+        }
+        if (wanted.emergency && !always) || wanted.skip.iter().any(|skipped| skipped == name) {
+            continue;
+        }
+        let start = system::uptime();
+        work(supervisor, fstab);
+        supervisor.timeline.add(*name, start, system::uptime());
+    }
 }
 
 fn become_init(_: &mut Boot) {
@@ -82,6 +149,7 @@ fn become_init(_: &mut Boot) {
     // Fails when the kernel already made PID 1 a leader.
     let _ = process::new_session();
     let ctrl_alt_del = system::ctrl_alt_del_resets(false);
+    limits::raise();
     for (what, result) in [("block signals", blocked), ("go to /", moved)] {
         if let Err(error) = result {
             say!("cannot {what}: {error}");
@@ -104,9 +172,38 @@ fn open_console(_: &mut Boot) {
     }
 }
 
+/// The root's own table of file systems is read first, because it may change the options of those mounted here.
+fn mount_all(boot: &mut Boot) {
+    boot.fstab = fstab::load(|line| say!("{}, line {line}: not 'device target kind options'", fstab::PATH));
+    mounts::mount_rest(&boot.fstab);
+}
+
 fn read_options(boot: &mut Boot) {
     boot.options = options::load(boot.arguments);
     log::set_level(boot.options.level);
+    for word in &boot.options.unknown {
+        say!("'{word}' on the kernel command line is not understood");
+    }
+}
+
+fn open_watchdog(supervisor: &mut Supervisor) {
+    let Some(seconds) = supervisor.options.watchdog.filter(|_| supervisor.watchdog.is_none()) else {
+        return;
+    };
+    match Watchdog::open(seconds) {
+        Ok(watchdog) => supervisor.watchdog = Some(watchdog),
+        Err(message) => say!("{message}"),
+    }
+}
+
+fn load_modules(supervisor: &mut Supervisor) {
+    for command in modules::commands() {
+        match supervisor.run_program(&command, modules::LIMIT) {
+            Some(process::Exit::Code(0)) => {}
+            Some(exit) => say!("'{command}' failed: {exit}"),
+            None => say!("'{command}' is not waited for any more"),
+        }
+    }
 }
 
 /// The file that names the machine.
@@ -143,23 +240,41 @@ fn set_loopback_up() {
     }
 }
 
-/// The kernel mounts the root read-only unless told `rw`. It becomes writable here, unless `init.ro` says otherwise.
-fn make_root_writable(boot: &mut Boot) {
-    if boot.options.keep_read_only || !files::is_read_only("/").unwrap_or(false) {
+/// The kernel mounts the root read-only unless told `rw`. It becomes writable here, with the options that fstab has for it,
+/// unless `init.ro` says otherwise.
+fn make_root_writable(supervisor: &mut Supervisor, fstab: &[fstab::Line]) {
+    if supervisor.options.keep_read_only {
         return;
     }
-    if let Err(error) = system::remount("/", MountFlags::empty()) {
-        info!("the root stays read-only: {error}");
+    let line = fstab.iter().find(|line| line.target == "/").map(|line| &line.options);
+    let Some((flags, data)) = root_options(line, files::is_read_only("/").unwrap_or(false)) else {
+        return;
+    };
+    let remounted = match system::remount("/", flags, data) {
+        // An option that only the first mount takes.
+        Err(Errno::INVAL) if !data.is_empty() => system::remount("/", flags, ""),
+        result => result,
+    };
+    if let Err(error) = remounted {
+        info!("the root stays as it was mounted: {error}");
     }
 }
 
-fn supervisor(boot: &Boot, since: Duration) -> Supervisor {
+/// The flags and options with which the root is mounted again; nothing when it is as it should be.
+fn root_options(line: Option<&fstab::Options>, read_only: bool) -> Option<(Flags, &str)> {
+    let (flags, data) = line.map_or((Flags::empty(), ""), |line| (line.flags(Flags::empty()), line.data.as_str()));
+    let plain = flags - Flags::RDONLY == Flags::empty() && data.is_empty();
+    (!plain || flags.contains(Flags::RDONLY) != read_only).then_some((flags, data))
+}
+
+fn supervisor(boot: &Boot, timeline: Timeline) -> Supervisor {
     let reactor = match Reactor::new(!boot.options.epoll) {
         Ok(reactor) => reactor,
         Err(error) => rescue::last_resort(&format!("cannot wait for events: {error}")),
     };
     let environment = Environment::new(process::environment(), boot.arguments.first().copied());
-    let mut supervisor = Supervisor::new(reactor, boot.options.clone(), environment, since);
+    let mut supervisor = Supervisor::new(reactor, boot.options.clone(), environment, timeline.init);
+    supervisor.timeline = timeline;
     if let Err(error) = supervisor.listen() {
         rescue::last_resort(&format!("cannot listen to signals: {error}"));
     }
@@ -167,6 +282,10 @@ fn supervisor(boot: &Boot, since: Duration) -> Supervisor {
 }
 
 fn table(options: &Options) -> Vec<inittab::Line> {
+    if options.emergency {
+        say!("emergency: a shell and nothing else; the root is as the kernel mounted it");
+        return vec![rescue::shell_line()];
+    }
     if options.single {
         return inittab::single_lines();
     }
@@ -190,8 +309,23 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_names_every_phase() {
-        let times = [("a", Duration::from_micros(1_250)), ("b", Duration::ZERO)];
-        assert_eq!(summary(Duration::from_millis(312), &times), "boot at 312 ms: a 1.2 ms, b 0.0 ms");
+    fn the_root_is_mounted_again_when_something_changes() {
+        assert_eq!(root_options(None, false), None);
+        assert_eq!(root_options(None, true), Some((Flags::empty(), "")));
+        let read_only = fstab::options("ro");
+        assert_eq!(root_options(Some(&read_only), true), None);
+        assert_eq!(root_options(Some(&read_only), false), Some((Flags::RDONLY, "")));
+        let plain = fstab::options("defaults");
+        assert_eq!(root_options(Some(&plain), false), None);
+        let special = fstab::options("noatime,commit=30");
+        assert_eq!(root_options(Some(&special), false), Some((Flags::NOATIME, "commit=30")));
+    }
+
+    #[test]
+    fn phases_have_names_of_their_own() {
+        for (index, phase) in PHASES.iter().enumerate() {
+            assert!(PHASES[index + 1..].iter().all(|other| other.name != phase.name));
+            assert!(FIRST.iter().all(|(name, _)| *name != phase.name));
+        }
     }
 }

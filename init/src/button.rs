@@ -1,4 +1,5 @@
-//! The power button: ACPI and virtual machines send it as a key of an input device. The boot calls [`watch`].
+//! The power button: ACPI and virtual machines send it as a key of an input device. The supervisor calls [`watch`] once,
+//! and [`watch_one`] for devices that come later.
 
 use crate::log::{debug, say};
 use crate::reactor::{Reactor, Source};
@@ -14,12 +15,17 @@ pub fn watch(reactor: &mut Reactor) {
         return;
     };
     for name in names.iter().filter(|name| name.starts_with("event")) {
-        let path = format!("{DIR}/{name}");
-        match watch_device(reactor, &path) {
-            Ok(true) => debug!("{path} has a power key"),
-            Ok(false) => {}
-            Err(error) => say!("cannot watch {path} for the power button: {error}"),
-        }
+        watch_one(reactor, &format!("input/{name}"));
+    }
+}
+
+/// Watches the input device `name`, a path below /dev, if it has a power key.
+pub fn watch_one(reactor: &mut Reactor, name: &str) {
+    let path = format!("/dev/{name}");
+    match watch_device(reactor, &path) {
+        Ok(true) => debug!("{path} has a power key"),
+        Ok(false) => {}
+        Err(error) => say!("cannot watch {path} for the power button: {error}"),
     }
 }
 

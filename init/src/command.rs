@@ -6,7 +6,7 @@
 use std::ffi::CString;
 
 /// The characters that send a command to the shell (busybox init has the same ones).
-const SHELL_CHARACTERS: &str = "~`!$^&*()=|\\{}[];\"'<>?";
+pub const SHELL_CHARACTERS: &str = "~`!$^&*()=|\\{}[];\"'<>?";
 /// The shell, and what `-` login shells are.
 pub const SHELL: &str = "/bin/sh";
 
@@ -50,6 +50,13 @@ pub fn program(command: &str, path: &str) -> Option<Program> {
     let name = words.next()?;
     let arguments = core::iter::once(format!("{dash}{name}")).chain(words.map(String::from));
     Some(Program { paths: strings(candidates(name, path))?, arguments: strings(arguments)? })
+}
+
+/// The program that `words` are: its name and its arguments, with no character special. Nothing without a word, or with a
+/// zero byte in one.
+pub fn of_words(words: &[String], path: &str) -> Option<Program> {
+    let paths = strings(candidates(words.first().filter(|name| !name.is_empty())?, path))?;
+    Some(Program { paths, arguments: strings(words.iter().cloned())? })
 }
 
 /// Where `name` may be, as execvp(3) looks for it.
@@ -116,6 +123,15 @@ mod tests {
         assert_eq!(program(" \t", "/bin"), None);
         assert_eq!(program("-", "/bin"), None);
         assert_eq!(program("a\0b", "/bin"), None);
+    }
+
+    #[test]
+    fn words_are_taken_as_they_are() {
+        let program = of_words(&["x".into(), "a b".into(), "$y".into()], "/bin").unwrap();
+        assert_eq!(program.paths, [c"/bin/x".to_owned()]);
+        assert_eq!(program.arguments, [c"x".to_owned(), c"a b".to_owned(), c"$y".to_owned()]);
+        assert_eq!(of_words(&[], "/bin"), None);
+        assert_eq!(of_words(&[String::new()], "/bin"), None);
     }
 
     #[test]

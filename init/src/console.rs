@@ -17,11 +17,7 @@ pub const CONSOLE: &str = "/dev/console";
 /// Returns what went wrong; the system goes on without a console.
 pub fn open_for_init() -> core::result::Result<(), String> {
     let console = open_or_make(CONSOLE, 5, 1);
-    // Without a console the kernel log is where a person can still find the lines.
-    let sink = files::open_log(CONSOLE).or_else(|_| files::open_log("/dev/kmsg"));
-    if let Ok(sink) = sink {
-        log::set_sink(sink);
-    }
+    open_log();
     let stdio = match &console {
         Ok(fd) => files::set_stdio(fd),
         Err(_) => open_or_make("/dev/null", 1, 3).and_then(files::set_stdio),
@@ -36,6 +32,15 @@ pub fn open_for_init() -> core::result::Result<(), String> {
         (Err(error), _) => Err(format!("cannot open {CONSOLE}: {error}; using what the kernel opened")),
         (_, Err(error)) => Err(format!("cannot set the standard descriptors: {error}")),
         _ => Ok(()),
+    }
+}
+
+/// Opens the console for PID 1's lines alone, and leaves it as it is: for a program that takes over from another one.
+pub fn open_log() {
+    // Without a console the kernel log is where a person can still find the lines.
+    let sink = files::open_log(CONSOLE).or_else(|_| files::open_log("/dev/kmsg"));
+    if let Ok(sink) = sink {
+        log::set_sink(sink);
     }
 }
 
@@ -66,7 +71,7 @@ pub struct Terminal {
 /// # Errors
 /// An error for which [`is_absent`] is true means that this machine does not have the terminal (now).
 pub fn open(name: &str, controlling: bool) -> Result<Terminal> {
-    let path = if !name.is_empty() {
+    let mut path = if !name.is_empty() {
         format!("/dev/{name}")
     } else if controlling {
         real_console().unwrap_or_else(|| CONSOLE.into())
@@ -76,6 +81,11 @@ pub fn open(name: &str, controlling: bool) -> Result<Terminal> {
     let fd = match files::open_device(&path) {
         // A root without /dev: the kernel gave PID 1 a console from its own first file system.
         Err(Errno::NOENT) if path == CONSOLE => files::duplicate_stdin()?,
+        // The console's device has no node: a shell without job control is better than none.
+        Err(Errno::NOENT) if name.is_empty() => {
+            path = CONSOLE.into();
+            files::open_device(CONSOLE).ok().filter(|fd| tty::settings(fd).is_ok()).ok_or(Errno::NOENT)?
+        }
         result => result?,
     };
     let is_tty = match tty::settings(&fd) {

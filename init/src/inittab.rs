@@ -31,19 +31,27 @@ pub enum Action {
     Restart,
 }
 
+/// The actions by their names.
+const ACTIONS: &[(&str, Action)] = &[
+    ("sysinit", Action::Sysinit),
+    ("wait", Action::Wait),
+    ("once", Action::Once),
+    ("respawn", Action::Respawn),
+    ("askfirst", Action::Askfirst),
+    ("ctrlaltdel", Action::CtrlAltDel),
+    ("shutdown", Action::Shutdown),
+    ("restart", Action::Restart),
+];
+
 impl Action {
-    fn from_name(name: &str) -> Option<Action> {
-        Some(match name {
-            "sysinit" => Action::Sysinit,
-            "wait" => Action::Wait,
-            "once" => Action::Once,
-            "respawn" => Action::Respawn,
-            "askfirst" => Action::Askfirst,
-            "ctrlaltdel" => Action::CtrlAltDel,
-            "shutdown" => Action::Shutdown,
-            "restart" => Action::Restart,
-            _ => return None,
-        })
+    /// The action that a name means.
+    pub fn from_name(name: &str) -> Option<Action> {
+        ACTIONS.iter().find(|(known, _)| *known == name).map(|&(_, action)| action)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ACTIONS.iter().find(|&&(_, action)| action == self).map_or("", |(name, _)| name)
     }
 
     /// Whether the process is started again when it ends.

@@ -7,46 +7,78 @@
 pub mod backoff;
 pub mod boot;
 pub mod button;
+pub mod clock;
 pub mod command;
 pub mod console;
+pub mod control;
+pub mod devices;
+pub mod disks;
+pub mod dropins;
+pub mod echo;
+pub mod fstab;
 pub mod inittab;
+pub mod limits;
 pub mod log;
+pub mod logs;
+pub mod modules;
 pub mod mounts;
+pub mod net;
 pub mod options;
 pub mod reactor;
+pub mod reexec;
 pub mod reload;
 pub mod rescue;
+pub mod seed;
+pub mod service;
 pub mod shutdown;
 pub mod signals;
 pub mod spawn;
+pub mod state;
 pub mod supervisor;
 pub mod sys;
+pub mod sysctl;
+pub mod teardown;
+pub mod timeline;
+pub mod tool;
 pub mod unmount;
+pub mod watchdog;
 
-/// Runs PID 1, or, in a process that is not PID 1, the small command-line tool of the same name.
+/// Runs what the program is called as: `initctl`, or `init`, which is PID 1 or, in another process, a small tool.
 ///
-/// `args` are the program's arguments without its name. As PID 1 this does not return; otherwise the
-/// result is the exit code.
-pub fn run(args: &[&str]) -> i32 {
-    if sys::process::id() == 1 {
-        boot::run(args);
+/// `name` is the name that it was started by, with its path; `args` are the arguments after it. As PID 1 this does not
+/// return; otherwise the result is the exit code.
+pub fn run(name: &str, args: &[&str]) -> i32 {
+    match name.rsplit('/').next() {
+        Some("initctl") => tool::run(args),
+        Some("echod") => echo::run(args),
+        _ if sys::process::id() == 1 => boot::run(args),
+        _ => answer(args),
     }
-    tool(args)
 }
 
 const USAGE: &str = "init: this is the system's first process; the kernel starts it as PID 1.
 usage: init -q    read /etc/inittab again (the same as: kill -HUP 1)
+       init u     run init's program anew, after an upgrade (the same as: kill -URG 1)
 signals to PID 1: HUP reload, USR1 halt, USR2 power off, TERM reboot, INT ctrl-alt-del,
-                  QUIT restart, TSTP stop starting programs, CONT go on
+                  QUIT restart, TSTP stop starting programs, CONT go on, URG run init's program anew
 ";
 
 /// What the program does when it is not PID 1; returns the exit code.
-fn tool(args: &[&str]) -> i32 {
-    if args == ["-q"] {
-        return match sys::process::kill(1, sys::signal::Signal::HUP) {
+fn answer(args: &[&str]) -> i32 {
+    if let Some(code) = reexec::answer(args) {
+        return code;
+    }
+    let signal = match args {
+        ["-q"] => Some(sys::signal::Signal::HUP),
+        // telinit's word for it.
+        ["u" | "U"] => Some(signals::REEXEC),
+        _ => None,
+    };
+    if let Some(signal) = signal {
+        return match sys::process::kill(1, signal) {
             Ok(()) => 0,
             Err(error) => {
-                log::to_stderr(format_args!("init: cannot send SIGHUP to PID 1: {error}\nhint: run this as root\n"));
+                log::to_stderr(format_args!("init: cannot send a signal to PID 1: {error}\nhint: run this as root\n"));
                 1
             }
         };

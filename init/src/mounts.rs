@@ -1,10 +1,9 @@
 //! The file systems that every system has, by one table. The boot calls [`mount_dev`] and then [`mount_rest`].
 
-use std::ffi::CStr;
-
 use rustix::mount::MountFlags as Flags;
 
-use crate::log::say;
+use crate::fstab;
+use crate::log::{debug, say};
 use crate::sys::{Errno, files, system};
 use crate::unmount;
 
@@ -15,6 +14,8 @@ pub enum Need {
     Required,
     /// Its failure is said unless the kernel simply does not have it.
     BestEffort,
+    /// It is mounted where the kernel lists it; its failure is only for who looks for a fault.
+    Optional,
 }
 
 /// One row.
@@ -26,7 +27,7 @@ pub struct Mount {
     /// Mount flags.
     pub flags: Flags,
     /// Options of the file system.
-    pub data: &'static CStr,
+    pub data: &'static str,
     /// What its failure means.
     pub need: Need,
 }
@@ -36,17 +37,31 @@ const NOSUID_NODEV: Flags = Flags::NOSUID.union(Flags::NODEV);
 const NOTHING: Flags = NOSUID_NOEXEC.union(Flags::NODEV);
 
 /// The table. Group 5 is `tty` (docs of devpts; everyone's /etc/group agrees); ptmxmode makes /dev/pts/ptmx usable.
+/// `nsdelegate` and `memory_recursiveprot` are what the kernel's cgroup-v2.rst recommends and systemd uses.
 #[rustfmt::skip]
 pub const MOUNTS: &[Mount] = &[
-    Mount { kind: "devtmpfs", target: "/dev",           flags: Flags::NOSUID, data: c"mode=0755",                          need: Need::Required },
-    Mount { kind: "proc",     target: "/proc",          flags: NOTHING,       data: c"",                                   need: Need::Required },
-    Mount { kind: "sysfs",    target: "/sys",           flags: NOTHING,       data: c"",                                   need: Need::Required },
-    Mount { kind: "devpts",   target: "/dev/pts",       flags: NOSUID_NOEXEC, data: c"gid=5,mode=0620,ptmxmode=0666",      need: Need::BestEffort },
-    Mount { kind: "tmpfs",    target: "/dev/shm",       flags: NOSUID_NODEV,  data: c"mode=1777",                          need: Need::BestEffort },
-    Mount { kind: "tmpfs",    target: "/run",           flags: NOSUID_NODEV,  data: c"mode=0755",                          need: Need::Required },
-    Mount { kind: "tmpfs",    target: "/tmp",           flags: NOSUID_NODEV,  data: c"mode=1777",                          need: Need::BestEffort },
-    Mount { kind: "cgroup2",  target: "/sys/fs/cgroup", flags: NOTHING,       data: c"nsdelegate",                         need: Need::BestEffort },
+    Mount { kind: "devtmpfs",   target: "/dev",                      flags: Flags::NOSUID, data: "mode=0755",                       need: Need::Required },
+    Mount { kind: "proc",       target: "/proc",                     flags: NOTHING,       data: "",                                need: Need::Required },
+    Mount { kind: "sysfs",      target: "/sys",                      flags: NOTHING,       data: "",                                need: Need::Required },
+    Mount { kind: "devpts",     target: "/dev/pts",                  flags: NOSUID_NOEXEC, data: "gid=5,mode=0620,ptmxmode=0666",   need: Need::BestEffort },
+    Mount { kind: "tmpfs",      target: "/dev/shm",                  flags: NOSUID_NODEV,  data: "mode=1777",                       need: Need::BestEffort },
+    Mount { kind: "tmpfs",      target: "/run",                      flags: NOSUID_NODEV,  data: "mode=0755",                       need: Need::Required },
+    Mount { kind: "tmpfs",      target: "/tmp",                      flags: NOSUID_NODEV,  data: "mode=1777",                       need: Need::BestEffort },
+    Mount { kind: "cgroup2",    target: "/sys/fs/cgroup",            flags: NOTHING,       data: "nsdelegate,memory_recursiveprot", need: Need::BestEffort },
+    Mount { kind: "securityfs", target: "/sys/kernel/security",      flags: NOTHING,       data: "",                                need: Need::Optional },
+    Mount { kind: "debugfs",    target: "/sys/kernel/debug",         flags: NOTHING,       data: "mode=0700",                       need: Need::Optional },
+    Mount { kind: "tracefs",    target: "/sys/kernel/tracing",       flags: NOTHING,       data: "mode=0700",                       need: Need::Optional },
+    Mount { kind: "configfs",   target: "/sys/kernel/config",        flags: NOTHING,       data: "",                                need: Need::Optional },
+    Mount { kind: "bpf",        target: "/sys/fs/bpf",               flags: NOTHING,       data: "mode=0700",                       need: Need::Optional },
+    Mount { kind: "pstore",     target: "/sys/fs/pstore",            flags: NOTHING,       data: "",                                need: Need::Optional },
+    Mount { kind: "fusectl",    target: "/sys/fs/fuse/connections",  flags: NOTHING,       data: "",                                need: Need::Optional },
+    Mount { kind: "efivarfs",   target: "/sys/firmware/efi/efivars", flags: NOTHING,       data: "",                                need: Need::Optional },
+    Mount { kind: "mqueue",     target: "/dev/mqueue",               flags: NOTHING,       data: "",                                need: Need::Optional },
 ];
+
+/// The cgroup controllers that services may be limited with.
+const CONTROLLERS: &[&str] = &["cpuset", "cpu", "io", "memory", "pids"];
+const CGROUP: &str = "/sys/fs/cgroup";
 
 /// The links that programs expect in /dev and devtmpfs does not make: name and target.
 const LINKS: &[(&str, &str)] = &[
@@ -58,19 +73,55 @@ const LINKS: &[(&str, &str)] = &[
 
 /// Mounts the first row, /dev. What is wrong with it is the result, because there is no console to say it on yet.
 pub fn mount_dev() -> Result<(), String> {
-    mount(&MOUNTS[0])
+    mount(&MOUNTS[0], MOUNTS[0].flags, MOUNTS[0].data)
 }
 
-/// Mounts the other rows, leaves out what is mounted already, and makes the links in /dev.
-pub fn mount_rest() {
-    for row in &MOUNTS[1..] {
-        if is_mounted(row.target, row.kind) {
-            continue;
-        }
-        if let Err(message) = mount(row) {
-            say!("{message}");
+/// Mounts the other rows, leaves out what is mounted already, and makes the links in /dev. A row that `fstab` has too gets
+/// the options from there.
+pub fn mount_rest(fstab: &[fstab::Line]) {
+    let mut rows = MOUNTS.iter().skip(1);
+    // First of them, because what is mounted is read from there.
+    if let Some(proc) = rows.next().filter(|_| files::status(unmount::MOUNT_TABLE).is_err()) {
+        mount_row(proc, fstab);
+    }
+    let mounted = unmount::parse(&files::read_file(unmount::MOUNT_TABLE).unwrap_or_default());
+    let kinds = files::read_file("/proc/filesystems").unwrap_or_default();
+    let kinds = String::from_utf8_lossy(&kinds);
+    for row in rows {
+        if !is_there(row, &mounted) && (row.need != Need::Optional || has_kind(&kinds, row.kind)) {
+            mount_row(row, fstab);
         }
     }
+    make_links();
+    enable_controllers();
+}
+
+/// Whether the initramfs or an earlier PID 1 mounted it; a tmpfs mounted again would hide the files in the first. A mount of
+/// the table that another one hides does not count.
+fn is_there(row: &Mount, mounted: &[unmount::Entry]) -> bool {
+    let mut same = mounted.iter().filter(|entry| entry.target == row.target && entry.kind == row.kind);
+    same.any(|entry| files::device(row.target) == Ok(entry.device))
+}
+
+fn mount_row(row: &Mount, fstab: &[fstab::Line]) {
+    let line = fstab.iter().find(|line| line.target == row.target && line.kind == row.kind);
+    let mounted = match line {
+        Some(fstab::Line { options, .. }) => mount(row, options.flags(row.flags), &options.merged_data(row.data)),
+        None => mount(row, row.flags, row.data),
+    };
+    match mounted {
+        Err(message) if row.need == Need::Optional => debug!("{message}"),
+        Err(message) => say!("{message}"),
+        Ok(()) => {}
+    }
+}
+
+/// Whether the kernel's list (`nodev<TAB>proc` a line) has a kind of file system.
+fn has_kind(list: &str, kind: &str) -> bool {
+    list.lines().any(|line| line.split_ascii_whitespace().last() == Some(kind))
+}
+
+fn make_links() {
     for (name, target) in LINKS {
         match files::make_link(target, name) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -79,6 +130,27 @@ pub fn mount_rest() {
                 // The others are in the same directory.
                 return;
             }
+        }
+    }
+}
+
+/// Lets the groups right below the root one have the controllers that the kernel has.
+fn enable_controllers() {
+    let there = files::read_file(&format!("{CGROUP}/cgroup.controllers")).unwrap_or_default();
+    let there = String::from_utf8_lossy(&there);
+    let wanted: Vec<_> = there.split_ascii_whitespace().filter(|name| CONTROLLERS.contains(name)).collect();
+    let all: Vec<_> = wanted.iter().map(|name| format!("+{name}")).collect();
+    if wanted.is_empty()
+        || files::write_file(&format!("{CGROUP}/cgroup.subtree_control"), all.join(" ").as_bytes()).is_ok()
+    {
+        return;
+    }
+    // The kernel takes all of a write or nothing.
+    for controller in wanted {
+        let enabled =
+            files::write_file(&format!("{CGROUP}/cgroup.subtree_control"), format!("+{controller}").as_bytes());
+        if let Err(error) = enabled {
+            debug!("services cannot be limited by the cgroup controller {controller}: {error}");
         }
     }
 }
@@ -95,21 +167,16 @@ pub fn read_proc(path: &str) -> Result<Vec<u8>, Errno> {
     })
 }
 
-/// Whether the initramfs or an earlier PID 1 mounted it; a tmpfs mounted again would hide the files in the first.
-fn is_mounted(target: &str, kind: &str) -> bool {
-    let Ok(content) = files::read_file(unmount::MOUNT_TABLE) else {
-        return false;
-    };
-    unmount::parse(&content).iter().any(|entry| entry.target == target && entry.kind == kind)
-}
-
-fn mount(row: &Mount) -> Result<(), String> {
-    // A failure shows in the mount itself: the directory may be there although it cannot be made (read-only root).
-    let made = files::make_dir(row.target, 0o755);
-    let result = match system::mount(row.kind, row.target, row.kind, row.flags, row.data) {
-        // An option that this kernel does not know is no reason to go without the file system.
-        Err(Errno::INVAL) => system::mount(row.kind, row.target, row.kind, row.flags, c""),
-        result => result,
+fn mount(row: &Mount, flags: Flags, data: &str) -> Result<(), String> {
+    let mut data = data;
+    let mut made = None;
+    let result = loop {
+        match (system::mount(row.kind, row.target, row.kind, flags, data), shorter(data)) {
+            // An option that this kernel does not know is no reason to go without the file system.
+            (Err(Errno::INVAL), Some(rest)) => data = rest,
+            (Err(Errno::NOENT), _) if made.is_none() => made = Some(files::make_dir(row.target, 0o755)),
+            (result, _) => break result,
+        }
     };
     let Err(error) = result else {
         return Ok(());
@@ -117,7 +184,15 @@ fn mount(row: &Mount) -> Result<(), String> {
     match error {
         Errno::BUSY => Ok(()),
         Errno::NODEV | Errno::NOENT if row.need == Need::BestEffort => Ok(()),
-        _ => Err(explain(row, error, made.err())),
+        _ => Err(explain(row, error, made.and_then(Result::err))),
+    }
+}
+
+/// The options without the last one.
+fn shorter(data: &str) -> Option<&str> {
+    match data.rsplit_once(',') {
+        Some((rest, _)) => Some(rest),
+        None => (!data.is_empty()).then_some(""),
     }
 }
 
@@ -151,6 +226,28 @@ mod tests {
     #[test]
     fn no_row_lets_a_file_change_its_user() {
         assert!(MOUNTS.iter().all(|row| row.flags.contains(Flags::NOSUID)));
+    }
+
+    #[test]
+    fn the_kernels_list_of_file_systems() {
+        let list = "nodev\tsysfs\nnodev\ttmpfs\n\text4\n";
+        assert!(has_kind(list, "tmpfs") && has_kind(list, "ext4"));
+        assert!(!has_kind(list, "ext") && !has_kind(list, "nodev"));
+    }
+
+    #[test]
+    fn what_is_mounted_is_seen() {
+        let mounted = unmount::parse(&files::read_file(unmount::MOUNT_TABLE).unwrap());
+        assert!(is_there(&MOUNTS[1], &mounted), "this test runs with /proc");
+        let elsewhere = unmount::Entry { device: (99, 99), ..mounted[0].clone() };
+        assert!(!is_there(&MOUNTS[1], &[elsewhere]));
+    }
+
+    #[test]
+    fn options_are_given_up_one_by_one() {
+        assert_eq!(shorter("a,b=c"), Some("a"));
+        assert_eq!(shorter("a"), Some(""));
+        assert_eq!(shorter(""), None);
     }
 
     #[test]

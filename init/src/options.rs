@@ -12,6 +12,8 @@ pub const PATH: &str = "/proc/cmdline";
 pub const GRACE: Duration = Duration::from_secs(3);
 /// The longest grace that `init.grace` can ask for.
 const LONGEST_GRACE: Duration = Duration::from_secs(3600);
+/// More words than a person gets wrong; the rest is not named.
+const MOST_UNKNOWN: usize = 8;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,17 +22,35 @@ pub struct Options {
     pub level: Level,
     /// `single`, `-s`, `1`: a shell on the console in place of the table.
     pub single: bool,
+    /// `emergency`, `-b`: such a shell after the least that it needs.
+    pub emergency: bool,
     /// `init.ro`: the root file system stays read-only.
     pub keep_read_only: bool,
     /// `init.epoll`: do not use io_uring.
     pub epoll: bool,
     /// `init.grace=SECONDS`: see [`GRACE`].
     pub grace: Duration,
+    /// `init.watchdog=SECONDS`: the watchdog's time-out; none leaves it off.
+    pub watchdog: Option<i32>,
+    /// `init.skip=PHASE,PHASE`: phases of the boot that are left out.
+    pub skip: Vec<String>,
+    /// Words that start like options and are none.
+    pub unknown: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { level: Level::Info, single: false, keep_read_only: false, epoll: false, grace: GRACE }
+        Options {
+            level: Level::Info,
+            single: false,
+            emergency: false,
+            keep_read_only: false,
+            epoll: false,
+            grace: GRACE,
+            watchdog: None,
+            skip: Vec::new(),
+            unknown: Vec::new(),
+        }
     }
 }
 
@@ -44,21 +64,37 @@ pub fn parse(command_line: &str, arguments: &[&str]) -> Options {
             "quiet" => options.level = Level::Always,
             "debug" => options.level = Level::Debug,
             "single" => options.single = true,
-            "init.ro" => options.keep_read_only = true,
-            "init.epoll" => options.epoll = true,
+            "emergency" => options.emergency = true,
             _ => {
-                if let Some(seconds) = word.strip_prefix("init.grace=") {
-                    options.grace = grace(seconds);
+                if let Some(own) = word.strip_prefix("init.")
+                    && options.take(own).is_none()
+                    && options.unknown.len() < MOST_UNKNOWN
+                    && !options.unknown.iter().any(|known| known == word)
+                {
+                    options.unknown.push(word.into());
                 }
             }
         }
     }
     options.single |= matches!(arguments.first(), Some(&("single" | "-s" | "1")));
+    options.emergency |= matches!(arguments.first(), Some(&("emergency" | "-b")));
     options
 }
 
-fn grace(seconds: &str) -> Duration {
-    seconds.parse().map_or(GRACE, |seconds| Duration::from_secs(seconds).min(LONGEST_GRACE))
+impl Options {
+    /// Takes an option of PID 1's own, without `init.`; `None` when there is no such option, or its value is none.
+    fn take(&mut self, word: &str) -> Option<()> {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        match name {
+            "ro" => self.keep_read_only = true,
+            "epoll" => self.epoll = true,
+            "grace" => self.grace = Duration::from_secs(value.parse().ok()?).min(LONGEST_GRACE),
+            "watchdog" => self.watchdog = Some(value.parse().ok().filter(|seconds| *seconds > 0)?),
+            "skip" => self.skip = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect(),
+            _ => return None,
+        }
+        Some(())
+    }
 }
 
 /// Reads the kernel's command line; without proc only the arguments count.
@@ -95,9 +131,26 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_grace_is_the_usual_one() {
-        assert_eq!(parse("init.grace=x", &[]).grace, GRACE);
+    fn emergency_as_a_word_and_as_an_argument() {
+        assert!(parse("ro emergency", &[]).emergency);
+        assert!(parse("", &["-b"]).emergency);
+        assert!(!parse("single", &["x", "-b"]).emergency);
+    }
+
+    #[test]
+    fn values_and_their_bounds() {
         assert_eq!(parse("init.grace=0", &[]).grace, Duration::ZERO);
         assert_eq!(parse("init.grace=99999999", &[]).grace, LONGEST_GRACE);
+        assert_eq!(parse("init.watchdog=30", &[]).watchdog, Some(30));
+        assert_eq!(parse("init.skip=modules,,clock", &[]).skip, ["modules", "clock"]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_once() {
+        let options = parse("init.grace=x init.watchdog=-1 init.fast init.fast initrd=x init=/sbin/init", &[]);
+        assert_eq!(options.unknown, ["init.grace=x", "init.watchdog=-1", "init.fast"]);
+        assert_eq!((options.grace, options.watchdog), (GRACE, None));
+        let many: Vec<String> = (0..99).map(|number| format!("init.{number}")).collect();
+        assert_eq!(parse(&many.join(" "), &[]).unknown.len(), MOST_UNKNOWN);
     }
 }

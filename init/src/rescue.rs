@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::backoff;
 use crate::inittab::{Action, Line};
 use crate::log::say;
 use crate::signals::{self, Request};
@@ -14,6 +15,11 @@ use crate::sys::{files, system};
 const SHELLS: &[(&str, &str)] =
     &[("/bin/sh", "-/bin/sh"), ("/bin/ash", "-/bin/ash"), ("/bin/busybox", "/bin/busybox ash")];
 
+/// The shortest wait where waiting itself fails.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A wait that only a signal ends.
+const LONG: Duration = Duration::from_secs(3600);
+
 /// The entry of a rescue shell.
 pub fn shell_line() -> Line {
     let found = SHELLS.iter().find(|(path, _)| files::is_executable(path));
@@ -24,33 +30,40 @@ pub fn shell_line() -> Line {
 
 /// What PID 1 does for the rest of its life when its event loop is lost or the program has a fault: it takes ended
 /// children, keeps a shell on the console, and still halts, powers off and reboots, without an orderly shutdown.
+///
+/// Here it waits for signals alone. An armed watchdog is not fed: an unattended machine is better off with its reset.
 pub fn last_resort(reason: &str) -> ! {
     say!("{reason}; only a rescue shell is left");
     let environment = Environment::new(process::environment(), None);
     let line = shell_line();
     let mut shell: Option<Pid> = None;
+    let mut started = Duration::ZERO;
+    let mut failures = 0;
     loop {
-        if shell.is_none() {
+        let now = system::uptime();
+        let next = started + backoff::between_starts(failures);
+        if shell.is_none() && now >= next {
+            started = now;
             match spawn::start(&line, &environment) {
                 Ok(pid) => shell = Some(pid),
-                Err(error) => say!("cannot start a shell: {error}"),
-            }
-        }
-        match signal::wait_one(&signals::all()).and_then(signals::request) {
-            Some(Request::Power(power)) => {
-                system::sync();
-                if let Err(error) = crate::shutdown::set_power(power) {
-                    say!("{error}");
+                Err(error) => {
+                    failures = backoff::failures(failures, Duration::ZERO);
+                    say!("cannot start a shell: {error}");
                 }
             }
-            Some(_) => {}
-            None => system::sleep(Duration::from_secs(1)),
+        }
+        // A shell that cannot start is tried again when its time has come.
+        let wait = if shell.is_none() { next.saturating_sub(now).max(PAUSE) } else { LONG };
+        if let Some(Request::Power(power)) = signal::wait_one(&signals::all(), wait).and_then(signals::request) {
+            system::sync();
+            if let Err(error) = crate::shutdown::set_power(power) {
+                say!("{error}");
+            }
         }
         while let Ok(Some((pid, _))) = process::wait_any() {
             if shell == Some(pid) {
                 shell = None;
-                // A shell that cannot run must not take the whole processor.
-                system::sleep(Duration::from_secs(1));
+                failures = backoff::failures(failures, system::uptime().saturating_sub(started));
             }
         }
     }

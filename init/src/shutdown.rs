@@ -3,9 +3,9 @@
 
 use core::time::Duration;
 
-use rustix::mount::MountFlags;
-
+use crate::console;
 use crate::inittab::Action;
+use crate::limits;
 use crate::log::{debug, info, say};
 use crate::spawn;
 use crate::supervisor::{Goal, Supervisor};
@@ -13,7 +13,8 @@ use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::{self, Signal};
 use crate::sys::system::{self, Power};
 use crate::sys::{Errno, files};
-use crate::{console, mounts, unmount};
+use crate::teardown;
+use crate::watchdog::Watchdog;
 
 /// The longest time that one `shutdown` entry may take.
 const ENTRY_LIMIT: Duration = Duration::from_secs(60);
@@ -24,17 +25,24 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
     say!("going down: {}", name(goal));
     let started = system::uptime();
+    if let Some(watchdog) = &mut supervisor.watchdog {
+        watchdog.go_down();
+    }
+    supervisor.stop_services();
     supervisor.run_all(Action::Shutdown, Some(ENTRY_LIMIT), false);
     end_processes(supervisor);
+    supervisor.finish_logs();
     match goal {
-        Goal::Restart => restart(supervisor),
+        Goal::Restart => {
+            disarm_watchdog(supervisor);
+            restart(supervisor)
+        }
         Goal::Power(power) => {
-            system::sync();
-            // First, because a swap file keeps its file system from being unmounted.
-            stop_swapping();
-            unmount_all();
-            make_root_read_only();
-            system::sync();
+            teardown::run(supervisor);
+            if power == Power::Halt {
+                // Nobody feeds it any more, and a halted machine is meant to stay so.
+                disarm_watchdog(supervisor);
+            }
             say!("{} after {} ms", name(goal), (system::uptime() - started).as_millis());
             match set_power(power) {
                 Ok(()) => format!("the kernel did not {}", name(goal)),
@@ -121,60 +129,10 @@ fn wait_for_all(supervisor: &mut Supervisor, time: Duration) -> bool {
     !others
 }
 
-fn stop_swapping() {
-    let Ok(table) = mounts::read_proc(unmount::SWAP_TABLE) else {
-        // A kernel without swap.
-        return;
-    };
-    for area in unmount::swaps(&table) {
-        if let Err(error) = system::swap_off(&area) {
-            say!("cannot stop swapping to {area}: {error}");
-        }
-    }
-}
-
-/// Unmounts all but the root, in rounds, because a mount may hold another.
-fn unmount_all() {
-    loop {
-        let content = match mounts::read_proc(unmount::MOUNT_TABLE) {
-            Ok(content) => content,
-            Err(error) => {
-                say!("cannot read {}: {error}; only the root is made safe", unmount::MOUNT_TABLE);
-                return;
-            }
-        };
-        let mut failed = Vec::new();
-        let mut progress = false;
-        for target in unmount::order(&unmount::parse(&content)) {
-            match system::unmount(&target) {
-                Ok(()) => progress = true,
-                // A mount that a later one hides; what hid it was unmounted in this round.
-                Err(Errno::INVAL | Errno::NOENT) => {}
-                Err(error) => failed.push((target, error)),
-            }
-        }
-        if failed.is_empty() {
-            return;
-        }
-        if !progress {
-            failed.iter().for_each(|(target, error)| keep_read_only(target, *error));
-            return;
-        }
-    }
-}
-
-/// Saves what can be saved of a mount that cannot be unmounted.
-fn keep_read_only(target: &str, error: Errno) {
-    match system::remount(target, MountFlags::RDONLY) {
-        Ok(()) => say!("{target} cannot be unmounted ({error}) and was made read-only"),
-        Err(second) => say!("{target} cannot be unmounted ({error}) or made read-only ({second})"),
-    }
-}
-
-fn make_root_read_only() {
-    match system::remount("/", MountFlags::RDONLY) {
-        Ok(()) => debug!("the root is read-only"),
-        Err(error) => say!("the root cannot be made read-only: {error}"),
+/// Stops the watchdog for what comes next in the place of this PID 1.
+fn disarm_watchdog(supervisor: &mut Supervisor) {
+    if let Some(Err(error)) = supervisor.watchdog.take().map(Watchdog::disarm) {
+        say!("cannot stop the watchdog: {error}; it will reset the machine");
     }
 }
 
@@ -213,15 +171,20 @@ fn restart(supervisor: &Supervisor) -> String {
     if let Err(error) = system::ctrl_alt_del_resets(true) {
         debug!("cannot hand ctrl-alt-del back to the kernel: {error}");
     }
-    let stdio = console::open(&line.terminal, false)
-        .and_then(|terminal| files::set_blocking(&terminal.fd).and_then(|()| files::set_stdio(&terminal.fd)));
-    if let Err(error) = stdio {
+    let opened = console::open(&line.terminal, false).and_then(|terminal| {
+        files::set_blocking(&terminal.fd)?;
+        files::set_stdio(&terminal.fd)?;
+        Ok(supervisor.environment().on_terminal(&terminal.path))
+    });
+    let environment = opened.unwrap_or_else(|error| {
         say!("cannot open the terminal of '{}': {error}", line.command);
-    }
+        supervisor.environment().clone()
+    });
+    limits::restore_in_child();
     if let Err(error) = signal::block(&[]) {
         say!("cannot unblock signals: {error}");
     }
-    let error = spawn::exec(&line.command, supervisor.environment());
+    let error = spawn::exec(&line.command, &environment);
     let reason = format!("cannot run '{}' in the place of init: {error}", line.command);
     match signal::block(&crate::signals::all()) {
         Ok(()) => reason,

@@ -20,7 +20,12 @@ pub enum Request {
     Pause,
     /// Start things again.
     Continue,
+    /// Run the program that init's file is now, and go on with it.
+    Reexec,
 }
+
+/// Asks for [`Request::Reexec`]; nothing else sends it to PID 1.
+pub const REEXEC: Signal = Signal::URG;
 
 /// The signals that PID 1 listens to, and what each asks for.
 #[rustfmt::skip]
@@ -36,6 +41,7 @@ pub const REQUESTS: &[(Signal, Request)] = &[
     (Signal::POWER, Request::Power(Power::Halt)),
     (Signal::TSTP,  Request::Pause),
     (Signal::CONT,  Request::Continue),
+    (REEXEC,        Request::Reexec),
 ];
 
 /// The signals of [`REQUESTS`].

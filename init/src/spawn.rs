@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use crate::command::{self, Program};
 use crate::console::{self, Terminal};
 use crate::inittab::{Action, Line};
+use crate::limits;
 use crate::log;
 use crate::sys::process::Pid;
 use crate::sys::{Errno, Result, files, process, signal, tty};
@@ -37,7 +38,8 @@ impl Environment {
         self.0.iter().find_map(|item| item.strip_prefix(name)?.strip_prefix('='))
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    /// Sets a variable.
+    pub fn set(&mut self, name: &str, value: &str) {
         self.0.retain(|item| item.split_once('=').is_none_or(|(known, _)| known != name));
         self.0.push(format!("{name}={value}"));
     }
@@ -49,13 +51,14 @@ impl Environment {
     }
 
     /// The environment for a program on the terminal at `path`.
-    fn on_terminal(&self, path: &str) -> Environment {
+    pub(crate) fn on_terminal(&self, path: &str) -> Environment {
         let mut environment = self.clone();
         environment.set("TERM", &console::term_for(path, self.get("TERM")));
         environment
     }
 
-    fn to_c(&self) -> Vec<CString> {
+    /// The variables as exec takes them.
+    pub fn to_c(&self) -> Vec<CString> {
         command::strings(self.0.iter().cloned()).unwrap_or_default()
     }
 }
@@ -115,6 +118,7 @@ fn child(line: &Line, terminal: &Terminal, environment: &Environment) -> i32 {
 
 fn prepare(line: &Line, terminal: &Terminal) -> Result<()> {
     signal::block(&[])?;
+    limits::restore_in_child();
     process::new_session()?;
     if terminal.is_tty && leads_terminal(line) {
         // Where another session has it, the program runs without job control, as under busybox, and leaves its state alone.
@@ -149,12 +153,16 @@ pub fn exec(command: &str, environment: &Environment) -> Errno {
     let Some(Program { paths, arguments }) = command::program(command, path) else {
         return Errno::INVAL;
     };
-    let environment = environment.to_c();
+    exec_first(&paths, &arguments, &environment.to_c())
+}
+
+/// Replaces this process by the first of `paths` that can run; returns only an error.
+pub fn exec_first(paths: &[CString], arguments: &[CString], environment: &[CString]) -> Errno {
     let mut result = Errno::NOENT;
-    for path in &paths {
-        let error = match process::exec(path, &arguments, &environment) {
+    for path in paths {
+        let error = match process::exec(path, arguments, environment) {
             // A script without a `#!` line, which execvp(3) gives to the shell.
-            Errno::NOEXEC => exec_script(path, &arguments, &environment),
+            Errno::NOEXEC => exec_script(path, arguments, environment),
             error => error,
         };
         // What was found and could not be run says more than a later directory without it.

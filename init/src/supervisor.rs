@@ -1,69 +1,39 @@
 //! Runs the table: starts what is due, takes what ended, and listens to requests. The boot runs it for ever; the
 //! shutdown borrows its waiting and reaping.
 
+mod entry;
+mod handover;
+mod hotplug;
+mod services;
+
 use core::time::Duration;
 
 use crate::backoff;
 use crate::button;
-use crate::console;
+use crate::control::Server;
 use crate::inittab::{self, Action, Line};
 use crate::log::{debug, info, say};
+use crate::logs::Logs;
 use crate::options::Options;
-use crate::reactor::{Event, Reactor, Source};
+use crate::reactor::{Event, Reactor, Source, What};
+use crate::reexec;
 use crate::reload;
 use crate::rescue;
+use crate::service::runner::Runner;
 use crate::signals::{self, Request};
 use crate::spawn::{self, Environment};
+use crate::sys::Result;
 use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::{self, Signal};
 use crate::sys::system::{self, Power};
-use crate::sys::{Errno, Result};
+use crate::timeline::Timeline;
+use crate::watchdog::Watchdog;
 
-/// A line of the table and the state of its program. Times are those since the machine's start.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The line.
-    pub line: Line,
-    /// The program while it runs.
-    pub pid: Option<Pid>,
-    /// A reload took the line away; the entry goes when its program has ended.
-    pub stale: bool,
-    /// When the program was last started.
-    started: Duration,
-    /// Failures in a row, see [`backoff`].
-    failures: u32,
-    /// The program does not start again before this time.
-    next_start: Duration,
-    /// When a program that was told to end is killed.
-    kill_at: Option<Duration>,
-    /// Its terminal is missing, and that was said.
-    absent: bool,
-}
+pub use entry::Entry;
+use entry::not_started;
 
-impl Entry {
-    /// An entry that has not run yet.
-    pub fn new(line: Line) -> Entry {
-        Entry {
-            line,
-            pid: None,
-            stale: false,
-            started: Duration::ZERO,
-            failures: 0,
-            next_start: Duration::ZERO,
-            kill_at: None,
-            absent: false,
-        }
-    }
-
-    /// When the supervisor has to look at the entry again without any event.
-    fn deadline(&self, paused: bool) -> Option<Duration> {
-        match self.pid {
-            Some(_) => self.kill_at,
-            None if self.line.action.respawns() && !self.stale && !paused => Some(self.next_start),
-            None => None,
-        }
-    }
-}
+/// Ended children taken in one turn, so that a storm of them does not keep PID 1 from everything else.
+const REAPED: usize = 1024;
 
 /// Why the supervisor ends its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,16 +51,36 @@ struct Wanted {
     restart: bool,
     ctrl_alt_del: bool,
     reload: bool,
+    reexec: bool,
+}
+
+impl Wanted {
+    fn anything(&self) -> bool {
+        self.power.is_some() || self.restart || self.ctrl_alt_del || self.reload || self.reexec
+    }
 }
 
 /// The table at work.
 pub struct Supervisor {
     reactor: Reactor,
-    events: Vec<Event>,
     entries: Vec<Entry>,
     environment: Environment,
     /// What the kernel command line asks.
     pub options: Options,
+    /// How long the parts of the boot took.
+    pub timeline: Timeline,
+    /// The machine's watchdog, when it was asked for.
+    pub watchdog: Option<Watchdog>,
+    services: Runner,
+    logs: Logs,
+    control: Server,
+    hotplug: hotplug::Hotplug,
+    /// Somebody goes through the list of entries, which must not change.
+    walking: bool,
+    /// There may be ended children that were not taken yet.
+    unreaped: bool,
+    /// The process that [`Supervisor::wait_for_process`] waits for, and how it ended.
+    awaited: Option<(Pid, Option<Exit>)>,
     wanted: Wanted,
     paused: bool,
     /// When PID 1 started, until the first program has.
@@ -102,10 +92,18 @@ impl Supervisor {
     pub fn new(reactor: Reactor, options: Options, environment: Environment, since: Duration) -> Supervisor {
         Supervisor {
             reactor,
-            events: Vec::new(),
             entries: Vec::new(),
             environment,
+            services: Runner::new(options.grace),
+            logs: Logs::new(),
+            control: Server::default(),
+            hotplug: hotplug::Hotplug::default(),
+            walking: false,
+            unreaped: false,
             options,
+            timeline: Timeline::new(since),
+            watchdog: None,
+            awaited: None,
             wanted: Wanted::default(),
             paused: false,
             awaiting_first: Some(since),
@@ -115,7 +113,7 @@ impl Supervisor {
     /// Starts to listen to signals.
     pub fn listen(&mut self) -> Result<()> {
         let descriptor = signal::descriptor(&signals::all())?;
-        self.reactor.watch(descriptor, Source::Signals)
+        self.reactor.watch(descriptor, Source::Signals).map(drop)
     }
 
     /// Takes the table; nothing of it runs yet.
@@ -135,12 +133,15 @@ impl Supervisor {
 
     /// Boots by the table, then keeps it running until the system is asked to go down.
     pub fn run(&mut self) -> Goal {
+        self.start_control();
         for action in [Action::Sysinit, Action::Wait] {
             self.run_all(action, None, true);
             self.reload_if_wanted();
         }
+        self.timeline.booted = Some(system::uptime());
         button::watch(&mut self.reactor);
         if self.goal().is_none() {
+            self.load_services();
             self.start_all(Action::Once);
         }
         self.supervise()
@@ -149,8 +150,8 @@ impl Supervisor {
     /// Keeps the table running until the system is asked to go down.
     fn supervise(&mut self) -> Goal {
         let runs = |entry: &Entry| entry.line.action.respawns() || entry.line.action == Action::Once;
-        if !self.entries.iter().any(runs) {
-            self.rescue("inittab has nothing to run: no respawn, askfirst or once entry");
+        if !self.entries.iter().any(runs) && !self.services.machine().units().iter().any(|unit| unit.wanted) {
+            self.rescue("there is nothing to run: no respawn, askfirst or once entry in inittab, and no service");
         }
         loop {
             if let Some(goal) = self.goal() {
@@ -158,11 +159,20 @@ impl Supervisor {
             }
             self.run_ctrl_alt_del();
             self.reload_if_wanted();
+            if core::mem::take(&mut self.wanted.reexec) {
+                info!("init runs its program anew");
+                let reason = reexec::go(self);
+                say!("{reason}; going on as before");
+            }
             // Only here, where nobody holds an entry's place in the list.
             self.entries.retain(|entry| !entry.stale || entry.pid.is_some());
             let now = system::uptime();
             self.start_due(now);
             self.kill_overdue(now);
+            // What was asked for while an entry was waited for has had its event already.
+            if self.wanted.anything() {
+                continue;
+            }
             let deadline = self.entries.iter().filter_map(|entry| entry.deadline(self.paused)).min();
             self.step(deadline);
         }
@@ -173,13 +183,51 @@ impl Supervisor {
         say!("{reason}; a rescue shell starts on the console");
         self.entries.retain(|entry| entry.pid.is_some() || !entry.line.action.respawns());
         self.entries.push(Entry::new(rescue::shell_line()));
-        self.paused = false;
+        self.set_paused(false);
+        self.services.machine_mut().reopen();
         self.wanted = Wanted::default();
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        self.services.machine_mut().pause(paused);
     }
 
     /// Goes on after a [`Supervisor::rescue`].
     pub fn resume(&mut self) -> Goal {
         self.supervise()
+    }
+
+    /// Whether the system has been asked to go down.
+    pub fn is_going_down(&self) -> bool {
+        self.goal().is_some()
+    }
+
+    /// Runs a command of the boot on the console, at most for `limit`; a request to go down ends the wait early. `None`
+    /// when it could not be started, or still runs.
+    pub fn run_program(&mut self, command: &str, limit: Duration) -> Option<Exit> {
+        match spawn::start(&Line::new("", Action::Sysinit, command), &self.environment) {
+            Ok(pid) => self.wait_for_process(pid, limit),
+            Err(error) => {
+                say!("cannot start '{command}': {error}");
+                None
+            }
+        }
+    }
+
+    /// Waits for the end of a child that is nobody's service, at most for `limit`, and serves everybody meanwhile. A
+    /// request to go down that comes meanwhile ends the wait early.
+    pub fn wait_for_process(&mut self, pid: Pid, limit: Duration) -> Option<Exit> {
+        let deadline = system::uptime() + limit;
+        let went_down_before = self.is_going_down();
+        self.awaited = Some((pid, None));
+        while let Some((_, None)) = self.awaited
+            && system::uptime() < deadline
+            && self.is_going_down() == went_down_before
+        {
+            self.step(Some(deadline));
+        }
+        self.awaited.take().and_then(|(_, exit)| exit)
     }
 
     fn goal(&self) -> Option<Goal> {
@@ -192,15 +240,22 @@ impl Supervisor {
     /// Runs all entries with `action`, one after the other, each for at most `limit`; a request to go down ends it early
     /// when `interruptible`.
     pub fn run_all(&mut self, action: Action, limit: Option<Duration>, interruptible: bool) {
+        // Also from within itself: ctrl-alt-del during another entry.
+        let walking = core::mem::replace(&mut self.walking, true);
         for index in 0..self.entries.len() {
             if interruptible && self.goal().is_some() {
-                return;
+                break;
             }
             if self.entries[index].line.action == action && self.entries[index].pid.is_none() {
+                let start = system::uptime();
                 self.start(index);
                 self.wait_for(index, limit, interruptible);
+                if matches!(action, Action::Sysinit | Action::Wait) {
+                    self.timeline.add(self.entries[index].line.command.clone(), start, system::uptime());
+                }
             }
         }
+        self.walking = walking;
     }
 
     fn wait_for(&mut self, index: usize, limit: Option<Duration>, interruptible: bool) {
@@ -254,6 +309,7 @@ impl Supervisor {
                 entry.absent = false;
                 debug!("'{}' started as process {pid}", entry.line.command);
                 if let Some(since) = self.awaiting_first.take() {
+                    self.timeline.first_process = Some(now);
                     let own = (system::uptime() - since).as_millis();
                     info!("{own} ms to first process, {} ms after the kernel started", now.as_millis());
                 }
@@ -266,26 +322,35 @@ impl Supervisor {
         }
     }
 
-    /// Waits for an event, at most until `deadline`, and takes what ended and what was asked. Returns whether there
-    /// are still children.
+    /// Does what is due, waits for an event, at most until `deadline`, and takes what ended and what was asked. Returns
+    /// whether there are still children.
     pub fn step(&mut self, deadline: Option<Duration>) -> bool {
-        let timeout = deadline.map(|deadline| deadline.saturating_sub(system::uptime()));
-        let mut events = core::mem::take(&mut self.events);
-        if let Err(error) = self.reactor.wait(timeout, &mut events) {
+        let plugged = self.hotplug_work();
+        let due = self.work();
+        let now = system::uptime();
+        let fed = self.watchdog.as_mut().map(|watchdog| {
+            watchdog.feed_if_due(now);
+            watchdog.deadline()
+        });
+        // What ended and was not taken in the last turn makes no other signal.
+        let unreaped = self.unreaped.then_some(now);
+        let deadline = [deadline, due, plugged, fed, unreaped].into_iter().flatten().min();
+        let timeout = deadline.map(|deadline| deadline.saturating_sub(now));
+        if let Err(error) = self.reactor.wait(timeout) {
             rescue::last_resort(&format!("cannot wait for events any more: {error}"));
         }
-        for event in events.drain(..) {
-            self.take_event(event);
+        while let Some(event) = self.reactor.next_event() {
+            self.take_event(&event);
+            self.reactor.recycle(event);
         }
-        self.events = events;
         // Also without a SIGCHLD in the events: several may have merged into one, and asking costs one call.
         self.reap()
     }
 
-    fn take_event(&mut self, event: Event) {
-        match (event.source, event.read) {
-            (Source::Signals, Ok(bytes)) if !bytes.is_empty() => {
-                for signal in signal::received(&bytes) {
+    fn take_event(&mut self, event: &Event) {
+        match (event.source, &event.what) {
+            (Source::Signals, What::Data(bytes)) if !bytes.is_empty() => {
+                for signal in signal::received(bytes) {
                     self.take_request(signal);
                 }
             }
@@ -295,12 +360,28 @@ impl Supervisor {
                     rescue::last_resort(&format!("cannot listen to signals any more: {error}"));
                 }
             }
-            (Source::PowerKey, Ok(bytes)) if button::pressed(&bytes) => {
+            (Source::PowerKey, What::Data(bytes)) if button::pressed(bytes) => {
                 say!("the power button was pressed");
                 self.wanted.power.get_or_insert(Power::Off);
             }
-            (Source::PowerKey, Ok(_)) => {}
-            (Source::PowerKey, Err(error)) => debug!("a power key is gone: {error}"),
+            (Source::PowerKey, What::Error(error)) => debug!("a power key is gone: {error}"),
+            (Source::Output(stream), _) => {
+                let (services, mut around) = self.services();
+                services.output(event, stream, &mut around);
+            }
+            (Source::Notify(stream), _) => {
+                let (services, mut around) = self.services();
+                services.notified(stream, &mut around);
+            }
+            (Source::MainProcess(stream), _) => self.services.main_process_ended(stream),
+            (Source::Control | Source::Client(_), _) => {
+                let mut control = core::mem::take(&mut self.control);
+                control.event(event, self);
+                self.control = control;
+            }
+            (Source::Uevents, _) => self.take_uevents(),
+            (Source::Links, _) => self.take_links(),
+            (Source::PowerKey, _) => {}
         }
     }
 
@@ -315,26 +396,41 @@ impl Supervisor {
             Some(Request::Restart) => self.wanted.restart = true,
             Some(Request::CtrlAltDel) => self.wanted.ctrl_alt_del = true,
             Some(Request::Reload) => self.wanted.reload = true,
-            Some(Request::Pause) => self.paused = true,
-            Some(Request::Continue) => self.paused = false,
+            Some(Request::Reexec) => self.wanted.reexec = true,
+            Some(Request::Pause) => self.set_paused(true),
+            Some(Request::Continue) => self.set_paused(false),
             Some(Request::Reap) | None => {}
         }
     }
 
-    /// Takes every ended child. Returns whether there are still children.
+    /// Takes ended children, all unless there are very many. Returns whether there are still children.
     pub fn reap(&mut self) -> bool {
-        loop {
+        self.unreaped = false;
+        for _ in 0..REAPED {
             match process::wait_any() {
                 Ok(Some((pid, exit))) => self.ended(pid, exit),
                 Ok(None) => return true,
                 Err(_) => return false,
             }
         }
+        self.unreaped = true;
+        true
     }
 
     fn ended(&mut self, pid: Pid, exit: Exit) {
+        if let Some((awaited, end @ None)) = &mut self.awaited
+            && *awaited == pid
+        {
+            *end = Some(exit);
+            return;
+        }
         let Some(index) = self.entries.iter().position(|entry| entry.pid == Some(pid)) else {
-            // An orphan whose parent ended before it.
+            if self.hotplug_ended(pid) {
+                return;
+            }
+            let (services, mut around) = self.services();
+            // What is no service's either is an orphan whose parent ended before it.
+            services.ended(pid, exit, &mut around);
             return;
         };
         let entry = &mut self.entries[index];
@@ -360,14 +456,36 @@ impl Supervisor {
     }
 
     fn reload_if_wanted(&mut self) {
-        if !core::mem::take(&mut self.wanted.reload) {
-            return;
+        if core::mem::take(&mut self.wanted.reload) {
+            match self.reload() {
+                Ok(text) => info!("tables read again: {text}"),
+                Err(reason) => say!("{reason}"),
+            }
         }
-        info!("reading {} again", inittab::PATH);
-        let Some(lines) = inittab::load() else {
-            say!("the table stays as it was");
-            return;
+    }
+
+    /// Reads inittab and the services' files again. Returns what changed, or why nothing did.
+    fn reload(&mut self) -> core::result::Result<String, String> {
+        self.open_control();
+        let services = self.load_services();
+        self.reload_network();
+        let lines = inittab::load();
+        let mut text = match &lines {
+            Some(lines) => format!("inittab has {} entries", lines.len()),
+            None => format!("{} stays as it was", inittab::PATH),
         };
+        if let Some(changes) = services {
+            text += &format!("; services: {} new, {} gone, {} changed", changes.new, changes.gone, changes.changed);
+        }
+        match lines {
+            Some(lines) => self.change_entries(lines),
+            None if services.is_none() => return Err(text),
+            None => {}
+        }
+        Ok(text)
+    }
+
+    fn change_entries(&mut self, lines: Vec<Line>) {
         self.entries = reload::merge(core::mem::take(&mut self.entries), lines);
         let kill_at = system::uptime() + self.options.grace;
         for entry in &mut self.entries {
@@ -406,53 +524,8 @@ fn terminate(pid: Pid, leads_terminal: bool) {
     signal_group(pid, Signal::CONT);
 }
 
-/// Signals a program and what it started in its own process group.
 fn signal_group(pid: Pid, signal: Signal) {
-    match process::kill(-pid, signal) {
-        // It ended in the meantime, or its child has not made its session yet.
-        Ok(()) => {}
-        Err(Errno::SRCH) => {
-            // Gone altogether is what was wanted.
-            let _ = process::kill(pid, signal);
-        }
-        Err(error) => say!("cannot signal process {pid}: {error}"),
-    }
-}
-
-fn not_started(entry: &mut Entry, error: Errno) {
-    let Line { terminal, command, .. } = &entry.line;
-    if console::is_absent(error) {
-        if !core::mem::replace(&mut entry.absent, true) {
-            let name = if terminal.is_empty() { "console" } else { terminal };
-            info!("'{command}' waits for its terminal /dev/{name}, which is not there ({error})");
-        }
-    } else if backoff::worth_saying(entry.failures) {
-        let next = if entry.line.action.respawns() { "it is tried again" } else { "going on without it" };
-        say!("cannot start '{command}': {error}; {next}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(action: Action) -> Entry {
-        Entry { next_start: Duration::from_secs(9), ..Entry::new(Line::new("", action, "/bin/x")) }
-    }
-
-    #[test]
-    fn only_respawning_entries_without_a_program_wait_for_a_start() {
-        assert_eq!(entry(Action::Respawn).deadline(false), Some(Duration::from_secs(9)));
-        assert_eq!(entry(Action::Askfirst).deadline(false), Some(Duration::from_secs(9)));
-        assert_eq!(entry(Action::Respawn).deadline(true), None);
-        assert_eq!(entry(Action::Once).deadline(false), None);
-        assert_eq!(Entry { stale: true, ..entry(Action::Respawn) }.deadline(false), None);
-        assert_eq!(Entry { pid: Some(5), ..entry(Action::Respawn) }.deadline(false), None);
-    }
-
-    #[test]
-    fn a_program_that_must_end_is_looked_at_even_while_paused() {
-        let time = Some(Duration::from_secs(4));
-        assert_eq!(Entry { pid: Some(5), kill_at: time, ..entry(Action::Respawn) }.deadline(true), time);
+    if let Err(error) = process::signal_group(pid, signal) {
+        say!("cannot signal process {pid}: {error}");
     }
 }

@@ -12,6 +12,8 @@ pub struct Entry {
     pub target: String,
     /// Its kind of file system.
     pub kind: String,
+    /// The major and minor number of the device that its files are on.
+    pub device: (u32, u32),
     /// Whether the file system (not only this mount of it) can be written.
     pub writable: bool,
 }
@@ -24,15 +26,18 @@ pub fn parse(content: &[u8]) -> Vec<Entry> {
 /// `36 35 98:0 /root /target options optional... - kind source super-options`
 fn parse_line(line: &str) -> Option<Entry> {
     let (mount, file_system) = line.split_once(" - ")?;
-    let target = unescape(mount.split(' ').nth(4)?);
+    let mut parts = mount.split(' ').skip(2);
+    let (major, minor) = parts.next()?.split_once(':')?;
+    let device = (major.parse().ok()?, minor.parse().ok()?);
+    let target = unescape(parts.nth(1)?);
     let mut fields = file_system.split(' ');
     let kind = fields.next()?.to_owned();
     let options = fields.nth(1).unwrap_or("rw");
-    Some(Entry { target, kind, writable: options.split(',').any(|option| option == "rw") })
+    Some(Entry { target, kind, device, writable: options.split(',').any(|option| option == "rw") })
 }
 
 /// Space, tab, line end and backslash come as `\` and three octal digits.
-fn unescape(text: &str) -> String {
+pub fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
@@ -50,10 +55,15 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The mounts that hold no data and that the last steps of a shutdown need: they stay.
-const KEPT_KINDS: &[&str] = &["proc", "sysfs", "devtmpfs", "rootfs"];
+/// File systems that hold no data of a disk: they stay, because each unmount waits for all processors, and the last steps
+/// of a shutdown need some of them.
+#[rustfmt::skip]
+const KEPT_KINDS: &[&str] = &[
+    "proc", "sysfs", "devtmpfs", "rootfs", "tmpfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs",
+    "configfs", "bpf", "pstore", "fusectl", "efivarfs", "mqueue", "hugetlbfs", "binfmt_misc", "ramfs",
+];
 
-/// The mount points to unmount, last mounted first. The root is not among them, nor is what holds no data.
+/// The mount points to unmount, last mounted first. The root is not among them, nor is what holds no data of a disk.
 pub fn order(entries: &[Entry]) -> Vec<String> {
     entries
         .iter()
@@ -82,15 +92,19 @@ mod tests {
 23 22 0:6 / /dev rw,nosuid - devtmpfs devtmpfs rw,size=4k
 24 22 0:21 / /proc rw - proc proc rw
 25 22 254:3 / /mnt/my\\040disk rw shared:1 master:2 - ext4 /dev/vda3 ro,errors=x
-26 25 0:30 / /mnt/my\\040disk/in rw - tmpfs - rw
+26 25 0:30 / /mnt/my\\040disk/in rw - vfat /dev/vdb rw
+27 25 0:31 / /run rw - tmpfs tmpfs rw
 broken line
 ";
 
     #[test]
     fn the_table_is_read() {
         let entries = parse(TABLE.as_bytes());
-        assert_eq!(entries.len(), 5);
-        assert_eq!(entries[3], Entry { target: "/mnt/my disk".into(), kind: "ext4".into(), writable: false });
+        assert_eq!(entries.len(), 6);
+        assert_eq!(
+            entries[3],
+            Entry { target: "/mnt/my disk".into(), kind: "ext4".into(), device: (254, 3), writable: false }
+        );
         assert!(entries[0].writable);
     }
 

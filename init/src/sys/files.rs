@@ -1,6 +1,6 @@
 //! Files, directories and device nodes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 
@@ -39,6 +39,79 @@ pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Writes `bytes` with one call into a file that is there, such as one below /proc/sys.
+pub fn write_file(path: &str, bytes: &[u8]) -> Result<()> {
+    let fd = retry(|| rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()))?;
+    match retry(|| rustix::io::write(&fd, bytes))? {
+        count if count == bytes.len() => Ok(()),
+        _ => Err(Errno::IO),
+    }
+}
+
+/// Makes the file `path` new, with `mode` and `bytes`; a file that is there is replaced only when all was written.
+/// `durable` waits for the disk: not for PID 1 itself.
+pub fn replace_file(path: &str, mode: u32, bytes: &[u8], durable: bool) -> Result<()> {
+    let new = format!("{path}.new");
+    // What a write that was cut off left.
+    let _ = remove(&new);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = retry(|| rustix::fs::open(&*new, flags, Mode::from_raw_mode(mode)))?;
+    let written = write_all(&fd, bytes)
+        .and_then(|()| if durable { rustix::fs::fsync(&fd) } else { Ok(()) })
+        .and_then(|()| rustix::fs::rename(&*new, path));
+    if written.is_err() {
+        // A full disk: the half file would only take more of it.
+        let _ = remove(&new);
+    }
+    written
+}
+
+/// Removes a file.
+pub fn remove(path: &str) -> Result<()> {
+    rustix::fs::unlink(path)
+}
+
+/// Removes an empty directory.
+pub fn remove_dir(path: &str) -> Result<()> {
+    rustix::fs::rmdir(path)
+}
+
+/// Waits until the names in a directory are on the disk. Not for PID 1 itself.
+pub fn sync_dir(path: &str) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::fsync(retry(|| rustix::fs::open(path, flags, Mode::empty()))?)
+}
+
+/// What is known about a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Whether it is a regular file (a link to one is).
+    pub regular: bool,
+    /// Permission bits.
+    pub mode: u32,
+    /// The owner's user id.
+    pub owner: u32,
+    /// When the content last changed, in seconds since 1970.
+    pub modified: i64,
+}
+
+/// What is known about the file `path`; links are followed.
+pub fn status(path: &str) -> Result<Status> {
+    let stat = rustix::fs::stat(path)?;
+    Ok(Status {
+        regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+        mode: Mode::from_raw_mode(stat.st_mode).as_raw_mode(),
+        owner: stat.st_uid,
+        modified: stat.st_mtime as i64,
+    })
+}
+
+/// The major and minor number of the device that the file `path` is on.
+pub fn device(path: &str) -> Result<(u32, u32)> {
+    let device = rustix::fs::stat(path)?.st_dev;
+    Ok((rustix::fs::major(device), rustix::fs::minor(device)))
+}
+
 /// Opens for reading and writing, as a terminal that does not become the controlling one and does not wait for
 /// a carrier; closed on exec.
 pub fn open_device(path: &str) -> Result<OwnedFd> {
@@ -69,6 +142,23 @@ pub fn set_stdio(fd: impl AsFd) -> Result<()> {
     rustix::stdio::dup2_stdin(&fd)?;
     rustix::stdio::dup2_stdout(&fd)?;
     rustix::stdio::dup2_stderr(&fd)
+}
+
+/// Makes `input` the standard input, and `output` the standard output and error.
+pub fn set_input_output(input: impl AsFd, output: impl AsFd) -> Result<()> {
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(&output)?;
+    rustix::stdio::dup2_stderr(output)
+}
+
+/// A pipe: the end to read from and the end to write to, both closed on exec.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: the call writes two descriptors, which nothing else owns.
+    unsafe {
+        super::check(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC))?;
+        Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
+    }
 }
 
 /// Another descriptor of the standard input; closed on exec.

@@ -4,15 +4,30 @@
 //! The functions are thin: they retry on EINTR and turn a result into [`Result`], and leave all decisions to their
 //! callers. One door means one place for a later test to make any call fail.
 
+pub mod append;
+pub mod clock;
+pub mod descriptors;
 pub mod epoll;
+pub mod fault;
 pub mod files;
+pub mod inet;
 pub mod input;
-pub mod net;
+pub mod netlink;
+pub mod nodes;
+pub mod notify;
+pub mod privileges;
 pub mod process;
+pub mod provided;
+pub mod random;
+pub mod ready;
 pub mod ring;
 pub mod signal;
+pub mod socket;
+pub mod socket_ring;
 pub mod system;
 pub mod tty;
+pub mod wait;
+pub mod watchdog;
 
 pub use rustix::io::Errno;
 

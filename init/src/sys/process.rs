@@ -1,6 +1,7 @@
 //! Processes: start, replace, wait, signal.
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::os::fd::OwnedFd;
 
 use super::signal::Signal;
 use super::{Errno, Result, check, retry};
@@ -26,24 +27,36 @@ impl core::fmt::Display for Exit {
     }
 }
 
-/// The program's arguments without its name; those that are not UTF-8 are left out.
+/// The name that the program was started by, and its arguments; those that are not UTF-8 are left out.
 ///
 /// # Safety
 /// `argv` holds `argc` pointers to terminated strings that live as long as the process.
-pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Vec<&'static str> {
+pub unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> (&'static str, Vec<&'static str>) {
+    let argument = |index: usize| {
+        // SAFETY: the caller promises `argc` valid pointers.
+        unsafe { CStr::from_ptr(*argv.add(index)) }.to_str().ok()
+    };
     let count = usize::try_from(argc).unwrap_or(0);
-    (1..count)
-        .filter_map(|index| {
-            // SAFETY: the caller promises `argc` valid pointers.
-            let argument = unsafe { CStr::from_ptr(*argv.add(index)) };
-            argument.to_str().ok()
-        })
-        .collect()
+    // exec(2) may give no arguments at all, not even a name.
+    let name = if count > 0 { argument(0) } else { None };
+    (name.unwrap_or_default(), (1..count).filter_map(argument).collect())
 }
 
 /// The environment the kernel started the program with, as `NAME=value`; what is not UTF-8 is left out.
 pub fn environment() -> Vec<String> {
     std::env::vars_os().filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value.to_str()?))).collect()
+}
+
+/// The path that this program was started by, as the kernel was given it; known without /proc too.
+pub fn started_by() -> Option<String> {
+    // SAFETY: getauxval takes no pointers.
+    let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    if address == 0 {
+        return None;
+    }
+    // SAFETY: the kernel puts a terminated string there, which lives as long as the program (getauxval(3)).
+    let path = unsafe { CStr::from_ptr(address as *const c_char) };
+    path.to_str().ok().map(String::from)
 }
 
 /// This process's id.
@@ -105,6 +118,30 @@ fn exit_of(status: rustix::process::WaitStatus) -> Exit {
 pub fn kill(pid: Pid, signal: Signal) -> Result<()> {
     // SAFETY: kill(2) takes no pointers.
     check(unsafe { libc::kill(pid, signal.as_raw()) }).map(drop)
+}
+
+/// Sends a signal to a process and to what it started in its own process group. That it is gone is no error.
+pub fn signal_group(pid: Pid, signal: Signal) -> Result<()> {
+    match kill(pid.checked_neg().unwrap_or(pid), signal) {
+        // It ended in the meantime, or its child has not made its session yet, or it leads no group.
+        Err(Errno::SRCH) => match kill(pid, signal) {
+            Err(Errno::SRCH) => Ok(()),
+            result => result,
+        },
+        result => result,
+    }
+}
+
+/// A descriptor that is readable when the process has ended, whoever's child it is (pidfd_open(2), Linux 5.3).
+pub fn descriptor(pid: Pid) -> Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+}
+
+/// Whether there is a process with this id.
+pub fn exists(pid: Pid) -> bool {
+    // SAFETY: kill(2) takes no pointers; signal 0 only asks.
+    check(unsafe { libc::kill(pid, 0) }) != Err(Errno::SRCH)
 }
 
 /// Sends a signal to every process but this one (and, for PID 1, to all that the kernel lets it reach).

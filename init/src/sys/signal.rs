@@ -1,5 +1,6 @@
 //! Signals as readable events.
 
+use core::time::Duration;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 pub use rustix::process::Signal;
@@ -46,11 +47,15 @@ pub fn received(bytes: &[u8]) -> impl Iterator<Item = Signal> + '_ {
     })
 }
 
-/// Waits for one of the blocked `signals`; only for a PID 1 that has lost its event loop.
-pub fn wait_one(signals: &[Signal]) -> Option<Signal> {
+/// Waits for one of the blocked `signals`, at most for `time`; only for a PID 1 that has lost its event loop.
+pub fn wait_one(signals: &[Signal], time: Duration) -> Option<Signal> {
     let set = set_of(signals);
-    // SAFETY: `set` is initialised, and a null information pointer is allowed.
-    let number = unsafe { libc::sigwaitinfo(&set, core::ptr::null_mut()) };
+    // SAFETY: a `timespec` is plain data for which all bits zero is a value.
+    let mut limit: libc::timespec = unsafe { core::mem::zeroed() };
+    limit.tv_sec = time.as_secs() as _;
+    limit.tv_nsec = time.subsec_nanos() as _;
+    // SAFETY: `set` and `limit` are initialised, and a null information pointer is allowed.
+    let number = unsafe { libc::sigtimedwait(&set, core::ptr::null_mut(), &limit) };
     Signal::from_named_raw(number)
 }
 

@@ -1,7 +1,8 @@
 //! The machine: mounts, swap, host name, clock, power.
 
 use core::time::Duration;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
 
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::system::RebootCommand;
@@ -9,13 +10,14 @@ use rustix::system::RebootCommand;
 use super::{Errno, Result, check};
 
 /// Mounts `kind` on `target`; `flags` are the kernel's `MS_` flags.
-pub fn mount(source: &str, target: &str, kind: &str, flags: MountFlags, data: &CStr) -> Result<()> {
-    rustix::mount::mount(source, target, kind, flags, data)
+pub fn mount(source: &str, target: &str, kind: &str, flags: MountFlags, data: &str) -> Result<()> {
+    let data = CString::new(data).map_err(|_| Errno::INVAL)?;
+    rustix::mount::mount(source, target, kind, flags, Some(data.as_c_str()))
 }
 
-/// Mounts the file system at `target` again with `flags`.
-pub fn remount(target: &str, flags: MountFlags) -> Result<()> {
-    rustix::mount::mount_remount(target, flags, "")
+/// Mounts the file system at `target` again with `flags` and the file system's own options `data`.
+pub fn remount(target: &str, flags: MountFlags, data: &str) -> Result<()> {
+    rustix::mount::mount_remount(target, flags, data)
 }
 
 /// Unmounts what is mounted last on `target`; a symbolic link is not followed.
@@ -28,6 +30,21 @@ pub fn swap_off(path: &str) -> Result<()> {
     let path = CString::new(path).map_err(|_| Errno::INVAL)?;
     // SAFETY: `path` is a terminated string that outlives the call.
     check(unsafe { libc::swapoff(path.as_ptr()) }).map(drop)
+}
+
+/// `LOOP_CLR_FD` of linux/loop.h.
+const LOOP_CLR_FD: u32 = 0x4c01;
+
+/// Takes the file from a loop device that nothing has open any more.
+pub fn detach_loop(path: &str) -> Result<()> {
+    let fd = super::files::open_device(path)?;
+    // SAFETY: the request takes no argument.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), LOOP_CLR_FD as _, 0) }).map(drop)
+}
+
+/// The kernel's release, which names its directory of modules.
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// Sets the host name (at most 64 bytes).

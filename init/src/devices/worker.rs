@@ -1,0 +1,202 @@
+//! The work that may wait for slow hardware, in a short-lived child: reading superblocks, making and removing the links of
+//! disks, loading drivers. `devices` forks it; nothing here runs in PID 1 itself.
+
+use std::ffi::CString;
+
+use super::names::{self, Facts, Sysfs};
+use super::{partition, superblock, uevent};
+use crate::log::{debug, say};
+use crate::sys::{Errno, files, nodes, process};
+
+const SYS: &str = "/sys";
+/// Where the links are.
+const LINKS: &str = "/dev/disk";
+/// Block devices by name.
+pub const CLASS: &str = "/sys/class/block";
+/// How deep the tree of devices is at most, and for how many drivers the devices of the start can ask.
+const DEEPEST: usize = 24;
+const MOST_ALIASES: usize = 2048;
+
+/// What a child does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Job {
+    /// Make the links of every block device.
+    All,
+    /// Make the links of this one, and remove those that are wrong by now.
+    Look(String),
+    /// Remove the links of this one, which is gone.
+    Remove(String),
+}
+
+/// Does the jobs; the result is the child's exit code.
+pub fn run(jobs: &[Job]) -> i32 {
+    let mut freed = jobs.contains(&Job::All);
+    for job in jobs {
+        freed |= match job {
+            Job::All => false,
+            Job::Look(name) => look(name),
+            Job::Remove(name) => remove_links(name, &[]),
+        };
+    }
+    if freed {
+        // Another disk may have the same label, and its turn has come.
+        for name in files::list_dir(CLASS).unwrap_or_default() {
+            look(&node_of(&name));
+        }
+    }
+    0
+}
+
+/// The node of a name in sysfs, where a slash is written as an exclamation mark.
+pub fn node_of(name: &str) -> String {
+    name.replace('!', "/")
+}
+
+/// Makes the links of a block device. Whether it lost one that it had.
+fn look(name: &str) -> bool {
+    // A disk in the kernel's own memory has nothing that lasts; a drive for floppies would start its motor.
+    let skipped = ["ram", "zram", "fd"]
+        .iter()
+        .any(|kind| name.strip_prefix(kind).is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit())));
+    if skipped || !uevent::is_node_name(name) {
+        return false;
+    }
+    let links = facts(name).map(|facts| names::links(&facts)).unwrap_or_default();
+    let lost = remove_links(name, &links);
+    for link in links {
+        make_link(name, &link);
+    }
+    lost
+}
+
+/// What sysfs and the device itself tell; nothing when there is no such device, or nothing in it.
+fn facts(name: &str) -> Option<Facts> {
+    let class = format!("{CLASS}/{}", name.replace('/', "!"));
+    let path = files::read_link(&class).ok()?;
+    let path = path.rsplit_once("../").map_or(&*path, |(_, path)| path);
+    let sysfs = Tree;
+    let number = |file: &str| sysfs.text(&format!("{path}/{file}"))?.parse::<u64>().ok();
+    // An empty drive, a loop device without a file.
+    if number("size") == Some(0) {
+        return None;
+    }
+    let partition = number("partition").and_then(|number| u32::try_from(number).ok());
+    let disk = if partition.is_some() { path.rsplit_once('/')?.0 } else { path };
+    let mut facts =
+        Facts { partition, ids: names::ids(disk, &sysfs), paths: names::paths(disk, &sysfs), ..Facts::default() };
+
+    if let Ok(device) = nodes::open_block(&format!("/dev/{name}")) {
+        let read = |offset, length| nodes::read_at(&device, offset, length).unwrap_or_default();
+        if let Some(found) = superblock::identify(&read(0, superblock::HEAD), &read) {
+            debug!("{name}: {} {:?} {:?}", found.kind, found.uuid, found.label);
+            facts.uuid = found.uuid;
+            facts.label = found.label;
+        }
+    }
+    if let Some(number) = partition {
+        let block = sysfs.text(&format!("{disk}/queue/logical_block_size")).and_then(|size| size.parse().ok());
+        let disk_node = disk.rsplit_once('/').map_or(disk, |(_, name)| name);
+        if let Ok(device) = nodes::open_block(&format!("/dev/{}", node_of(disk_node))) {
+            let read = |offset, length| nodes::read_at(&device, offset, length).unwrap_or_default();
+            facts.partition_uuid = partition::uuid(number, block.unwrap_or(512), &read);
+        }
+        let event = sysfs.text(&format!("{path}/uevent")).unwrap_or_default();
+        facts.partition_label = event.lines().find_map(|line| line.strip_prefix("PARTNAME=")).map(String::from);
+    }
+    Some(facts)
+}
+
+/// The real sysfs.
+struct Tree;
+
+impl Sysfs for Tree {
+    fn text(&self, path: &str) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.bytes(path)?).into_owned();
+        Some(text.trim_end_matches('\n').into())
+    }
+
+    fn bytes(&self, path: &str) -> Option<Vec<u8>> {
+        files::read_file(&format!("{SYS}/{path}")).ok()
+    }
+
+    fn list(&self, path: &str) -> Vec<String> {
+        files::list_dir(&format!("{SYS}/{path}")).unwrap_or_default()
+    }
+}
+
+/// From a directory of links to a node.
+fn target(name: &str) -> String {
+    format!("../../{name}")
+}
+
+fn make_link(name: &str, link: &str) {
+    let path = format!("{LINKS}/{link}");
+    let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+    for dir in [LINKS, dir] {
+        match files::make_dir(dir, 0o755) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return say!("cannot make {dir}: {error}"),
+        }
+    }
+    for _ in 0..2 {
+        match files::make_link(&target(name), &path) {
+            Ok(()) => return,
+            Err(Errno::EXIST) => match files::read_link(&path) {
+                // Who came first keeps the name for as long as it is there.
+                Ok(holder) if nodes::access(&format!("{dir}/{holder}")).is_ok() => return,
+                _ => drop(files::remove(&path)),
+            },
+            Err(error) => return say!("cannot make {path}: {error}"),
+        }
+    }
+}
+
+/// Removes the links to `name` besides those in `kept`; whether there was one.
+fn remove_links(name: &str, kept: &[String]) -> bool {
+    let mut removed = false;
+    for dir in names::DIRS {
+        for file in files::list_dir(&format!("{LINKS}/{dir}")).unwrap_or_default() {
+            let link = format!("{dir}/{file}");
+            let path = format!("{LINKS}/{link}");
+            if !kept.contains(&link) && files::read_link(&path).is_ok_and(|found| found == target(name)) {
+                removed |= files::remove(&path).is_ok();
+            }
+        }
+    }
+    removed
+}
+
+/// Becomes modprobe, which loads the drivers for these devices; returns only when it could not.
+pub fn load<'a>(aliases: impl Iterator<Item = &'a String>) -> i32 {
+    let words = ["modprobe", "-a", "-b", "-q", "--"].into_iter().chain(aliases.map(String::as_str));
+    let arguments: Vec<CString> = words.filter_map(|word| CString::new(word).ok()).collect();
+    let environment = [c"PATH=/sbin:/usr/sbin:/bin:/usr/bin".to_owned()];
+    for path in [c"/sbin/modprobe", c"/usr/sbin/modprobe", c"/bin/modprobe"] {
+        let error = process::exec(path, &arguments, &environment);
+        if error != Errno::NOENT {
+            say!("cannot run modprobe: {error}");
+            return 1;
+        }
+    }
+    1
+}
+
+/// The devices that were there before PID 1: what they say a driver for them is for.
+pub fn aliases() -> Vec<String> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut dirs = vec![("/sys/devices".to_owned(), 0)];
+    while let Some((dir, depth)) = dirs.pop() {
+        for (name, is_dir) in nodes::list_with_dirs(&dir).unwrap_or_default() {
+            if is_dir && depth < DEEPEST {
+                dirs.push((format!("{dir}/{name}"), depth + 1));
+            } else if name == "modalias" && found.len() < MOST_ALIASES {
+                let text = files::read_file(&format!("{dir}/{name}")).unwrap_or_default();
+                let alias = String::from_utf8_lossy(&text).trim().to_owned();
+                if uevent::is_alias(&alias) {
+                    found.insert(alias);
+                }
+            }
+        }
+    }
+    found.into_iter().collect()
+}

@@ -1,0 +1,91 @@
+//! The disks of `/etc/fstab`: mounted and swapped to by busybox's programs, which know labels, loop files and the network.
+//! The boot calls [`mount_and_swap`].
+
+use core::time::Duration;
+
+use crate::fstab::{self, Line};
+use crate::log::{debug, info, say};
+use crate::supervisor::Supervisor;
+use crate::sys::process::Exit;
+use crate::sys::{files, system};
+use crate::{clock, mounts, unmount};
+
+/// The longest time that one mount may take: replaying a journal on a slow disk.
+const MOUNT_LIMIT: Duration = Duration::from_secs(90);
+/// How long devices that are not there yet may take to come, all together: disks on USB are found seconds after PID 1 starts.
+const DEVICE_LIMIT: Duration = Duration::from_secs(5);
+/// How often a missing device is looked for, besides at every event.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Mounts what fstab has besides the root, one after the other as written, and starts swapping.
+pub fn mount_and_swap(supervisor: &mut Supervisor, lines: &[Line]) {
+    let mounted = unmount::parse(&mounts::read_proc(unmount::MOUNT_TABLE).unwrap_or_default());
+    let devices_by = system::uptime() + DEVICE_LIMIT;
+    let wanted = fstab::to_mount(lines, &mounted);
+    for line in &wanted {
+        if supervisor.is_going_down() {
+            return;
+        }
+        wait_for_device(supervisor, &line.source, devices_by);
+        mount(supervisor, line);
+    }
+    if fstab::has_swap(lines) && !supervisor.is_going_down() {
+        match supervisor.run_program("swapon -a", MOUNT_LIMIT) {
+            Some(Exit::Code(0)) => {}
+            outcome => say!("not all swap areas of {} are in use: {}", fstab::PATH, text(outcome)),
+        }
+    }
+    if !wanted.is_empty() {
+        // The file that tells the last shutdown's time may have come with /var.
+        clock::raise();
+    }
+}
+
+fn mount(supervisor: &mut Supervisor, Line { target, options, .. }: &Line) {
+    // A missing mount point is mount's error to tell.
+    let _ = files::make_dir(target, 0o755);
+    match supervisor.run_program(&format!("mount {}", quoted(target)), MOUNT_LIMIT) {
+        Some(Exit::Code(0)) => debug!("{target} is mounted"),
+        outcome if options.may_fail => info!("{target} is not mounted: {}", text(outcome)),
+        outcome => say!("cannot mount {target}: {}; going on without it", text(outcome)),
+    }
+}
+
+/// Waits for a device's node. Labels are only waited for where something makes links of them.
+fn wait_for_device(supervisor: &mut Supervisor, source: &str, until: Duration) {
+    let Some(node) = fstab::node(source) else {
+        return;
+    };
+    let made = |path: &str| files::status(path).is_ok();
+    let directory = node.rsplit_once('/').map_or("/dev", |(directory, _)| directory);
+    while !made(&node) && (source.starts_with('/') || made(directory)) {
+        let now = system::uptime();
+        if now >= until || supervisor.is_going_down() {
+            return;
+        }
+        supervisor.step(Some(until.min(now + LOOK)));
+    }
+}
+
+fn text(outcome: Option<Exit>) -> String {
+    outcome.map_or_else(|| "it does not end".into(), |exit| exit.to_string())
+}
+
+/// A word as the shell takes it unchanged; a plain one needs no shell at all.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&byte);
+    if word.bytes().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_reach_mount_unchanged() {
+        assert_eq!(quoted("/data/x-1"), "/data/x-1");
+        assert_eq!(quoted("/my disk"), "'/my disk'");
+        assert_eq!(quoted("/it's"), "'/it'\\''s'");
+        assert_eq!(quoted("/a#b"), "'/a#b'");
+    }
+}

@@ -1,0 +1,45 @@
+//! Reads the files of [`super::config`], and says what is wrong with them.
+
+use super::config::{Rule, parse};
+use crate::log::say;
+use crate::sys::{Errno, files};
+
+/// Where the rules are.
+const DIR: &str = "/etc/network";
+/// More rule files than this are not read.
+const MOST_FILES: usize = 256;
+/// The rules of all files, in the order of their names.
+pub fn read_all() -> Vec<Rule> {
+    let names = match files::list_dir(DIR) {
+        Ok(names) => names,
+        Err(Errno::NOENT) => return Vec::new(),
+        Err(error) => {
+            say!("cannot read {DIR}: {error}");
+            return Vec::new();
+        }
+    };
+    let names = names.iter().filter(|name| name.ends_with(".toml") && !name.starts_with('.'));
+    names.take(MOST_FILES).filter_map(|name| read(&format!("{DIR}/{name}"))).collect()
+}
+
+fn read(path: &str) -> Option<Rule> {
+    let content = match files::read_file(path) {
+        Ok(content) => content,
+        Err(error) => {
+            say!("cannot read {path}: {error}");
+            return None;
+        }
+    };
+    let Ok(text) = String::from_utf8(content) else {
+        say!("{path} is no text; the whole file is left out");
+        return None;
+    };
+    let (rule, faults) = parse(&text);
+    for fault in faults.iter().take(5) {
+        match fault.line {
+            0 => say!("{path}: {}", fault.message),
+            line => say!("{path}, line {line}: {}", fault.message),
+        }
+    }
+    rule
+}

@@ -1,0 +1,270 @@
+use super::*;
+use crate::net::config::{Rule, prefix};
+use crate::net::{cmdline, config};
+
+const ZERO: Duration = Duration::ZERO;
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A wired card of number `index`.
+fn card(index: u32, up: bool, carrier: bool) -> Link {
+    Link {
+        index,
+        name: format!("eth{index}"),
+        mac: Some([2, 0, 0, 0, 0, index as u8]),
+        up,
+        carrier,
+        loopback: false,
+        ethernet: true,
+        enslaved: false,
+        kind: String::new(),
+        device: true,
+        mtu: 1500,
+    }
+}
+
+fn config_of(files: &[&str], command_line: &str) -> Config {
+    let rules = files.iter().map(|text| config::parse(text).0.unwrap()).collect::<Vec<Rule>>();
+    Config::new(cmdline::parse(command_line), rules)
+}
+
+fn planner(files: &[&str], command_line: &str) -> Planner {
+    Planner::new(config_of(files, command_line))
+}
+
+fn v4(text: &str) -> Prefix {
+    prefix(text).unwrap()
+}
+
+fn start(index: u32) -> Action {
+    Action::StartClient { name: format!("eth{index}"), metric: 100 + index, mtu: true }
+}
+
+fn stop(index: u32) -> [Action; 2] {
+    [Action::StopClient(format!("eth{index}")), Action::ForgetLease(index, format!("eth{index}"))]
+}
+
+#[test]
+fn without_files_a_card_is_set_up_and_asks_when_it_has_a_carrier() {
+    let mut planner = planner(&[], "");
+    assert_eq!(planner.link(card(2, false, false), true, ZERO), [Action::Up(2)]);
+    assert_eq!(planner.link(card(2, true, false), true, ZERO), []);
+    assert_eq!(planner.link(card(2, true, true), true, ZERO), [start(2)]);
+    assert_eq!(planner.link(card(2, true, true), true, ZERO), [], "news that change nothing");
+    assert_eq!(planner.gone(2), stop(2));
+    assert_eq!(planner.gone(2), []);
+}
+
+#[test]
+fn a_card_that_is_up_already_asks_at_once() {
+    assert_eq!(planner(&[], "").link(card(2, true, true), true, ZERO), [start(2)]);
+}
+
+#[test]
+fn what_is_no_wired_card_is_left_alone() {
+    let mut planner = planner(&[], "");
+    assert_eq!(planner.link(card(2, true, true), false, ZERO), []);
+    let lo = Link { loopback: true, name: "lo".into(), ..card(1, false, false) };
+    assert_eq!(planner.link(lo, false, ZERO), [Action::Up(1)]);
+}
+
+#[test]
+fn a_static_host_from_a_file() {
+    let file = "match = 'eth2'\naddresses = '192.168.1.5/24'\ngateway = '192.168.1.1'\ndns = '9.9.9.9'\n\
+                search = ['a.org', 'b.org']\nmtu = 9000\nra = false\nipv6 = true";
+    let mut planner = planner(&[file], "");
+    let ipv6 = |name, value| Action::Ipv6("eth2".into(), name, value);
+    let expected = [Action::Mtu(2, 9000), ipv6("disable_ipv6", "0"), ipv6("accept_ra", "0"), Action::Up(2)];
+    assert_eq!(planner.link(card(2, false, false), true, ZERO), expected);
+    let route = Route { to: None, via: Some([192, 168, 1, 1].into()), metric: 102, on_link: false };
+    let text = "search a.org b.org\nnameserver 9.9.9.9\n";
+    let applied = [
+        Action::Address(2, v4("192.168.1.5/24"), true),
+        Action::Route(2, route, true),
+        Action::Resolver(Origin::Static, "eth2".into(), text.into()),
+    ];
+    assert_eq!(planner.link(card(2, true, false), true, ZERO), applied);
+    assert_eq!(planner.link(card(2, true, true), true, ZERO), [], "no client");
+    // Set down by hand, and up again: the kernel dropped the routes.
+    assert_eq!(planner.link(card(2, false, false), true, ZERO), []);
+    assert_eq!(planner.link(card(2, true, true), true, ZERO), applied);
+    // The kernel sets an interface down before it takes it away.
+    assert_eq!(planner.link(card(2, false, false), true, ZERO), []);
+    assert_eq!(planner.gone(2), [Action::Resolver(Origin::Static, "eth2".into(), String::new())]);
+}
+
+#[test]
+fn a_short_loss_of_the_carrier_asks_for_the_lease_again() {
+    let mut planner = planner(&[], "");
+    planner.link(card(2, true, true), true, ZERO);
+    planner.address(2, v4("10.0.2.15/24"), true, true);
+    assert_eq!(planner.link(card(2, true, false), true, at(5)), []);
+    assert_eq!(planner.deadline(), Some(at(15)));
+    assert_eq!(planner.tick(at(14)), []);
+    assert_eq!(planner.link(card(2, true, true), true, at(14)), [Action::Renew("eth2".into())]);
+    assert_eq!(planner.deadline(), None);
+}
+
+#[test]
+fn a_client_without_an_address_starts_anew_when_the_carrier_is_back() {
+    let mut planner = planner(&[], "");
+    planner.link(card(2, true, true), true, ZERO);
+    planner.link(card(2, true, false), true, at(5));
+    assert_eq!(planner.link(card(2, true, true), true, at(6)), [Action::RestartClient("eth2".into())]);
+}
+
+#[test]
+fn a_long_loss_of_the_carrier_stops_the_client() {
+    let mut planner = planner(&[], "");
+    planner.link(card(2, true, true), true, ZERO);
+    planner.link(card(2, true, false), true, at(5));
+    assert_eq!(planner.tick(at(15)), stop(2));
+    assert_eq!(planner.deadline(), None);
+    assert_eq!(planner.link(card(2, true, true), true, at(99)), [start(2)]);
+}
+
+#[test]
+fn another_name_is_another_interface() {
+    let mut planner = planner(&["match = 'lan*'\ndhcp = true"], "ip=off");
+    assert_eq!(planner.link(card(2, true, true), true, ZERO), []);
+    let renamed = Link { name: "lan0".into(), ..card(2, true, true) };
+    let actions = planner.link(renamed, true, ZERO);
+    assert_eq!(actions, [Action::StartClient { name: "lan0".into(), metric: 102, mtu: true }]);
+    assert_eq!(planner.name(2), Some("lan0"));
+    let actions = planner.link(card(2, true, true), true, ZERO);
+    assert_eq!(actions[0], Action::StopClient("lan0".into()));
+}
+
+#[test]
+fn the_first_rule_that_matches_counts_and_the_command_line_comes_first() {
+    let files = ["match = '02:00:00:00:00:02'\nignore = true", "match = 'eth*'\nmtu = 1400\ndhcp = false"];
+    let mut planner = planner(&files, "ip=10.0.0.9::10.0.0.1:255.255.255.0::eth3:off");
+    assert_eq!(planner.link(card(2, false, true), true, ZERO), []);
+    assert_eq!(planner.link(card(3, false, true), true, ZERO), [Action::Up(3)]);
+    assert_eq!(planner.link(card(4, false, true), true, ZERO), [Action::Mtu(4, 1400), Action::Up(4)]);
+    let actions = planner.link(card(3, true, true), true, ZERO);
+    assert_eq!(actions[0], Action::Address(3, v4("10.0.0.9/24"), true));
+}
+
+#[test]
+fn an_address_without_a_device_is_for_the_first_card_only() {
+    let mut planner = planner(&[], "ip=10.0.0.9");
+    let address = Action::Address(2, v4("10.0.0.9/8"), true);
+    assert_eq!(planner.link(card(2, true, true), true, ZERO), [address]);
+    assert_eq!(planner.link(card(3, true, true), true, ZERO), [start(3)]);
+    planner.gone(2);
+    let address = Action::Address(4, v4("10.0.0.9/8"), true);
+    assert_eq!(planner.link(card(4, true, true), true, ZERO), [address]);
+}
+
+#[test]
+fn what_a_new_list_lacks_is_gone() {
+    let mut planner = planner(&[], "");
+    planner.link(card(2, true, true), true, ZERO);
+    planner.link(card(3, true, true), true, ZERO);
+    planner.list_begins();
+    planner.link(card(3, true, true), true, ZERO);
+    assert_eq!(planner.list_ends(), stop(2));
+    assert_eq!(planner.name(3), Some("eth3"));
+}
+
+#[test]
+fn a_reload_changes_what_changed() {
+    let file = "match = 'eth2'\naddresses = ['10.0.0.1/24', '10.0.0.2/24']\ngateway = '10.0.0.254'";
+    let mut planner = planner(&[file], "");
+    planner.link(card(2, true, true), true, ZERO);
+    planner.link(card(3, true, true), true, ZERO);
+    let same = planner.reload(config_of(&[file], ""), |_| true, ZERO);
+    assert_eq!(same, []);
+
+    let changed = "match = 'eth2'\naddresses = ['10.0.0.2/24']\ngateway = '10.0.0.254'";
+    let actions = planner.reload(config_of(&[changed], ""), |_| true, ZERO);
+    assert_eq!(actions[0], Action::Address(2, v4("10.0.0.1/24"), false));
+    assert!(actions.contains(&Action::Address(2, v4("10.0.0.2/24"), true)));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Route(_, _, false))));
+
+    let actions = planner.reload(config_of(&[], ""), |_| true, ZERO);
+    let route = Route { to: None, via: Some([10, 0, 0, 254].into()), metric: 102, on_link: false };
+    let expected = [Action::Route(2, route, false), Action::Address(2, v4("10.0.0.2/24"), false), start(2)];
+    assert_eq!(actions, expected);
+}
+
+#[test]
+fn a_reload_that_changes_what_a_client_is_told_starts_another() {
+    let mut planner = planner(&["match = 'eth2'"], "");
+    assert_eq!(planner.link(card(2, true, true), true, ZERO), [start(2)]);
+    let actions = planner.reload(config_of(&["match = 'eth2'\nmtu = 1500\nmetric = 5"], ""), |_| true, ZERO);
+    let [stopped, forgotten] = stop(2);
+    let started = Action::StartClient { name: "eth2".into(), metric: 5, mtu: false };
+    assert_eq!(actions, [stopped, forgotten, started]);
+}
+
+#[test]
+fn a_reload_that_ends_dhcp_takes_the_lease_away() {
+    let mut planner = planner(&[], "");
+    planner.link(card(2, true, true), true, ZERO);
+    planner.address(2, v4("10.0.2.15/24"), true, true);
+    let actions = planner.reload(config_of(&["match = 'eth2'\naddresses = '10.9.0.1/24'"], ""), |_| true, ZERO);
+    let [stopped, forgotten] = stop(2);
+    assert_eq!(actions, [stopped, forgotten, Action::Address(2, v4("10.9.0.1/24"), true)]);
+}
+
+#[test]
+fn the_first_global_address_is_told_once() {
+    let mut planner = planner(&[], "");
+    planner.link(card(2, true, true), true, ZERO);
+    assert_eq!(planner.address(2, v4("fe80::1/64"), false, true), []);
+    assert_eq!(planner.address(2, v4("10.0.2.15/24"), true, false), []);
+    let online = Action::Online("eth2".into(), v4("10.0.2.15/24"));
+    assert_eq!(planner.address(2, v4("10.0.2.15/24"), true, true), [online]);
+    assert_eq!(planner.address(2, v4("10.0.2.16/24"), true, true), []);
+    assert_eq!(planner.address(7, v4("10.0.2.16/24"), true, true), [], "an interface that nobody knows");
+}
+
+#[test]
+fn name_servers_of_routers_come_change_and_end() {
+    let mut planner = planner(&["match = 'eth3'\ndns = '9.9.9.9'"], "");
+    planner.link(card(2, true, true), true, ZERO);
+    planner.link(card(3, true, true), true, ZERO);
+    let (far, near): (Ipv6Addr, Ipv6Addr) = ("2001:db8::53".parse().unwrap(), "fe80::53".parse().unwrap());
+    let wrote = |text: &str| [Action::Resolver(Origin::Ra, "eth2".into(), text.into())];
+    assert_eq!(planner.servers(2, &[far], 60, ZERO), wrote("nameserver 2001:db8::53\n"));
+    assert_eq!(planner.servers(2, &[far], 60, at(30)), [], "the same again lasts longer");
+    assert_eq!(planner.deadline(), Some(at(90)));
+    let both = wrote("nameserver 2001:db8::53\nnameserver fe80::53%eth2\n");
+    assert_eq!(planner.servers(2, &[near], u32::MAX, at(30)), both);
+    assert_eq!(planner.tick(at(90)), wrote("nameserver fe80::53%eth2\n"));
+    assert_eq!(planner.servers(2, &[near], 0, at(91)), wrote(""));
+    assert_eq!(planner.servers(3, &[far], 60, ZERO), [], "the file's servers are in their place");
+}
+
+#[test]
+fn gateways_outside_of_all_networks_are_at_the_link() {
+    let file = "match = 'eth2'\naddresses = ['203.0.113.7/32', 'fd00::2/64']\ngateway = ['10.0.0.1', 'fe80::1']\n\
+                routes = [{ to = '10.8.0.0/16', via = '10.7.0.1' }, { to = '10.7.0.0/16' }]";
+    let mut planner = planner(&[file], "");
+    let actions = planner.link(card(2, true, true), true, ZERO);
+    let routes: Vec<_> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Route(2, route, true) => Some((route.via.map(|via| via.to_string()), route.on_link)),
+            _ => None,
+        })
+        .collect();
+    let via = |text: &str| Some(text.to_owned());
+    let expected = [(None, false), (via("10.7.0.1"), false), (via("10.0.0.1"), true), (via("fe80::1"), false)];
+    assert_eq!(routes, expected);
+}
+
+#[test]
+fn a_flood_of_interfaces_and_addresses_is_bounded() {
+    let mut planner = planner(&[], "");
+    for index in 2..5000 {
+        planner.link(card(index, true, true), true, ZERO);
+        planner.address(2, Prefix { address: index.to_be_bytes().into(), length: 8 }, true, true);
+    }
+    assert_eq!(planner.links.len(), MOST_LINKS);
+    assert_eq!(planner.links[&2].addresses.len(), MOST_ADDRESSES);
+}

@@ -1,0 +1,138 @@
+//! Requests to the kernel: the other half of [`super`].
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use super::{
+    AF_INET, AF_INET6, AF_UNSPEC, IFA_ADDRESS, IFA_BROADCAST, IFA_LOCAL, IFF_UP, IFLA_EXT_MASK, IFLA_MTU, NLM_F_ACK,
+    NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, Prefix, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PRIORITY,
+    RTEXT_FILTER_SKIP_STATS, RTM_DELADDR, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWROUTE, Route,
+};
+
+const RT_TABLE_MAIN: u8 = 254;
+/// Static routes: by the administrator, not by the kernel or a routing daemon.
+const RTPROT_STATIC: u8 = 4;
+pub(super) const RT_SCOPE_LINK: u8 = 253;
+const RTN_UNICAST: u8 = 1;
+const RTNH_F_ONLINK: u32 = 4;
+
+/// A request in the making.
+struct Request(Vec<u8>);
+
+impl Request {
+    fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Request {
+        let mut bytes = Vec::with_capacity(96);
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
+        bytes.extend_from_slice(&sequence.to_ne_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(body);
+        Request(bytes)
+    }
+
+    /// Adds an attribute; values here are numbers and addresses, at most 16 bytes, multiples of 4.
+    fn with(mut self, kind: u16, value: &[u8]) -> Request {
+        let length = 4 + value.len() as u16;
+        self.0.extend_from_slice(&length.to_ne_bytes());
+        self.0.extend_from_slice(&kind.to_ne_bytes());
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let length = self.0.len() as u32;
+        if let Some(field) = self.0.get_mut(..4) {
+            field.copy_from_slice(&length.to_ne_bytes());
+        }
+        self.0
+    }
+}
+
+/// A request for the list of all interfaces.
+pub fn list_links(sequence: u32) -> Vec<u8> {
+    Request::new(RTM_GETLINK, NLM_F_DUMP, sequence, &link_body(0, 0))
+        .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
+        .finish()
+}
+
+/// A request for the list of all addresses.
+pub fn list_addresses(sequence: u32) -> Vec<u8> {
+    Request::new(RTM_GETADDR, NLM_F_DUMP, sequence, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0]).finish()
+}
+
+fn link_body(index: u32, flags: u32) -> [u8; 16] {
+    let mut body = [0; 16];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    body[8..12].copy_from_slice(&flags.to_ne_bytes());
+    // Only the flag "up" is to change.
+    body[12..16].copy_from_slice(&(flags & IFF_UP).to_ne_bytes());
+    body
+}
+
+/// A request to set an interface up.
+pub fn set_up(sequence: u32, index: u32) -> Vec<u8> {
+    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &link_body(index, IFF_UP)).finish()
+}
+
+/// A request to set the largest packet in bytes.
+pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
+    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &link_body(index, 0)).with(IFLA_MTU, &mtu.to_ne_bytes()).finish()
+}
+
+/// A request to give an interface an address (`add`), or to take it away.
+pub fn change_address(sequence: u32, index: u32, prefix: Prefix, add: bool) -> Vec<u8> {
+    let (kind, flags) = if add { (RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE) } else { (RTM_DELADDR, 0) };
+    let [a, b, c, d] = index.to_ne_bytes();
+    let body = [family(prefix.address), prefix.length, 0, 0, a, b, c, d];
+    let request = Request::new(kind, NLM_F_ACK | flags, sequence, &body);
+    match prefix.address {
+        IpAddr::V6(address) => request.with(IFA_LOCAL, &address.octets()).with(IFA_ADDRESS, &address.octets()),
+        IpAddr::V4(address) => {
+            let request = request.with(IFA_LOCAL, &address.octets()).with(IFA_ADDRESS, &address.octets());
+            match broadcast(address, prefix.length) {
+                Some(broadcast) => request.with(IFA_BROADCAST, &broadcast.octets()),
+                None => request,
+            }
+        }
+    }
+    .finish()
+}
+
+/// The broadcast address of a network; one of two addresses (RFC 3021) or one has none.
+pub(super) fn broadcast(address: Ipv4Addr, length: u8) -> Option<Ipv4Addr> {
+    let hosts = u32::MAX.checked_shr(length.into()).filter(|_| length < 31)?;
+    Some(Ipv4Addr::from(u32::from(address) | hosts))
+}
+
+/// A request to add a route through an interface (`add`; an equal one is replaced), or to remove it.
+pub fn change_route(sequence: u32, index: u32, route: &Route, add: bool) -> Vec<u8> {
+    let (kind, flags) = if add { (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE) } else { (RTM_DELROUTE, 0) };
+    let known = route.to.map(|prefix| prefix.address).or(route.via);
+    // `struct rtmsg`: family, lengths of destination and source, type of service, table, protocol, scope, type, flags.
+    let mut body = [0; 12];
+    body[0] = known.map_or(AF_INET, family);
+    body[1] = route.to.map_or(0, |prefix| prefix.length);
+    body[4] = RT_TABLE_MAIN;
+    body[5] = RTPROT_STATIC;
+    body[6] = if route.via.is_none() && body[0] == AF_INET { RT_SCOPE_LINK } else { 0 };
+    body[7] = RTN_UNICAST;
+    let on_link = if route.on_link && route.via.is_some() { RTNH_F_ONLINK } else { 0 };
+    body[8..].copy_from_slice(&on_link.to_ne_bytes());
+    let mut request = Request::new(kind, NLM_F_ACK | flags, sequence, &body)
+        .with(RTA_OIF, &index.to_ne_bytes())
+        .with(RTA_PRIORITY, &route.metric.to_ne_bytes());
+    let destination = route.to.map(|prefix| prefix.address);
+    for (kind, address) in [(RTA_DST, destination), (RTA_GATEWAY, route.via)] {
+        request = match address {
+            Some(IpAddr::V4(address)) => request.with(kind, &address.octets()),
+            Some(IpAddr::V6(address)) => request.with(kind, &address.octets()),
+            None => request,
+        };
+    }
+    request.finish()
+}
+
+fn family(address: IpAddr) -> u8 {
+    if address.is_ipv4() { AF_INET } else { AF_INET6 }
+}

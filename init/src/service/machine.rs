@@ -1,0 +1,236 @@
+//! The state machine of all services: what happened goes in, what is to be done comes out. Pure code: the runner calls it,
+//! does its [`Action`]s, and tells it the time. The moves from state to state are in [`super::steps`], what people ask for in
+//! [`super::requests`].
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use super::config::Kind;
+use super::notify::Message;
+use super::state::{Action, State, Unit, Why};
+use super::steps::seconds;
+use crate::sys::process::{Exit, Pid};
+
+/// All services.
+#[derive(Debug)]
+pub struct Machine {
+    pub(super) units: Vec<Unit>,
+    pub(super) actions: VecDeque<Action>,
+    /// For services without a stop timeout of their own.
+    pub(super) grace: Duration,
+    /// Nothing starts until this is over.
+    pub(super) paused: bool,
+    /// Nothing starts any more.
+    pub(super) closing: bool,
+    /// For each service, whether it waits for one that will not come by itself.
+    blocked: Vec<bool>,
+}
+
+impl Machine {
+    /// No services yet. `grace` is the usual time between stop signal and SIGKILL.
+    pub fn new(grace: Duration) -> Machine {
+        Machine {
+            units: Vec::new(),
+            actions: VecDeque::new(),
+            grace,
+            paused: false,
+            closing: false,
+            blocked: Vec::new(),
+        }
+    }
+
+    /// The services.
+    pub fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    /// One service, for its runner's own notes.
+    pub fn unit_mut(&mut self, index: usize) -> Option<&mut Unit> {
+        self.units.get_mut(index)
+    }
+
+    /// The place of the service `name`.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.units.iter().position(|unit| unit.name() == name)
+    }
+
+    /// Holds all starts back, or lets them go on.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// When [`Machine::tick`] has to be called without any event.
+    pub fn deadline(&self) -> Option<Duration> {
+        let paused = |unit: &&Unit| !(self.paused && matches!(unit.state, State::Backoff { .. }));
+        self.units.iter().filter(paused).filter_map(Unit::deadline).min()
+    }
+
+    /// Moves every service as far as it can go without another event. Returns whether one moved.
+    pub fn tick(&mut self, now: Duration) -> bool {
+        let mut any = false;
+        loop {
+            self.find_blocked();
+            let mut moved = false;
+            for index in 0..self.units.len() {
+                moved |= self.advance(index, now);
+            }
+            any |= moved;
+            if !moved {
+                return any;
+            }
+        }
+    }
+
+    /// What is to be done next.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The process of a service was started.
+    pub fn started(&mut self, index: usize, pid: Pid, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        unit.pid = Some(pid);
+        unit.started = Some(now);
+        unit.watchdog = unit.config.watchdog;
+        if unit.config.kind == Kind::Simple {
+            become_ready(unit, now);
+        }
+    }
+
+    /// The process of a service could not be started. `passing` tells that it may work later.
+    pub fn not_started(&mut self, index: usize, reason: String, passing: bool, now: Duration) {
+        if let Some(unit) = self.units.get_mut(index) {
+            unit.started = Some(now);
+        }
+        if passing {
+            self.failed(index, reason, now);
+        } else {
+            self.give_up(index, reason, now);
+        }
+    }
+
+    /// A process ended. Returns the service whose main process it was.
+    pub fn exited(&mut self, pid: Pid, exit: Exit, now: Duration) -> Option<usize> {
+        let index = self.units.iter().position(|unit| unit.pid == Some(pid))?;
+        let unit = self.units.get_mut(index)?;
+        let done =
+            matches!(unit.state, State::Starting { .. }) && unit.config.kind == Kind::Oneshot && exit == Exit::Code(0);
+        if !(done && unit.wanted) {
+            // What a finished task left running is its result, until it is stopped.
+            self.actions.push_back(Action::Sweep(index, Some(pid)));
+        }
+        unit.pid = None;
+        unit.ended = Some(now);
+        unit.watchdog_at = None;
+        match unit.state {
+            State::Stopping { why: Why::StartTimeout, .. } => {
+                let limit = unit.config.start_timeout.unwrap_or_default();
+                self.failed(index, format!("it was not ready within {}", seconds(limit)), now);
+            }
+            State::Stopping { why: Why::Watchdog, .. } => {
+                self.failed(index, "it did not say that it is alive".into(), now)
+            }
+            State::Stopping { why: Why::Asked, .. } => self.stopped(index, now),
+            _ if !unit.wanted => self.stopped(index, now),
+            State::Starting { .. } if done => {
+                unit.ready = Some(now);
+                unit.failures = 0;
+                unit.go(State::Done, now);
+            }
+            State::Starting { .. } if unit.config.kind == Kind::Notify => {
+                self.failed(index, format!("it ended before it was ready ({exit})"), now);
+            }
+            _ => self.ended(index, exit, now),
+        }
+        Some(index)
+    }
+
+    /// A service said something on its notification socket.
+    pub fn notified(&mut self, index: usize, message: Message, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        match (message, &mut unit.state) {
+            (Message::Ready, State::Starting { .. }) if unit.config.kind == Kind::Notify => become_ready(unit, now),
+            (Message::Status(text), _) => unit.status = text,
+            (Message::Reloading, _) => unit.status = "reads its configuration again".into(),
+            (Message::Stopping, _) => unit.status = "ends".into(),
+            (Message::MainPid(pid), _) if unit.pid.is_some() => unit.pid = Some(pid),
+            (Message::Alive, State::Up) => unit.watchdog_at = unit.watchdog.map(|time| now + time),
+            (Message::Hung, State::Up) => unit.watchdog_at = Some(now),
+            (Message::WatchdogInterval(time), state) => {
+                unit.watchdog = Some(time);
+                unit.watchdog_at = (*state == State::Up).then_some(now + time);
+            }
+            (Message::Extend(time), State::Starting { deadline: Some(deadline) })
+            | (Message::Extend(time), State::Stopping { deadline, kills: 0, .. }) => {
+                *deadline = (*deadline).max(now + time);
+            }
+            _ => {}
+        }
+    }
+
+    /// The service that this one waits for before it can start.
+    pub fn waits_for(&self, index: usize) -> Option<usize> {
+        let links = &self.units.get(index)?.links;
+        let needed = links.needs.iter().find(|&&other| !self.units.get(other).is_some_and(Unit::serves));
+        needed.or_else(|| links.after.iter().find(|&&other| self.is_on_the_way(other))).copied()
+    }
+
+    /// Whether a service waits for one that will not come by itself.
+    pub fn is_blocked(&self, index: usize) -> bool {
+        self.blocked.get(index).copied().unwrap_or(false)
+    }
+
+    /// Whether a service will come up without anybody's help: those after it wait for that.
+    fn is_on_the_way(&self, index: usize) -> bool {
+        let Some(unit) = self.units.get(index) else {
+            return false;
+        };
+        unit.wanted
+            && match unit.state {
+                State::Inactive => unit.refusal().is_none() && !self.is_blocked(index),
+                State::Starting { .. } | State::Stopping { .. } => true,
+                // One that failed had its turn.
+                State::Backoff { .. } | State::Up | State::Done | State::Ended | State::Failed(_) => false,
+            }
+    }
+
+    fn find_blocked(&mut self) {
+        self.blocked.clear();
+        self.blocked.resize(self.units.len(), false);
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for (index, unit) in self.units.iter().enumerate() {
+                let stands = |&other: &usize| {
+                    self.units.get(other).is_some_and(|need| match need.state {
+                        _ if !need.wanted || need.refusal().is_some() => !need.is_up(),
+                        State::Inactive => self.blocked.get(other) == Some(&true),
+                        State::Backoff { .. } | State::Ended | State::Failed(_) => true,
+                        _ => false,
+                    })
+                };
+                let blocked = unit.links.needs.iter().any(stands);
+                if let Some(place) = self.blocked.get_mut(index)
+                    && blocked
+                    && !*place
+                {
+                    *place = true;
+                    changed = true;
+                }
+            }
+        }
+    }
+}
+
+fn become_ready(unit: &mut Unit, now: Duration) {
+    unit.ready = Some(now);
+    unit.watchdog_at = unit.watchdog.map(|time| now + time);
+    unit.go(State::Up, now);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,524 @@
+//! The state machine without processes: files as text go in, and what it wants done comes out as lines.
+
+use super::super::config::{Command, Config};
+use super::super::file::{self, File};
+use super::super::requests::Changes;
+use super::super::state::Weight;
+use super::*;
+
+const TERM: Exit = Exit::Signal(15);
+const CRASH: Exit = Exit::Signal(11);
+
+/// A machine, the time, and what happened: `+web` started, `-web 15` was sent a signal, `!web` killed, `web: text` said.
+struct Bench {
+    machine: Machine,
+    now: Duration,
+    next_pid: Pid,
+    lines: Vec<String>,
+    texts: Vec<(String, String)>,
+}
+
+impl Bench {
+    /// A machine with these services, as name and file.
+    fn new(files: &[(&str, &str)]) -> Bench {
+        let machine = Machine::new(Duration::from_secs(3));
+        let mut bench =
+            Bench { machine, now: Duration::from_secs(100), next_pid: 10, lines: Vec::new(), texts: Vec::new() };
+        bench.load(files);
+        bench
+    }
+
+    fn load(&mut self, files: &[(&str, &str)]) -> Changes {
+        self.texts = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        self.reload()
+    }
+
+    fn reload(&mut self) -> Changes {
+        let read = |(name, text): &(String, String)| {
+            let text = format!("command = '/bin/{name}'\n{text}");
+            File { name: name.clone(), config: file::parse(name, text.as_bytes()) }
+        };
+        let changes = self.machine.set_files(self.texts.iter().map(read).collect(), self.now);
+        self.settle();
+        changes
+    }
+
+    /// Replaces one file.
+    fn change(&mut self, name: &str, text: &str) -> Changes {
+        self.texts.iter_mut().filter(|(known, _)| known == name).for_each(|(_, old)| *old = text.to_owned());
+        self.reload()
+    }
+
+    fn settle(&mut self) {
+        loop {
+            self.machine.tick(self.now);
+            let Some(action) = self.machine.next_action() else {
+                break;
+            };
+            let name = |index: usize| self.machine.units()[index].name().to_owned();
+            match action {
+                Action::Start(index) => {
+                    self.lines.push(format!("+{}", name(index)));
+                    self.machine.started(index, self.next_pid, self.now);
+                    self.next_pid += 1;
+                }
+                Action::Signal(index, signal) => self.lines.push(format!("-{} {}", name(index), signal.as_raw())),
+                Action::Kill(index) => self.lines.push(format!("!{}", name(index))),
+                Action::Sweep(..) => {}
+                Action::Tell(index, Weight::Wrong, text) => self.lines.push(format!("{}: {text}", name(index))),
+                Action::Tell(..) => {}
+            }
+        }
+        let mut gone = Vec::new();
+        self.machine.remove_gone(|unit| gone.push(format!("gone {}", unit.name())));
+        self.lines.extend(gone);
+    }
+
+    /// What happened since the last call.
+    fn seen(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.lines)
+    }
+
+    fn unit(&self, name: &str) -> &Unit {
+        &self.machine.units()[self.machine.find(name).unwrap()]
+    }
+
+    fn exit(&mut self, name: &str, exit: Exit) {
+        let pid = self.unit(name).pid.unwrap();
+        assert!(self.machine.exited(pid, exit, self.now).is_some());
+        self.settle();
+    }
+
+    fn say(&mut self, name: &str, text: &str) {
+        let index = self.machine.find(name).unwrap();
+        for message in super::super::notify::parse(text.as_bytes()) {
+            self.machine.notified(index, message, self.now);
+        }
+        self.settle();
+    }
+
+    /// Lets time go by, in steps to each deadline.
+    fn wait(&mut self, milliseconds: u64) {
+        let end = self.now + Duration::from_millis(milliseconds);
+        while let Some(deadline) = self.machine.deadline().filter(|deadline| *deadline <= end) {
+            assert!(deadline > self.now, "a deadline that nothing moves");
+            self.now = deadline;
+            self.settle();
+        }
+        self.now = end;
+        self.settle();
+    }
+
+    fn start(&mut self, name: &str) -> Result<(), String> {
+        let result = self.machine.start(self.machine.find(name).unwrap(), self.now);
+        self.settle();
+        result
+    }
+
+    fn stop(&mut self, name: &str) {
+        self.machine.stop(self.machine.find(name).unwrap(), self.now);
+        self.settle();
+    }
+
+    fn restart(&mut self, name: &str) {
+        self.machine.restart(self.machine.find(name).unwrap(), self.now).unwrap();
+        self.settle();
+    }
+
+    fn state(&self, name: &str) -> &State {
+        &self.unit(name).state
+    }
+}
+
+#[test]
+fn services_start_in_order_and_in_parallel() {
+    let mut bench = Bench::new(&[
+        ("app", "needs = ['db', 'net']"),
+        ("db", "type = 'notify'"),
+        ("log", ""),
+        ("net", "type = 'oneshot'"),
+        ("shell", "after = ['app']"),
+    ]);
+    assert_eq!(bench.seen(), ["+db", "+log", "+net"]);
+    bench.say("db", "READY=1");
+    assert_eq!(bench.seen(), [""; 0]);
+    bench.exit("net", Exit::Code(0));
+    assert_eq!(bench.seen(), ["+app", "+shell"]);
+    assert_eq!((bench.state("db"), bench.state("net")), (&State::Up, &State::Done));
+}
+
+#[test]
+fn a_disabled_service_starts_when_it_is_needed_or_asked_for() {
+    let mut bench = Bench::new(&[("a", "enabled = false"), ("b", "enabled = false"), ("c", "needs = ['b']")]);
+    assert_eq!(bench.seen(), ["+b", "+c"]);
+    bench.start("a").unwrap();
+    assert_eq!(bench.seen(), ["+a"]);
+}
+
+#[test]
+fn what_needs_a_failed_service_waits_and_the_rest_goes_on() {
+    let mut bench =
+        Bench::new(&[("base", "type = 'oneshot'"), ("top", "needs = ['base']"), ("late", "after = ['top', 'base']")]);
+    bench.seen();
+    bench.exit("base", Exit::Code(1));
+    assert_eq!(bench.seen(), ["base: failed: it ended after 0 s (exit code 1)", "+late"]);
+    assert_eq!(bench.state("top"), &State::Inactive);
+    assert!(bench.unit("top").wanted);
+    // Somebody repairs it.
+    bench.start("base").unwrap();
+    bench.exit("base", Exit::Code(0));
+    assert_eq!(bench.seen(), ["+base", "+top"]);
+}
+
+#[test]
+fn cycles_and_unknown_names_are_told_and_hold_nobody_up() {
+    let mut bench = Bench::new(&[
+        ("a", "needs = ['b']"),
+        ("b", "after = ['a']"),
+        ("c", "needs = ['x']"),
+        ("d", "after = ['x', 'a']"),
+        ("e", "needs = ['a']"),
+    ]);
+    let seen = bench.seen();
+    let expected = [
+        "a: cannot start: it is part of a cycle: a -> b -> a",
+        "b: cannot start: it is part of a cycle: a -> b -> a",
+        "c: cannot start: it needs 'x', and there is no such service",
+        "d: 'after' names 'x', and there is no such service; it does not wait for that",
+        "+d",
+    ];
+    for text in expected {
+        assert!(seen.contains(&text.to_owned()), "{text} in {seen:?}");
+    }
+    assert_eq!(seen.len(), 5, "{seen:?}");
+    assert_eq!(bench.start("a"), Err("it is part of a cycle: a -> b -> a".into()));
+    bench.change("b", "");
+    assert_eq!(bench.seen(), ["+b", "+a", "+e"]);
+}
+
+#[test]
+fn restarts_back_off_up_to_the_limit() {
+    let mut bench = Bench::new(&[("web", "start-limit = 4")]);
+    bench.exit("web", CRASH);
+    let crash = "web: it ended after 0 s (signal 11); it starts again in";
+    assert_eq!(bench.seen(), ["+web".to_owned(), format!("{crash} 1 s")]);
+    bench.wait(999);
+    assert_eq!(bench.seen(), [""; 0]);
+    bench.wait(1);
+    bench.exit("web", CRASH);
+    bench.wait(2000);
+    bench.exit("web", CRASH);
+    assert_eq!(bench.seen(), ["+web".to_owned(), format!("{crash} 2 s"), "+web".into(), format!("{crash} 4 s")]);
+    bench.wait(4000);
+    bench.exit("web", CRASH);
+    let failed = "web: failed: it ended after 0 s (signal 11); 4 starts within 60 s are enough";
+    assert_eq!(bench.seen(), ["+web", failed]);
+    assert_eq!((bench.unit("web").restarts, bench.machine.deadline()), (3, None));
+    // Asked for, it gets all its starts again.
+    bench.start("web").unwrap();
+    bench.exit("web", CRASH);
+    assert_eq!(bench.seen(), ["+web".to_owned(), format!("{crash} 1 s")]);
+}
+
+#[test]
+fn a_thousand_crashes_in_a_row() {
+    let mut bench = Bench::new(&[("web", "start-limit = 0\nrestart-delay = 0")]);
+    for _ in 0..1000 {
+        bench.exit("web", CRASH);
+    }
+    let seen = bench.seen();
+    assert_eq!(seen.iter().filter(|line| *line == "+web").count(), 1001);
+    assert!(seen.len() < 1020, "not every crash is worth a line on the console");
+    assert_eq!((bench.state("web"), bench.unit("web").restarts), (&State::Up, 1000));
+}
+
+#[test]
+fn a_long_life_starts_again_at_once() {
+    let mut bench = Bench::new(&[("web", "")]);
+    bench.wait(10_000);
+    bench.exit("web", Exit::Code(3));
+    assert_eq!(bench.seen(), ["+web", "web: it ended after 10 s (exit code 3); it starts again at once", "+web"]);
+}
+
+#[test]
+fn policies() {
+    let run = |policy: &str, exit| {
+        let mut bench = Bench::new(&[("web", &format!("restart = '{policy}'"))]);
+        bench.exit("web", exit);
+        bench.state("web").clone()
+    };
+    assert!(matches!(run("always", Exit::Code(0)), State::Backoff { .. }));
+    assert!(matches!(run("on-failure", CRASH), State::Backoff { .. }));
+    assert_eq!(run("on-failure", Exit::Code(0)), State::Ended);
+    assert_eq!(run("on-failure", TERM), State::Ended);
+    assert_eq!(run("never", Exit::Code(0)), State::Ended);
+    assert!(matches!(run("never", CRASH), State::Failed(_)));
+}
+
+#[test]
+fn a_service_that_is_not_ready_in_time_is_ended_and_tried_again() {
+    let mut bench = Bench::new(&[("db", "type = 'notify'\nstart-timeout = 5"), ("app", "needs = ['db']")]);
+    bench.wait(4999);
+    assert_eq!(bench.seen(), ["+db"]);
+    bench.say("db", "EXTEND_TIMEOUT_USEC=2000000");
+    bench.wait(1999);
+    assert_eq!(bench.seen(), [""; 0]);
+    bench.wait(1);
+    assert_eq!(bench.seen(), ["-db 15"]);
+    bench.wait(3000);
+    assert_eq!(bench.seen(), ["!db", "db: did not end within 3 s and is killed"]);
+    bench.exit("db", Exit::Signal(9));
+    assert_eq!(bench.seen(), ["db: it was not ready within 5 s; it starts again in 1 s"]);
+    bench.wait(1000);
+    bench.say("db", "READY=1");
+    assert_eq!(bench.seen(), ["+db", "+app"]);
+}
+
+#[test]
+fn a_notify_service_that_ends_early_has_failed() {
+    let mut bench = Bench::new(&[("db", "type = 'notify'\nrestart = 'never'")]);
+    bench.exit("db", Exit::Code(0));
+    assert_eq!(bench.seen(), ["+db", "db: failed: it ended before it was ready (exit code 0)"]);
+}
+
+#[test]
+fn what_cannot_be_killed_is_given_up() {
+    let mut bench = Bench::new(&[("web", "stop-timeout = 1")]);
+    bench.seen();
+    bench.stop("web");
+    bench.wait(1000);
+    bench.wait(10_000);
+    let seen = bench.seen();
+    assert_eq!(seen[..2], ["-web 15", "!web"]);
+    assert_eq!(seen.last().unwrap(), "web: failed: its process cannot be killed");
+    assert!(bench.machine.is_all_stopped());
+}
+
+#[test]
+fn a_stop_takes_what_needs_the_service_first() {
+    let mut bench =
+        Bench::new(&[("db", "stop-signal = 'INT'"), ("app", "needs = ['db']"), ("other", "after = ['db']")]);
+    bench.seen();
+    bench.stop("db");
+    assert_eq!(bench.seen(), ["-app 15"]);
+    bench.exit("app", TERM);
+    assert_eq!(bench.seen(), ["-db 2"]);
+    bench.exit("db", Exit::Code(1));
+    bench.wait(60_000);
+    assert_eq!(bench.seen(), [""; 0]);
+    assert_eq!(
+        (bench.state("db"), bench.state("app"), bench.state("other")),
+        (&State::Inactive, &State::Inactive, &State::Up)
+    );
+    bench.start("app").unwrap();
+    assert_eq!(bench.seen(), ["+db", "+app"]);
+}
+
+#[test]
+fn a_restart_brings_back_what_needed_the_service_and_ran() {
+    let mut bench = Bench::new(&[("db", ""), ("app", "needs = ['db']"), ("idle", "needs = ['db']\nenabled = false")]);
+    bench.seen();
+    bench.restart("db");
+    bench.exit("app", TERM);
+    bench.exit("db", TERM);
+    assert_eq!(bench.seen(), ["-app 15", "-db 15", "+db", "+app"]);
+    bench.stop("app");
+    bench.exit("app", TERM);
+    bench.restart("app");
+    assert_eq!(bench.seen(), ["-app 15", "+app"]);
+}
+
+#[test]
+fn a_start_during_a_stop_follows_it() {
+    let mut bench = Bench::new(&[("web", "")]);
+    bench.stop("web");
+    bench.start("web").unwrap();
+    assert_eq!(bench.seen(), ["+web", "-web 15"]);
+    bench.exit("web", TERM);
+    assert_eq!(bench.seen(), ["+web"]);
+    // And the last word counts.
+    bench.restart("web");
+    bench.stop("web");
+    bench.exit("web", TERM);
+    assert_eq!(bench.seen(), ["-web 15"]);
+    assert_eq!(bench.state("web"), &State::Inactive);
+}
+
+#[test]
+fn going_down_stops_in_reverse_order_and_in_parallel() {
+    let mut bench = Bench::new(&[
+        ("a", ""),
+        ("b", "after = ['a']"),
+        ("c", "after = ['b']"),
+        ("task", "type = 'oneshot'\nafter = ['c']"),
+        ("x", ""),
+        ("crashed", ""),
+    ]);
+    bench.exit("task", Exit::Code(0));
+    bench.exit("crashed", CRASH);
+    bench.seen();
+    bench.machine.stop_all(bench.now);
+    bench.settle();
+    assert_eq!(bench.seen(), ["-x 15", "-c 15"]);
+    bench.exit("c", TERM);
+    assert_eq!(bench.seen(), ["-b 15"]);
+    bench.exit("b", TERM);
+    bench.exit("a", TERM);
+    assert!(!bench.machine.is_all_stopped());
+    bench.exit("x", TERM);
+    assert!(bench.machine.is_all_stopped());
+    bench.wait(60_000);
+    assert_eq!(bench.seen(), ["-a 15"]);
+}
+
+#[test]
+fn the_watchdog_ends_what_does_not_speak() {
+    let mut bench = Bench::new(&[("web", "type = 'notify'\nwatchdog = 2")]);
+    bench.wait(5000);
+    bench.say("web", "READY=1");
+    bench.wait(1500);
+    bench.say("web", "WATCHDOG=1");
+    bench.wait(1999);
+    assert_eq!(bench.seen(), ["+web"]);
+    bench.wait(1);
+    assert_eq!(bench.seen(), ["-web 6"]);
+    bench.exit("web", Exit::Signal(6));
+    assert_eq!(bench.seen(), ["web: it did not say that it is alive; it starts again in 1 s"]);
+}
+
+#[test]
+fn another_process_can_become_the_main_one() {
+    let mut bench = Bench::new(&[("web", "")]);
+    let first = bench.unit("web").pid.unwrap();
+    bench.say("web", "MAINPID=77\nSTATUS=busy");
+    assert_eq!(bench.machine.exited(first, Exit::Code(0), bench.now), None);
+    assert_eq!((bench.unit("web").pid, bench.unit("web").status.as_str()), (Some(77), "busy"));
+    bench.exit("web", CRASH);
+    assert!(matches!(bench.state("web"), State::Backoff { .. }));
+}
+
+#[test]
+fn a_reload_starts_stops_keeps_and_replaces() {
+    let mut bench = Bench::new(&[("gone", ""), ("kept", ""), ("off", ""), ("tuned", ""), ("other", "")]);
+    bench.seen();
+    let changes = bench.load(&[
+        ("kept", ""),
+        ("new", ""),
+        ("off", "enabled = false"),
+        ("other", "nice = 3"),
+        ("tuned", "start-limit = 9"),
+    ]);
+    assert_eq!(changes, Changes { new: 1, gone: 1, changed: 3 });
+    assert_eq!(bench.seen(), ["-gone 15", "-off 15", "-other 15", "+new"]);
+    for name in ["gone", "off", "other"] {
+        bench.exit(name, TERM);
+    }
+    assert_eq!(bench.seen(), ["gone gone", "+other"]);
+    assert_eq!(bench.unit("other").config.execution.nice, 3);
+    assert_eq!(bench.unit("tuned").config.restart.limit, 9);
+    assert_eq!(bench.reload(), Changes::default());
+    assert_eq!(bench.seen(), [""; 0]);
+}
+
+#[test]
+fn a_stopped_service_stays_stopped_over_a_reload() {
+    let mut bench = Bench::new(&[("web", ""), ("app", "needs = ['db']"), ("db", "enabled = false")]);
+    bench.stop("web");
+    bench.exit("web", TERM);
+    bench.stop("db");
+    bench.exit("app", TERM);
+    bench.exit("db", TERM);
+    bench.seen();
+    bench.reload();
+    bench.change("web", "nice = 1");
+    assert_eq!(bench.seen(), [""; 0]);
+}
+
+#[test]
+fn a_faulty_file_stops_nothing_and_starts_nothing() {
+    let mut bench = Bench::new(&[("web", ""), ("bad", "usr = 'x'"), ("app", "needs = ['bad']")]);
+    assert_eq!(bench.seen(), ["+web"]);
+    assert!(matches!(bench.state("bad"), State::Failed(reason) if reason.contains("line 2: unknown key 'usr'")));
+    bench.change("web", "usr = 'x'");
+    assert_eq!(
+        bench.seen(),
+        ["web: goes on with its old settings: its file is faulty, line 2: unknown key 'usr'; did you mean 'user'?"]
+    );
+    bench.change("bad", "user = 'x'");
+    assert_eq!(
+        bench.seen(),
+        [
+            "web: goes on with its old settings: its file is faulty, line 2: unknown key 'usr'; did you mean 'user'?",
+            "+bad",
+            "+app",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_comes_back_while_its_service_ends_starts_it_again() {
+    let mut bench = Bench::new(&[("web", "")]);
+    bench.load(&[]);
+    bench.load(&[("web", "")]);
+    bench.exit("web", TERM);
+    assert_eq!(bench.seen(), ["+web", "-web 15", "+web"]);
+}
+
+#[test]
+fn a_service_whose_need_is_gone_stops_with_it() {
+    let mut bench = Bench::new(&[("db", ""), ("app", "needs = ['db']")]);
+    bench.load(&[("app", "needs = ['db']")]);
+    bench.exit("app", TERM);
+    bench.exit("db", TERM);
+    assert_eq!(bench.seen(), ["+db", "+app", "-app 15", "-db 15", "gone db"]);
+    assert_eq!(bench.start("app"), Err("it needs 'db', and there is no such service".into()));
+}
+
+#[test]
+fn services_without_files_outlive_reloads() {
+    let mut bench = Bench::new(&[]);
+    let config =
+        |word: &str| Config::new("dhcp@eth0", Kind::Simple, Command::Words(vec!["/bin/udhcpc".into(), word.into()]));
+    bench.machine.add(config("-f"), bench.now);
+    bench.settle();
+    bench.reload();
+    bench.machine.add(config("-f"), bench.now);
+    bench.settle();
+    assert_eq!(bench.seen(), ["+dhcp@eth0"]);
+    bench.machine.add(config("-x"), bench.now);
+    bench.settle();
+    bench.exit("dhcp@eth0", TERM);
+    assert_eq!(bench.seen(), ["-dhcp@eth0 15", "+dhcp@eth0"]);
+    bench.machine.remove("dhcp@eth0", bench.now);
+    bench.settle();
+    bench.exit("dhcp@eth0", TERM);
+    assert_eq!(bench.seen(), ["-dhcp@eth0 15", "gone dhcp@eth0"]);
+}
+
+#[test]
+fn nothing_starts_while_paused() {
+    let mut bench = Bench::new(&[("web", "")]);
+    bench.machine.pause(true);
+    bench.exit("web", CRASH);
+    bench.seen();
+    bench.wait(60_000);
+    assert_eq!(bench.seen(), [""; 0]);
+    bench.machine.pause(false);
+    bench.settle();
+    assert_eq!(bench.seen(), ["+web"]);
+}
+
+#[test]
+fn a_process_that_cannot_be_made_is_tried_again() {
+    let mut machine = Machine::new(Duration::from_secs(3));
+    let config = file::parse("web", b"command = 'x'");
+    let now = Duration::from_secs(5);
+    machine.set_files(vec![File { name: "web".into(), config }], now);
+    machine.tick(now);
+    assert_eq!(machine.next_action(), Some(Action::Start(0)));
+    machine.not_started(0, "cannot make a process: no memory".into(), true, now);
+    assert_eq!(machine.units()[0].deadline(), Some(Duration::from_secs(6)));
+    machine.tick(Duration::from_secs(6));
+    machine.not_started(0, "there is no program x".into(), false, now);
+    assert_eq!(machine.units()[0].state, State::Failed("there is no program x".into()));
+}

@@ -1,0 +1,144 @@
+//! What services tell PID 1: their notification sockets, and the main processes that they name. A part of the runner.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::config::Config;
+use super::launch::{self, Problem};
+use super::notify::{self, Message};
+use super::runner::{Runner, Surroundings};
+use super::runtime::{MainProcess, Notifications, Runtime};
+use super::state::Unit;
+use crate::log::{debug, say};
+use crate::reactor::{Interest, Reactor, Source};
+use crate::sys::process::{self, Exit, Pid};
+use crate::sys::{Errno, Result, files, notify as socket};
+
+/// The directory of the notification sockets.
+pub(super) const DIR: &str = "/run/notify";
+/// Datagrams taken from one service in a turn.
+const DATAGRAMS: usize = 32;
+
+impl Runner {
+    /// Opens the notification socket of a service, if it is not open.
+    pub(super) fn listen(
+        &mut self,
+        stream: u32,
+        config: &Config,
+        path: &str,
+        reactor: &mut Reactor,
+    ) -> core::result::Result<(), Problem> {
+        let user = launch::user_of(&config.execution).map_err(Problem::Lasting)?;
+        if self.runtime(stream).notify.as_ref().is_some_and(|open| open.user == user) {
+            return Ok(());
+        }
+        // It is there already, or the socket cannot be made, which says more.
+        let _ = files::make_dir(DIR, 0o755);
+        let problem = |error: Errno| Problem::Passing(format!("cannot open its notification socket {path}: {error}"));
+        let fd = socket::listen(path, user).map_err(problem)?;
+        self.open_notifications(stream, fd, user, reactor).map_err(problem)
+    }
+
+    pub(super) fn open_notifications(
+        &mut self,
+        stream: u32,
+        fd: OwnedFd,
+        user: u32,
+        reactor: &mut Reactor,
+    ) -> Result<()> {
+        let token = reactor.poll(fd.as_fd(), Interest::Read, Source::Notify(stream))?;
+        if let Some(old) = self.runtime(stream).notify.replace(Notifications { fd, token, user }) {
+            reactor.forget(old.token);
+        }
+        Ok(())
+    }
+
+    /// Takes what a service says on its notification socket.
+    pub fn notified(&mut self, stream: u32, around: &mut Surroundings<'_>) {
+        self.buffer.resize(notify::LARGEST, 0);
+        for _ in 0..DATAGRAMS {
+            let Some(open) =
+                self.runtimes.iter().find(|runtime| runtime.stream == stream).and_then(|r| r.notify.as_ref())
+            else {
+                return;
+            };
+            let user = open.user;
+            match socket::receive(&open.fd, &mut self.buffer) {
+                Ok(Some((length, Some(sender)))) if sender.user == 0 || sender.user == user => {
+                    let messages = notify::parse(self.buffer.get(..length).unwrap_or_default());
+                    self.take_messages(stream, messages, around);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    debug!("cannot read a notification: {error}");
+                    break;
+                }
+            }
+        }
+        let runtime = self.runtime(stream);
+        if let Some(Notifications { fd, token, .. }) = &mut runtime.notify {
+            match around.reactor.poll(fd.as_fd(), Interest::Read, Source::Notify(stream)) {
+                Ok(again) => *token = again,
+                Err(error) => say!("cannot wait for notifications of a service any more: {error}"),
+            }
+        }
+    }
+
+    fn take_messages(&mut self, stream: u32, messages: Vec<Message>, around: &mut Surroundings<'_>) {
+        let Some(index) = self.machine.units().iter().position(|unit| unit.stream == stream) else {
+            return;
+        };
+        for message in messages {
+            if let Message::MainPid(pid) = message {
+                if !self.may_be_main(index, pid) {
+                    debug!("a service names process {pid} as its main one, which is not a process of its own");
+                    continue;
+                }
+                self.watch_main_process(stream, pid, around.reactor);
+            }
+            self.machine.notified(index, message, around.now);
+        }
+    }
+
+    /// Waits for the end of a main process that may not be a child of PID 1. Where that cannot be done its end is only seen if
+    /// it is one.
+    pub(super) fn watch_main_process(&mut self, stream: u32, pid: Pid, reactor: &mut Reactor) {
+        let watched = process::descriptor(pid).and_then(|fd| {
+            let token = reactor.poll(fd.as_fd(), Interest::Read, Source::MainProcess(stream))?;
+            Ok(MainProcess { pid, fd, token, ended: false })
+        });
+        match watched {
+            Ok(main) => {
+                if let Some(old) = self.runtime(stream).main.replace(main) {
+                    reactor.forget(old.token);
+                }
+            }
+            Err(error) => debug!("cannot wait for process {pid}: {error}"),
+        }
+    }
+
+    /// The main process that a service has named ended. If it was a child it is taken as such first.
+    pub fn main_process_ended(&mut self, stream: u32) {
+        if let Some(main) =
+            self.runtimes.iter_mut().find(|runtime| runtime.stream == stream).and_then(|r| r.main.as_mut())
+        {
+            main.ended = true;
+        }
+    }
+
+    /// Takes the ends of main processes that were nobody's children here.
+    pub(super) fn end_main_processes(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let ended = |runtime: &mut Runtime| runtime.main.take_if(|main| main.ended).map(|main| main.pid);
+        let pids: Vec<Pid> = self.runtimes.iter_mut().filter_map(ended).collect();
+        // How it ended only its parent knows.
+        pids.into_iter().filter(|&pid| self.ended(pid, Exit::Code(0), around)).count() > 0
+    }
+
+    /// Whether a process can be the main one of a service: one of its own, as far as that can be known.
+    fn may_be_main(&self, index: usize, pid: Pid) -> bool {
+        let units = self.machine.units();
+        let others = units.iter().enumerate().any(|(other, unit)| other != index && unit.pid == Some(pid));
+        let own = |unit: &Unit| self.groups.as_ref().and_then(|groups| groups.has(unit.name(), pid)).unwrap_or(true);
+        !others && process::exists(pid) && units.get(index).is_some_and(own)
+    }
+}

@@ -1,0 +1,26 @@
+//! Services: what inittab's entries cannot say. Each file `/etc/services.d/NAME.toml` describes one.
+//!
+//! [`file`] reads a file into a [`config::Config`], [`graph`] orders the services, [`machine`] decides what happens next
+//! (pure code: events in, actions out), and [`runner`] does it for the supervisor: [`launch`] starts processes,
+//! [`notify`] understands what they tell, [`cgroup`] keeps them together.
+
+pub mod account;
+pub mod cgroup;
+pub mod config;
+pub mod file;
+pub mod graph;
+pub mod launch;
+pub mod machine;
+mod messages;
+pub mod names;
+pub mod notify;
+pub mod report;
+pub mod requests;
+pub mod runner;
+pub mod runtime;
+pub mod saved;
+pub mod start_limit;
+pub mod state;
+mod steps;
+pub mod table;
+pub mod values;

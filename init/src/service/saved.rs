@@ -1,0 +1,154 @@
+//! The services across a change of PID 1's own program: what one tells the next, and what that takes. The supervisor's handover
+//! calls it; see [`crate::state`].
+
+use core::time::Duration;
+use std::os::fd::AsFd;
+
+use super::config::{Command, Config, Kind};
+use super::runner::{Runner, Surroundings};
+use super::state::{State, Unit, Why};
+use crate::reactor::Reactor;
+use crate::state::{Record, Writer};
+
+/// The kind of a service's record.
+pub const KIND: &str = "service";
+/// More words or variables of a service without a file are not kept.
+const WORDS: usize = 256;
+
+impl Runner {
+    /// Writes a record for each service.
+    pub fn write<'a>(&'a self, writer: &mut Writer<'a>, reactor: &'a Reactor) {
+        for unit in self.machine.units() {
+            write_unit(writer, unit);
+            let Some(runtime) = self.runtimes.iter().find(|runtime| runtime.stream == unit.stream) else {
+                continue;
+            };
+            for fd in runtime.outputs.iter().filter_map(|token| reactor.descriptor(*token)) {
+                writer.descriptor("output", fd);
+            }
+            if let Some(notify) = &runtime.notify {
+                writer.descriptor("notify", notify.fd.as_fd()).field("notify-user", notify.user);
+            }
+        }
+    }
+
+    /// Takes the records of the program before this one, after the files were read: services go on where they were.
+    pub fn adopt(&mut self, records: Vec<Record>, around: &mut Surroundings<'_>) {
+        for mut record in records {
+            let Some(name) = record.get("name").map(String::from) else {
+                continue;
+            };
+            if self.machine.find(&name).is_none() {
+                // Its file is gone, or it never had one.
+                let unit = Unit::new(read_config(&name, &record), around.now);
+                let fileless = record.has("fileless");
+                self.machine.units.push(Unit { fileless, gone: !fileless, ..unit });
+                self.add_streams(around);
+            }
+            let Some(unit) = self.machine.find(&name).and_then(|index| self.machine.unit_mut(index)) else {
+                continue;
+            };
+            read_unit(unit, &record, around.now);
+            let (stream, pid) = (unit.stream, unit.pid);
+            if let Some(pid) = pid {
+                self.watch_main_process(stream, pid, around.reactor);
+            }
+            while let Some(fd) = record.take_descriptor("output") {
+                self.read_output(stream, fd, around);
+            }
+            if let (Some(fd), Some(user)) = (record.take_descriptor("notify"), record.parse("notify-user")) {
+                // Without memory for it the service starts anew when it next has to say something.
+                let _ = self.open_notifications(stream, fd, user, around.reactor);
+            }
+        }
+        self.machine.resolve();
+    }
+
+    /// Ends what runs of services of which nothing is known, so that none is started twice.
+    pub fn end_unknown(&mut self) {
+        let names: Vec<String> = self.machine.units().iter().map(|unit| unit.name().to_owned()).collect();
+        let groups = self.groups();
+        for name in names {
+            groups.kill(&name);
+        }
+    }
+}
+
+fn write_unit(writer: &mut Writer<'_>, unit: &Unit) {
+    let (word, deadline, reason) = match &unit.state {
+        State::Inactive => ("inactive", None, None),
+        State::Starting { deadline } => ("starting", *deadline, None),
+        State::Up => ("up", None, None),
+        State::Done => ("done", None, None),
+        State::Stopping { why, deadline, .. } => (word_of(*why), Some(*deadline), None),
+        State::Backoff { until } => ("backoff", Some(*until), None),
+        State::Ended => ("ended", None, None),
+        State::Failed(reason) => ("failed", None, Some(reason)),
+    };
+    writer.record(KIND).field("name", unit.name()).field("state", word).time("deadline", deadline);
+    writer.option("reason", reason).time("changed", Some(unit.changed)).option("pid", unit.pid);
+    writer.flag("wanted", unit.wanted).flag("again", unit.again).flag("fileless", unit.fileless);
+    writer.time("started", unit.started).time("ready", unit.ready).time("ended", unit.ended);
+    writer.field("restarts", unit.restarts).field("failures", unit.failures).field("status", &unit.status);
+    writer.time("watchdog", unit.watchdog).time("watchdog-at", unit.watchdog_at);
+    if unit.fileless || unit.gone {
+        if let Command::Words(words) = &unit.config.execution.command {
+            for (number, word) in words.iter().enumerate().take(WORDS) {
+                writer.field(&format!("word{number}"), word);
+            }
+        }
+        for (number, (name, value)) in unit.config.execution.environment.iter().enumerate().take(WORDS) {
+            writer.field(&format!("variable{number}"), format_args!("{name}={value}"));
+        }
+    }
+}
+
+fn word_of(why: Why) -> &'static str {
+    match why {
+        Why::Asked => "stopping",
+        Why::StartTimeout => "start-timeout",
+        Why::Watchdog => "hung",
+    }
+}
+
+fn read_config(name: &str, record: &Record) -> Config {
+    let list =
+        |kind: &str| (0..WORDS).map_while(|number| record.get(&format!("{kind}{number}")).map(String::from)).collect();
+    let mut config = Config::new(name, Kind::Simple, Command::Words(list("word")));
+    let variables: Vec<String> = list("variable");
+    let split = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    config.execution.environment = variables.iter().filter_map(split).collect();
+    config
+}
+
+fn read_unit(unit: &mut Unit, record: &Record, now: Duration) {
+    let deadline = record.time("deadline");
+    let stopping = |why| State::Stopping { why, deadline: deadline.unwrap_or(now), kills: 0 };
+    unit.state = match record.get("state") {
+        Some("starting") => State::Starting { deadline },
+        Some("up") => State::Up,
+        Some("done") => State::Done,
+        Some("stopping") => stopping(Why::Asked),
+        Some("start-timeout") => stopping(Why::StartTimeout),
+        Some("hung") => stopping(Why::Watchdog),
+        Some("backoff") => State::Backoff { until: deadline.unwrap_or(now) },
+        Some("ended") => State::Ended,
+        Some("failed") => State::Failed(record.get("reason").unwrap_or_default().into()),
+        _ => State::Inactive,
+    };
+    unit.pid = record.parse("pid").filter(|&pid| pid > 1);
+    unit.changed = record.time("changed").unwrap_or(now);
+    unit.wanted = record.has("wanted") && !unit.gone;
+    unit.again = record.has("again");
+    unit.started = record.time("started");
+    unit.ready = record.time("ready");
+    unit.ended = record.time("ended");
+    unit.restarts = record.parse("restarts").unwrap_or(0);
+    unit.failures = record.parse("failures").unwrap_or(0);
+    unit.status = record.get("status").unwrap_or_default().into();
+    unit.watchdog = record.time("watchdog");
+    unit.watchdog_at = record.time("watchdog-at");
+    if unit.pid.is_none() && matches!(unit.state, State::Starting { .. } | State::Up | State::Stopping { .. }) {
+        unit.state = State::Inactive;
+    }
+}

@@ -1,0 +1,207 @@
+//! The moves of the state machine from state to state: see [`super::machine`].
+
+use core::time::Duration;
+
+use super::config::{Kind, Policy, STEADY};
+use super::machine::Machine;
+use super::state::{Action, State, Weight, Why};
+use crate::backoff;
+use crate::sys::process::Exit;
+use crate::sys::signal::Signal;
+
+/// How long a killed process may take to go; longer is one that hangs in the kernel.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// How often it is killed before it is given up.
+const KILLS: u32 = 2;
+
+impl Machine {
+    /// Moves one service a step; returns whether there was one to go.
+    pub(super) fn advance(&mut self, index: usize, now: Duration) -> bool {
+        let Some(unit) = self.units.get(index) else {
+            return false;
+        };
+        let held = self.paused || self.closing;
+        match unit.state {
+            State::Inactive if unit.wanted && !held => return self.start_if_possible(index, now),
+            State::Backoff { .. } if !unit.wanted => self.stopped(index, now),
+            State::Backoff { until } if until <= now && !held => self.go(index, State::Inactive, now),
+            State::Starting { .. } | State::Up | State::Done if !unit.wanted && self.may_stop(index) => {
+                self.tell_to_end(index, Why::Asked, now);
+            }
+            State::Starting { deadline: Some(deadline) } if deadline <= now => {
+                self.tell_to_end(index, Why::StartTimeout, now);
+            }
+            State::Up if unit.watchdog_at.is_some_and(|time| time <= now) => {
+                self.tell_to_end(index, Why::Watchdog, now);
+            }
+            State::Stopping { why, deadline, kills } if deadline <= now => self.kill(index, why, kills, now),
+            _ => return false,
+        }
+        true
+    }
+
+    fn go(&mut self, index: usize, state: State, now: Duration) {
+        if let Some(unit) = self.units.get_mut(index) {
+            unit.go(state, now);
+        }
+    }
+
+    fn tell(&mut self, index: usize, weight: Weight, text: String) {
+        self.actions.push_back(Action::Tell(index, weight, text));
+    }
+
+    fn start_if_possible(&mut self, index: usize, now: Duration) -> bool {
+        if let Some(unit) = self.units.get_mut(index)
+            && let Some(reason) = unit.refusal()
+        {
+            // A faulty file was told about with its lines.
+            let weight = if unit.faulty.is_some() { Weight::Detail } else { Weight::Wrong };
+            let (text, state) = (format!("cannot start: {reason}"), State::Failed(reason.into()));
+            unit.wanted = false;
+            unit.go(state, now);
+            self.tell(index, weight, text);
+            return true;
+        }
+        if self.waits_for(index).is_some() {
+            return false;
+        }
+        let Some(unit) = self.units.get_mut(index) else {
+            return false;
+        };
+        if let Some(next) = unit.next.take() {
+            unit.config = next;
+        }
+        unit.starts.count(now, unit.config.restart.interval);
+        unit.status.clear();
+        unit.ready = None;
+        unit.ended = None;
+        unit.go(State::Starting { deadline: unit.config.start_timeout.map(|limit| now + limit) }, now);
+        self.actions.push_back(Action::Start(index));
+        true
+    }
+
+    /// A service stops after those that were to start after it, when they stop too.
+    fn may_stop(&self, index: usize) -> bool {
+        let holds = |unit: &super::state::Unit| !unit.wanted && unit.is_active() && unit.links.after.contains(&index);
+        !self.units.iter().any(holds)
+    }
+
+    fn tell_to_end(&mut self, index: usize, why: Why, now: Duration) {
+        let grace = self.grace;
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        if unit.pid.is_none() {
+            self.actions.push_back(Action::Sweep(index, None));
+            return self.stopped(index, now);
+        }
+        // A hung process is asked for its memory image.
+        let signal = if why == Why::Watchdog { Signal::ABORT } else { unit.config.stop_signal };
+        let deadline = now + unit.config.stop_timeout.unwrap_or(grace);
+        unit.watchdog_at = None;
+        unit.go(State::Stopping { why, deadline, kills: 0 }, now);
+        self.actions.push_back(Action::Signal(index, signal));
+    }
+
+    fn kill(&mut self, index: usize, why: Why, kills: u32, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        if kills == KILLS {
+            // When it ends after all it is an orphan like others.
+            unit.pid = None;
+            return self.give_up(index, "its process cannot be killed".into(), now);
+        }
+        let after = now.saturating_sub(unit.changed);
+        // The time of the change stays: it is the one at which it was told to end.
+        unit.state = State::Stopping { why, deadline: now + KILL_LIMIT, kills: kills + 1 };
+        self.actions.push_back(Action::Kill(index));
+        self.tell(index, Weight::Wrong, format!("did not end within {} and is killed", seconds(after)));
+    }
+
+    /// What a service was asked to stop for is reached.
+    pub(super) fn stopped(&mut self, index: usize, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        if core::mem::take(&mut unit.again) {
+            unit.wanted = true;
+        }
+        unit.status.clear();
+        unit.go(State::Inactive, now);
+    }
+
+    /// The process of a service that was up ended by itself.
+    pub(super) fn ended(&mut self, index: usize, exit: Exit, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        let oneshot = unit.config.kind == Kind::Oneshot;
+        if is_clean(exit) && !oneshot && unit.config.restart.policy != Policy::Always {
+            unit.wanted = false;
+            unit.go(State::Ended, now);
+            return self.tell(index, Weight::Detail, format!("ended ({exit})"));
+        }
+        let lived = now.saturating_sub(unit.started.unwrap_or(now));
+        self.failed(index, format!("it ended after {} ({exit})", seconds(lived)), now);
+    }
+
+    /// A service does not run, though it should, because of `reason`: it starts again, if it may.
+    pub(super) fn failed(&mut self, index: usize, reason: String, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        if !unit.wanted {
+            return self.stopped(index, now);
+        }
+        let restart = unit.config.restart;
+        if restart.policy == Policy::Never {
+            return self.give_up(index, reason, now);
+        }
+        if !unit.starts.allows(now, restart.limit, restart.interval) {
+            let text = format!("{reason}; {} starts within {} are enough", restart.limit, seconds(restart.interval));
+            return self.give_up(index, text, now);
+        }
+        let lived = now.saturating_sub(unit.started.unwrap_or(now));
+        unit.failures = if lived < STEADY { unit.failures.saturating_add(1) } else { 0 };
+        unit.restarts = unit.restarts.saturating_add(1);
+        let wait = restart.wait(unit.failures);
+        let said = unit.failures == 0 || backoff::worth_saying(unit.failures);
+        unit.go(State::Backoff { until: now + wait }, now);
+        unit.status.clone_from(&reason);
+        let when = if wait.is_zero() { "at once".into() } else { format!("in {}", seconds(wait)) };
+        self.tell(
+            index,
+            if said { Weight::Wrong } else { Weight::Detail },
+            format!("{reason}; it starts again {when}"),
+        );
+    }
+
+    /// A service does not run, because of `reason`, until somebody asks for it.
+    pub(super) fn give_up(&mut self, index: usize, reason: String, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        unit.wanted = core::mem::take(&mut unit.again);
+        unit.status.clear();
+        unit.go(State::Failed(reason.clone()), now);
+        self.tell(index, Weight::Wrong, format!("failed: {reason}"));
+    }
+}
+
+/// Whether an end that nobody asked for is a good one: exit code 0, or a signal by which programs are told to end.
+fn is_clean(exit: Exit) -> bool {
+    let asked = [Signal::TERM, Signal::INT, Signal::HUP, Signal::PIPE];
+    match exit {
+        Exit::Code(code) => code == 0,
+        Exit::Signal(number) => asked.iter().any(|signal| signal.as_raw() == number),
+    }
+}
+
+/// A time for people: `250 ms`, `3 s`.
+pub(super) fn seconds(time: Duration) -> String {
+    match time.as_millis() {
+        short @ ..2000 if short % 1000 != 0 => format!("{short} ms"),
+        _ => format!("{} s", time.as_secs()),
+    }
+}

@@ -1,0 +1,200 @@
+//! What the supervisor tells the next program of PID 1, and what it takes from the one before. [`crate::reexec`] calls it.
+
+use super::{Entry, Supervisor};
+use crate::button;
+use crate::inittab::{Action, Line};
+use crate::log::{debug, info};
+use crate::reexec;
+use crate::service::saved;
+use crate::state::{Record, Writer};
+use crate::sys::system;
+use crate::watchdog::Watchdog;
+use std::os::fd::AsFd;
+
+impl Supervisor {
+    /// Deals with everything that was read so far, so that nothing is lost with this program.
+    pub fn quiesce(&mut self) {
+        self.reactor.quiesce();
+        while let Some(event) = self.reactor.next_event() {
+            self.take_event(&event);
+            self.reactor.recycle(event);
+        }
+        self.reap();
+    }
+
+    /// All that the next program has to know.
+    pub fn state(&self) -> Writer<'_> {
+        let mut writer = Writer::default();
+        writer.record("supervisor").flag("paused", self.paused).flag("reload", self.wanted.reload);
+        writer.flag("ctrl-alt-del", self.wanted.ctrl_alt_del);
+        writer.record("timeline").time("init", Some(self.timeline.init));
+        writer.time("first", self.timeline.first_process).time("booted", self.timeline.booted);
+        for phase in &self.timeline.phases {
+            writer.record("phase").field("name", &phase.name);
+            writer.time("start", Some(phase.start)).time("duration", Some(phase.duration));
+        }
+        if let Some(watchdog) = &self.watchdog {
+            writer.record("watchdog").descriptor("device", watchdog.as_fd());
+        }
+        for entry in &self.entries {
+            write_entry(&mut writer, entry);
+        }
+        self.services.write(&mut writer, &self.reactor);
+        writer
+    }
+
+    /// Takes what the program before this one knew, and goes on with it.
+    pub fn adopt(&mut self, records: Vec<Record>) {
+        let services = self.take_records(records);
+        self.settle();
+        let (runner, mut around) = self.services();
+        runner.adopt(services, &mut around);
+        // What ended while no program was there to be told.
+        self.reap();
+        let running = self.entries.iter().filter(|entry| entry.pid.is_some()).count();
+        info!("init took over; {running} of {} entries run", self.entries.len());
+    }
+
+    /// Takes the records that are the supervisor's own, and returns those of services. Others are left out: a newer program
+    /// wrote them.
+    fn take_records(&mut self, records: Vec<Record>) -> Vec<Record> {
+        let mut services = Vec::new();
+        for mut record in records {
+            match record.kind.as_str() {
+                "supervisor" => {
+                    self.set_paused(record.has("paused"));
+                    self.wanted.reload = record.has("reload");
+                    self.wanted.ctrl_alt_del = record.has("ctrl-alt-del");
+                }
+                "timeline" => {
+                    self.timeline.init = record.time("init").unwrap_or_default();
+                    self.timeline.first_process = record.time("first");
+                    self.timeline.booted = record.time("booted");
+                }
+                "phase" => {
+                    let start = record.time("start").unwrap_or_default();
+                    let end = start.saturating_add(record.time("duration").unwrap_or_default());
+                    self.timeline.add(record.get("name").unwrap_or_default().to_owned(), start, end);
+                }
+                "watchdog" => self.watchdog = record.take_descriptor("device").map(Watchdog::new),
+                "entry" => self.entries.extend(read_entry(&record)),
+                saved::KIND => services.push(record),
+                other => debug!("a '{other}' of the init before this one is not known"),
+            }
+        }
+        services
+    }
+
+    /// Finds the processes of the table where nothing is known of them, so that none is started twice.
+    pub fn adopt_running(&mut self) {
+        let mut children = reexec::children();
+        let now = system::uptime();
+        let lasting =
+            |entry: &&mut Entry| matches!(entry.line.action, Action::Respawn | Action::Askfirst | Action::Once);
+        for entry in self.entries.iter_mut().filter(lasting) {
+            let found = children.iter().position(|(_, words)| reexec::is_program_of(&entry.line.command, words));
+            if let Some(index) = found {
+                let (pid, _) = children.swap_remove(index);
+                debug!("'{}' runs as process {pid}", entry.line.command);
+                entry.pid = Some(pid);
+                entry.started = now;
+            }
+        }
+        self.settle();
+        // Their output has lost its reader, so they start anew.
+        self.services.end_unknown();
+        self.reap();
+    }
+
+    /// What a boot does between the table and its first respawn.
+    fn settle(&mut self) {
+        self.awaiting_first = None;
+        self.timeline.taken_over = Some(system::uptime());
+        button::watch(&mut self.reactor);
+        self.start_control();
+        self.load_services();
+    }
+}
+
+fn write_entry(writer: &mut Writer<'_>, entry: &Entry) {
+    let Line { terminal, action, command } = &entry.line;
+    writer.record("entry").field("terminal", terminal).field("action", action.name()).field("command", command);
+    writer.option("pid", entry.pid).option("failures", Some(entry.failures).filter(|&count| count > 0));
+    writer.flag("stale", entry.stale).flag("absent", entry.absent);
+    writer.time("started", Some(entry.started)).time("next", Some(entry.next_start)).time("kill", entry.kill_at);
+}
+
+/// The entry of a record; nothing without a known action and a command.
+fn read_entry(record: &Record) -> Option<Entry> {
+    let action = Action::from_name(record.get("action")?)?;
+    let line = Line::new(record.get("terminal").unwrap_or_default(), action, record.get("command")?);
+    Some(Entry {
+        pid: record.parse("pid").filter(|&pid| pid > 1),
+        stale: record.has("stale"),
+        started: record.time("started").unwrap_or_default(),
+        failures: record.parse("failures").unwrap_or(0),
+        next_start: record.time("next").unwrap_or_default(),
+        kill_at: record.time("kill"),
+        absent: record.has("absent"),
+        ..Entry::new(line)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::reactor::Reactor;
+    use crate::spawn::Environment;
+    use crate::state;
+    use core::time::Duration;
+
+    fn supervisor() -> Supervisor {
+        let environment = Environment::new(Vec::new(), None);
+        Supervisor::new(Reactor::new(false).unwrap(), Options::default(), environment, Duration::ZERO)
+    }
+
+    #[test]
+    fn the_next_program_knows_what_this_one_did() {
+        let mut old = supervisor();
+        let line = Line::new("ttyS0", Action::Askfirst, "-/bin/sh a\tb");
+        let entry = Entry {
+            pid: Some(77),
+            stale: true,
+            started: Duration::from_millis(1500),
+            failures: 3,
+            next_start: Duration::from_secs(4),
+            kill_at: Some(Duration::from_secs(9)),
+            absent: true,
+            ..Entry::new(line)
+        };
+        old.entries = vec![entry.clone(), Entry::new(Line::new("", Action::CtrlAltDel, "reboot"))];
+        old.paused = true;
+        old.wanted.reload = true;
+        old.timeline.add("clock", Duration::from_millis(3), Duration::from_millis(5));
+        old.timeline.booted = Some(Duration::from_secs(2));
+
+        let mut new = supervisor();
+        let services = new.take_records(state::parse(&old.state().finish().0).unwrap());
+        assert_eq!(services.len(), 0);
+        assert_eq!(format!("{:?}", new.entries), format!("{:?}", old.entries));
+        assert!(new.paused && new.wanted.reload && !new.wanted.ctrl_alt_del);
+        assert_eq!(new.timeline.phases, old.timeline.phases);
+        assert_eq!(new.timeline.booted, old.timeline.booted);
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let mut writer = Writer::default();
+        writer.record("entry").field("action", "fly").field("command", "x");
+        writer.record("entry").field("action", "once");
+        writer.record("entry").field("action", "once").field("command", "x").field("pid", "-5");
+        writer.record("flight").field("name", "x");
+        writer.record(saved::KIND).field("name", "x");
+        let mut new = supervisor();
+        let services = new.take_records(state::parse(&writer.finish().0).unwrap());
+        assert_eq!(services.len(), 1);
+        assert_eq!(new.entries.len(), 1);
+        assert_eq!(new.entries[0].pid, None);
+    }
+}

@@ -1,0 +1,61 @@
+//! Unix stream sockets: the two ends of the control connection. Calls of PID 1's end never wait.
+
+use core::time::Duration;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use super::{Errno, Result, retry};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 16;
+
+/// Makes a listening socket at `path`, in the place of an old one, for everyone to connect to.
+pub fn listen(path: &str) -> Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match rustix::fs::unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    net::bind(&fd, &address)?;
+    rustix::fs::chmod(path, Mode::from_raw_mode(0o666))?;
+    net::listen(&fd, BACKLOG)?;
+    Ok(fd)
+}
+
+/// Whether `path` is a socket.
+pub fn exists(path: &str) -> bool {
+    rustix::fs::lstat(path)
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Socket)
+}
+
+/// The next connection; `EAGAIN` when there is none.
+pub fn accept(fd: impl AsFd) -> Result<OwnedFd> {
+    retry(|| net::accept_with(&fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK))
+}
+
+/// The user id that the other end had when it connected.
+pub fn peer_user(fd: impl AsFd) -> Result<u32> {
+    Ok(sockopt::socket_peercred(fd)?.uid.as_raw())
+}
+
+/// Reads what is there; 0 at the end, `EAGAIN` when nothing is there. Descriptors that come with it are closed by the kernel.
+pub fn receive(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    retry(|| net::recv(&fd, &mut *buffer, RecvFlags::DONTWAIT)).map(|(_, count)| count)
+}
+
+/// Writes what the other end takes now; `EAGAIN` when that is nothing.
+pub fn send(fd: impl AsFd, bytes: &[u8]) -> Result<usize> {
+    retry(|| net::send(&fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+}
+
+/// Connects to `path`. Reads of the connection wait at most for `patience`, for ever without one. For the tool, not PID 1.
+pub fn connect(path: &str, patience: Option<Duration>) -> Result<OwnedFd> {
+    let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    retry(|| net::connect(&fd, &SocketAddrUnix::new(path)?))?;
+    sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, patience)?;
+    Ok(fd)
+}
