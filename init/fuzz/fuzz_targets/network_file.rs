@@ -1,0 +1,8 @@
+//! See `targets::network_file`.
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::network_file(data));

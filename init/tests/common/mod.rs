@@ -1,0 +1,168 @@
+//! Starts init as PID 1 of namespaces of its own. The test files share it.
+//!
+//! The console is a FIFO that the test reads; /etc and the kernel command line are the test's. Where the host does not
+//! allow unprivileged user namespaces the tests say so and are skipped.
+
+// Each test file is a program of its own and uses a part.
+#![allow(dead_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// No output for this long is a failure; generous, because build hosts are busy.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What the kernel ends a namespace's PID 1 by that asks to power off or halt (reboot(2)).
+pub const POWERED_OFF: i32 = libc::SIGINT;
+/// The same for a reboot.
+pub const REBOOTED: i32 = libc::SIGHUP;
+
+/// What a system starts with.
+#[derive(Default)]
+pub struct Setup<'a> {
+    /// `/etc/inittab`.
+    pub table: &'a str,
+    /// The kernel command line.
+    pub command_line: &'a str,
+    /// More files: path below the test's directory and content. `etc/` becomes /etc, `var/` /var/lib.
+    pub files: &'a [(&'a str, &'a str)],
+    /// Shell commands run as the namespace's root in the test's directory, right before init.
+    pub script: &'a str,
+}
+
+/// init at work.
+pub struct System {
+    /// The program `unshare`, which ends as init does.
+    pub child: Child,
+    /// The test's directory.
+    pub dir: PathBuf,
+    console: File,
+    seen: String,
+}
+
+impl System {
+    /// Starts init with a table and a kernel command line; nothing where namespaces are not allowed.
+    pub fn start(name: &str, table: &str, command_line: &str) -> Option<System> {
+        System::start_with(name, &Setup { table, command_line, ..Setup::default() })
+    }
+
+    /// Starts init; nothing where namespaces are not allowed.
+    pub fn start_with(name: &str, setup: &Setup) -> Option<System> {
+        // Its own network too: init configures what it finds.
+        let namespaces = ["-U", "-r", "-p", "-f", "-m", "-n"];
+        let allowed = Command::new("unshare").args(namespaces).arg("true").stderr(Stdio::null()).status();
+        if !allowed.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: this host does not allow unprivileged namespaces");
+            return None;
+        }
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("init-{name}-{}", std::process::id()));
+        for place in ["dev", "etc", "var", "sys"] {
+            fs::create_dir_all(dir.join(place)).unwrap();
+        }
+        fs::write(dir.join("etc/inittab"), setup.table).unwrap();
+        fs::write(dir.join("cmdline"), setup.command_line).unwrap();
+        for (path, content) in setup.files {
+            let path = dir.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let fifo = dir.join("console");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let console = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&fifo).unwrap();
+        // What init reads or writes of the host's is replaced: devices, configuration, kept state, kernel settings.
+        let script = "set -e; cd \"$1\"
+            mount -t tmpfs dev dev; touch dev/null dev/urandom dev/console
+            mount --bind /dev/null dev/null; mount --bind /dev/urandom dev/urandom
+            mount --bind console dev/console; mount --rbind dev /dev
+            mount --bind cmdline /proc/cmdline
+            mount --bind etc /etc; mount --bind var /var/lib
+            mount --bind sys /proc/sys
+            for dir in /lib/modules /usr/lib/sysctl.d /usr/lib/modules-load.d /run /sys/fs/cgroup; do
+                if [ -d $dir ]; then mount -t tmpfs empty $dir; fi
+            done
+            eval \"$3\"
+            exec \"$2\"";
+        let child = Command::new("unshare")
+            .args(namespaces)
+            .args(["--kill-child", "--mount-proc", "/bin/sh", "-c", script, "sh"])
+            .args([dir.as_path(), env!("CARGO_BIN_EXE_init").as_ref()])
+            .arg(setup.script)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        Some(System { child, console, seen: String::new(), dir })
+    }
+
+    /// Reads the console until `text` appears, and returns all output up to and with it.
+    pub fn expect(&mut self, text: &str) -> String {
+        let mut last = Instant::now();
+        loop {
+            if let Some(found) = self.seen.find(text) {
+                let rest = self.seen.split_off(found + text.len());
+                return std::mem::replace(&mut self.seen, rest);
+            }
+            let mut block = [0; 4096];
+            match self.console.read(&mut block) {
+                Ok(count) => {
+                    self.seen += &String::from_utf8_lossy(&block[..count]);
+                    last = Instant::now();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    assert!(last.elapsed() < QUIET, "no '{text}' in: {}", self.seen);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => panic!("the console: {error}"),
+            }
+        }
+    }
+
+    /// What is on the console and was not read yet.
+    pub fn rest(&mut self) -> String {
+        let mut block = [0; 4096];
+        while let Ok(count) = self.console.read(&mut block) {
+            self.seen += &String::from_utf8_lossy(&block[..count]);
+        }
+        std::mem::take(&mut self.seen)
+    }
+
+    /// The process number of init outside of its namespaces.
+    pub fn init(&self) -> i32 {
+        let unshare = self.child.id();
+        let started = Instant::now();
+        loop {
+            let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
+            if let Ok(pid) = children.trim().parse() {
+                return pid;
+            }
+            assert!(started.elapsed() < QUIET, "unshare starts nothing");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends init a signal from outside of its namespaces.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: kill(2) takes no pointers.
+        assert_eq!(unsafe { libc::kill(self.init(), signal) }, 0);
+    }
+
+    /// Waits for the end; the kernel ends the PID 1 of a namespace by this signal when it asks to reboot or power off
+    /// (reboot(2)).
+    pub fn ends_by(mut self, signal: i32) {
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal().or(status.code().map(|code| code - 128)), Some(signal), "{status}");
+        fs::remove_dir_all(&self.dir).unwrap();
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        // Ended already when the test went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,155 @@
+//! The network in namespaces of its own: pairs of virtual cables come, change and go. Where the host has none (veth), or no
+//! program `ip`, the tests say so and are skipped.
+
+mod common;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{POWERED_OFF, Setup, System};
+
+/// Far more than the second that an interface may take, because build hosts are busy.
+const SOON: Duration = Duration::from_secs(20);
+
+fn has_cables() -> bool {
+    let ip = ["-U", "-r", "-n", "ip", "link", "add", "a0", "type", "veth", "peer", "name", "a1"];
+    let made = Command::new("unshare").args(ip).stderr(Stdio::null()).status();
+    let made = made.is_ok_and(|status| status.success());
+    if !made {
+        eprintln!("skipped: this host has no virtual cables (veth), no unprivileged namespaces, or no program ip");
+    }
+    made
+}
+
+/// Shell words that wait until a command succeeds.
+fn until(command: &str) -> String {
+    format!("n=0; until {command} || [ $n -ge 400 ]; do n=$((n+1)); sleep 0.05; done; ")
+}
+
+#[test]
+fn a_cable_that_comes_is_configured_and_one_that_goes_is_cleaned_up() {
+    if !has_cables() {
+        return;
+    }
+    let rule = "match = ['no', 'v*']\naddresses = ['192.168.7.5/24', 'fd00::5/64']\n\
+                gateway = ['192.168.7.1', 'fd00::1']\nroutes = [{ to = '10.0.0.0/8', via = '192.168.7.9' }]\n\
+                dns = '192.168.7.1'\nsearch = 'example.org'\nmtu = 1400\nra = false\nmetric = 7\ncolor = 'red'\n";
+    let changed = "sed -i s/7.5/7.6/ /etc/network/10-v.toml; kill -HUP 1; ";
+    let script = [
+        "ip link show lo; ip link add v0 type veth peer name p1; ip link set p1 up; ",
+        &until("[ -e /run/resolv.conf ] && ip -6 route show default | grep -q metric"),
+        "ip -o address show dev v0; ip route; ip -6 route; ip -o link show v0; cat /etc/resolv.conf; ",
+        "cat /proc/sys/net/ipv6/conf/v0/accept_ra; echo BE\"\"FORE; ",
+        changed,
+        &until("ip -o address show dev v0 | grep -q 7.6/"),
+        "ip -o address show dev v0; ip route; echo CHAN\"\"GED; ip link del v0; ",
+        &until("[ ! -e /run/resolv/static.v0 ]"),
+        "echo \"lines $(wc -l </run/resolv.conf)\"; kill -USR2 1",
+    ]
+    .concat();
+    let files = [("etc/network/10-v.toml", rule), ("etc/script", &script), ("sys/net/ipv6/conf/v0/accept_ra", "1")];
+    let table = "::once:/bin/sh /etc/script\n";
+    let Some(mut system) = System::start_with("cable", &Setup { table, files: &files, ..Setup::default() }) else {
+        return;
+    };
+    let seen = system.expect("BEFORE");
+    for words in [
+        "/etc/network/10-v.toml, line 10: unknown key 'color'",
+        "lo: <LOOPBACK,UP",
+        "inet 192.168.7.5/24 brd 192.168.7.255",
+        "inet6 fd00::5/64",
+        "default via 192.168.7.1 dev v0 proto static metric 7",
+        "10.0.0.0/8 via 192.168.7.9 dev v0",
+        "default via fd00::1 dev v0",
+        "mtu 1400",
+        "search example.org\nnameserver 192.168.7.1\n0",
+        "init: v0: 192.168.7.5/24 at ",
+    ] {
+        assert!(seen.contains(words), "'{words}' in {seen}");
+    }
+    let seen = system.expect("CHANGED");
+    assert!(seen.contains("inet 192.168.7.6/24") && !seen.contains("7.5/24"), "{seen}");
+    assert!(seen.contains("default via 192.168.7.1"), "{seen}");
+    system.expect("lines 0");
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
+fn a_client_runs_for_as_long_as_its_cable_is_there() {
+    if !has_cables() {
+        return;
+    }
+    // In the place of udhcpc: it tells what it gets.
+    let client = "#!/bin/sh\necho \"CLIENT $*, metric $IF_METRIC\" >/dev/console\n\
+                  trap 'echo CLIENT RENEWS >/dev/console' USR1\ntrap 'echo CLIENT ENDS >/dev/console; exit' TERM\n\
+                  while :; do sleep 0.05; done\n";
+    let script = [
+        "ip link add w0 type veth peer name p1; sleep 0.3; echo CABLE; ip link set p1 up; ",
+        &until("[ -e /etc/go1 ]"),
+        "ip address add 10.5.0.20/24 dev w0; sleep 0.3; ip link set p1 down; sleep 0.3; echo BACK; ip link set p1 up; ",
+        &until("[ -e /etc/go2 ]"),
+        "mkdir -p /run/resolv; echo 'nameserver 10.5.0.1' >/run/resolv/dhcp.w0; cp /run/resolv/dhcp.w0 /run/resolv.conf; ",
+        "echo GONE; ip link del w0; ",
+        &until("[ ! -e /run/resolv/dhcp.w0 ]"),
+        "echo \"lines $(wc -l </run/resolv.conf)\"; kill -USR2 1",
+    ]
+    .concat();
+    // The other end of the cable has no rule, and a virtual interface is not configured without one.
+    let files = [("etc/bin/udhcpc", client), ("etc/network/w.toml", "match = 'w0'\n"), ("etc/script", &script)];
+    let setup = Setup {
+        table: "::once:/bin/sh /etc/script\n",
+        files: &files,
+        script: "chmod +x etc/bin/udhcpc; export PATH=/etc/bin:$PATH",
+        ..Setup::default()
+    };
+    let Some(mut system) = System::start_with("client", &setup) else {
+        return;
+    };
+    let before = system.expect("CABLE");
+    assert!(!before.contains("CLIENT"), "without a carrier there is nobody to ask: {before}");
+    let came = Instant::now();
+    let seen = system.expect("CLIENT -f -i w0");
+    assert!(came.elapsed() < SOON, "{:?}", came.elapsed());
+    assert!(!seen.contains("-i p1"), "{seen}");
+    system.expect("metric 10");
+    std::fs::write(system.dir.join("etc/go1"), "").unwrap();
+    system.expect("BACK");
+    let back = Instant::now();
+    system.expect("CLIENT RENEWS");
+    assert!(back.elapsed() < SOON, "{:?}", back.elapsed());
+    std::fs::write(system.dir.join("etc/go2"), "").unwrap();
+    system.expect("GONE");
+    let gone = Instant::now();
+    let end = system.expect("lines 0");
+    assert!(end.contains("CLIENT ENDS"), "{end}");
+    assert!(gone.elapsed() < SOON, "{:?}", gone.elapsed());
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
+fn the_kernel_command_line_has_the_first_word() {
+    if !has_cables() {
+        return;
+    }
+    let script = [
+        "hostname; ip link add v0 type veth peer name p1; ",
+        &until("ip route | grep -q default"),
+        "ip -o address show dev v0; ip route; cat /run/resolv.conf; kill -USR2 1",
+    ]
+    .concat();
+    let setup = Setup {
+        table: "::once:/bin/sh /etc/script\n",
+        command_line: "quiet ip=10.7.0.5::10.7.0.1:255.255.0.0:iron:v0:off:10.7.0.53 ip=nonsense",
+        files: &[("etc/script", &script), ("etc/network/v.toml", "match = 'v0'\naddresses = '10.9.9.9/24'\n")],
+        ..Setup::default()
+    };
+    let Some(mut system) = System::start_with("command-line", &setup) else {
+        return;
+    };
+    let seen = system.expect("nameserver 10.7.0.53");
+    for words in ["kernel command line: ip=nonsense", "inet 10.7.0.5/16", "default via 10.7.0.1 dev v0"] {
+        assert!(seen.contains(words), "'{words}' in {seen}");
+    }
+    assert!(!seen.contains("10.9.9.9"), "{seen}");
+    system.ends_by(POWERED_OFF);
+}
