@@ -116,6 +116,16 @@ impl Guest {
         })
     }
 
+    /// Waits until something is true of the console; `what` is for the error. It may be silent for the given seconds.
+    pub fn until(&mut self, what: &str, silence: f64, done: impl Fn(&Console) -> bool) -> Result<Duration> {
+        self.wait(what, silence, done)
+    }
+
+    /// Types a command of QEMU's monitor, which is behind Ctrl-A C.
+    pub fn monitor(&mut self, command: &str) -> Result<()> {
+        self.type_keys(&format!("\x01c{command}\n\x01c"))
+    }
+
     /// Types text as it is.
     pub fn type_keys(&mut self, keys: &str) -> Result<()> {
         let input = self.input.as_mut().context("the guest was ended")?;

@@ -6,8 +6,10 @@
 pub mod console;
 pub mod disk;
 pub mod elf;
+pub mod events;
 pub mod guest;
 pub mod http;
+pub mod initramfs;
 pub mod outputs;
 pub mod programs;
 pub mod slots;
