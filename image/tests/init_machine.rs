@@ -71,7 +71,10 @@ fn control(guest: &mut Guest) -> Result<()> {
     guest.run("initctl list | grep -q '^told .*running' && initctl status told | grep -q running")?;
     guest.run("initctl log told | grep -q 'it runs' && grep -q 'it runs' /run/log/told.log")?;
     guest.run("initctl stop told && ! pgrep -f 'sleep 1234' && initctl status told | grep -q stopped")?;
-    guest.run("initctl start told && pgrep -f 'sleep 1234'")?;
+    // A simple service is started when it has a process, which takes a moment to run its program.
+    guest
+        .run("initctl start told && i=0; until pgrep -f 'sleep 1234' || [ $i = 50 ]; do i=$((i+1)); sleep 0.1; done")?;
+    guest.run("pgrep -f 'sleep 1234'")?;
     guest.run("initctl analyze | grep -q ' devices$' && initctl analyze --svg | grep -q '</svg>'")?;
     guest.run("! initctl stop nobody 2>/dev/null").map(drop)
 }
@@ -105,8 +108,10 @@ fn a_network_card_comes_and_goes(arch: Arch) -> Result<()> {
              until ip -4 addr show eth1 | grep -q inet; do sleep 0.01; done; echo $(($(now) - a)) >/run/took; }",
         )?;
         guest.run("rm -f /run/took; { watch 2>/dev/null & }")?;
+        // QEMU frees a card's name some time after the guest has let go of it.
         guest.monitor(&format!(
-            "netdev_add user,id=more,net=10.0.7.0/24\ndevice_add {model},id=card,netdev=more,bus={port},romfile="
+            "netdev_add user,id=net-{port},net=10.0.7.0/24\n\
+             device_add {model},id=card-{port},netdev=net-{port},bus={port},romfile="
         ))?;
         guest.run_slow(
             "i=0; until [ -s /run/took ] || [ $i = 300 ]; do i=$((i+1)); sleep 0.1; done; [ -s /run/took ]",
@@ -122,14 +127,13 @@ fn a_network_card_comes_and_goes(arch: Arch) -> Result<()> {
         guest.run("grep -q '^nameserver 10.0.7.3' /etc/resolv.conf && initctl list | grep -q dhcp@eth1")?;
         // The first card leads: its way is the shorter one.
         guest.run("ip route get 192.0.2.1 | grep -q 'dev eth0'")?;
-        guest.monitor("device_del card")?;
+        guest.monitor(&format!("device_del card-{port}"))?;
         let gone = "[ ! -e /sys/class/net/eth1 ] && ! pgrep -f 'udhcpc.*eth1' && ! grep -q '10.0.7.' /etc/resolv.conf";
         guest.run_slow(
             &format!("i=0; until {{ {gone}; }} || [ $i = 300 ]; do i=$((i+1)); sleep 0.1; done; {gone}"),
             60.0,
         )?;
         guest.run("ip route | grep -q 'default via 10.0.2.2 dev eth0' && ! ip route | grep eth1")?;
-        guest.monitor("netdev_del more")?;
     }
     guest.power_off().map(drop)
 }
