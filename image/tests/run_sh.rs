@@ -25,6 +25,7 @@ const BEYOND_A_BUILD: &[&str] = &[
     "qemu-system-arm",
     "qemu-efi-aarch64",
     "qemu-user-static",
+    "libncurses-dev",
     "dosfstools",
     "gdisk",
 ];
