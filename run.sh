@@ -235,8 +235,8 @@ choose_firmware() {
     [ -n "$found" ] || stop 1 "no UEFI firmware is installed" "./setup.sh installs it; known places are in $dir/$profile/qemu-firmware.tsv"
     firmware=$code
     vars=$dir/$profile/uefi-vars.fd
-    # Another size is that of another firmware.
-    if ! $dry_run && [ "$(stat -c %s "$vars" 2>/dev/null)" != "$(stat -c %s "$template")" ]; then
+    # Another size is that of another firmware. In a dry run too: the command that it prints is one to use.
+    if [ "$(stat -c %s "$vars" 2>/dev/null)" != "$(stat -c %s "$template")" ]; then
         cp "$template" "$vars.$$"
         mv "$vars.$$" "$vars"
     fi
