@@ -37,7 +37,7 @@ fn services_are_shown_and_controlled() {
         initctl log task
         initctl start bad; echo \"bad $?\"
         initctl status bad; echo \"status $?\"
-        initctl reload web; sleep 0.5; initctl log -n 3 web
+        initctl reload web; until initctl log web | grep -q reloaded; do sleep 0.1; done; initctl log -n 3 web
         initctl stop web; echo \"stop $?\"
         initctl status web; echo \"stopped $?\"
         initctl status wbe; echo \"unknown $?\"

@@ -140,7 +140,8 @@ fn what_is_wrong_is_named_and_the_rest_comes_up() {
         ("nobody", "command = 'sleep 1'\nuser = 'no-such-user'\n"),
         ("program", "command = '/no/such/program'\n"),
     ];
-    let script = "sleep 0.5; initctl list; echo LISTED";
+    let script = "for state in 'good .*running' 'nobody .*failed' 'program .*failed'; do \
+                  until initctl list | grep -q \"^$state\"; do sleep 0.1; done; done; initctl list; echo LISTED";
     let Some(mut system) = system("wrong", &services, script, "quiet") else {
         return;
     };
@@ -169,8 +170,11 @@ fn a_reload_keeps_starts_stops_and_replaces() {
     ];
     let list = "for f in /proc/[0-9]*; do c=$(tr '\\0' ' ' <$f/cmdline 2>/dev/null); case $c in 'sleep 10'*) echo \"$c${f#/proc/}\";; esac; done";
     let script = format!(
-        "sleep 0.5; {list}; echo BEFORE; cd /etc/services.d; rm gone.toml; sed -i s/1003/1004/ changed.toml; \
-         echo \"command = 'sleep 1005'\" >new.toml; initctl reload; sleep 1; {list}; echo AFTER; kill -USR2 1"
+        "list() {{ {list}; }}; until [ $(list | wc -l) = 3 ]; do sleep 0.1; done; list; echo BEFORE; \
+         cd /etc/services.d; rm gone.toml; sed -i s/1003/1004/ changed.toml; \
+         echo \"command = 'sleep 1005'\" >new.toml; initctl reload; \
+         until [ $(list | grep -c -e 'sleep 1004' -e 'sleep 1005') = 2 ] && ! list | grep -q -e 'sleep 1001'; do sleep 0.1; done; \
+         list; echo AFTER; kill -USR2 1"
     );
     let Some(mut system) = system("services-reload", &services, &script, "quiet") else {
         return;
@@ -192,7 +196,7 @@ fn output_is_logged_across_a_new_program_of_init() {
     let silent = "command = ['/bin/sh', '-c', 'PATH=/etc/bin:$PATH; notify STATUS=started; sleep 3; notify READY=1; exec sleep 1000']\n\
                   type = 'notify'\n";
     // The program is started from where it can be found again.
-    let script = "sleep 0.5; initctl status ticker | grep -i pid; echo BEFORE; kill -URG 1; sleep 1; \
+    let script = "until initctl status ticker | grep -i pid; do sleep 0.1; done; echo BEFORE; kill -URG 1; sleep 1; \
                   initctl status ticker | grep -i pid; initctl start --timeout 30 silent && echo READY; cat /run/log/ticker.log; \
                   echo AFTER; kill -USR2 1";
     let Some(mut system) = system("anew", &[("ticker", ticker), ("silent", silent)], script, "") else {
@@ -214,7 +218,8 @@ fn output_is_logged_across_a_new_program_of_init() {
 fn another_process_becomes_the_main_one() {
     let daemon = "command = ['/bin/sh', '-c', 'sleep 1000 & PATH=/etc/bin:$PATH notify READY=1 MAINPID=$!; exit 0']\n\
                   type = 'notify'\nrestart = 'never'\n";
-    let script = "sleep 1; initctl list; pkill -x sleep; sleep 0.5; initctl list; echo DONE";
+    let script = "state() { until initctl list | grep \"^daemon .*$1\"; do sleep 0.1; done; }; \
+                  state running; pkill -x sleep; state ended; echo DONE";
     let Some(mut system) = system("mainpid", &[("daemon", daemon)], script, "quiet") else {
         return;
     };
