@@ -145,6 +145,7 @@ fn run_phases(supervisor: &mut Supervisor, fstab: &[fstab::Line], chosen: fn(&Ph
 fn become_init(_: &mut Boot) {
     // First, so that a signal sent now is kept and answered later.
     let blocked = signal::block(&signals::all());
+    signal::restore_ignored();
     let moved = process::change_dir("/");
     // Fails when the kernel already made PID 1 a leader.
     let _ = process::new_session();

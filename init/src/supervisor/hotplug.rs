@@ -151,7 +151,7 @@ impl Supervisor {
                 }
                 Order::Online => {
                     if let Some(since) = self.hotplug.since.take() {
-                        self.timeline.add("network", since, now);
+                        self.timeline.add("network address", since, now);
                     }
                 }
             }

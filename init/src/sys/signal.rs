@@ -30,6 +30,22 @@ pub fn block(signals: &[Signal]) -> Result<()> {
     check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &set, core::ptr::null_mut()) }).map(drop)
 }
 
+/// Makes the default happen for every signal that this process was started to ignore. A process started by nohup(1) or by a
+/// container's manager may ignore some, and what it starts would too: a shell cannot even trap those (POSIX, `trap`).
+pub fn restore_ignored() {
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: all bits zero is a value of the plain `action`, and both pointers are valid or null.
+        unsafe {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            // Refused for the few numbers that libc keeps for itself.
+            let known = libc::sigaction(number, core::ptr::null(), &mut action) == 0;
+            if known && action.sa_sigaction == libc::SIG_IGN {
+                libc::signal(number, libc::SIG_DFL);
+            }
+        }
+    }
+}
+
 /// A descriptor from which blocked `signals` are read.
 pub fn descriptor(signals: &[Signal]) -> Result<OwnedFd> {
     let set = set_of(signals);
@@ -62,6 +78,7 @@ pub fn wait_one(signals: &[Signal], time: Duration) -> Option<Signal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::process;
 
     #[test]
     fn records_become_signals() {
@@ -69,5 +86,18 @@ mod tests {
         bytes[0] = 17;
         bytes[RECORD] = 12;
         assert_eq!(received(&bytes).collect::<Vec<_>>(), [Signal::CHILD, Signal::USR2]);
+    }
+
+    #[test]
+    fn what_was_ignored_is_not_any_more() {
+        let child = process::fork(|| {
+            let _ = block(&[]);
+            // SAFETY: ignoring is always allowed.
+            unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
+            restore_ignored();
+            let _ = process::kill(process::id(), Signal::USR2);
+            0
+        });
+        assert_eq!(process::wait_for(child.unwrap()), Ok(process::Exit::Signal(libc::SIGUSR2)));
     }
 }
