@@ -11,6 +11,9 @@ use super::state::{Action, State, Unit, Why};
 use super::steps::seconds;
 use crate::sys::process::{Exit, Pid};
 
+/// A service can make one stop so much longer than its stop-timeout, and not at all when the system goes down.
+const MOST_EXTENSION: Duration = Duration::from_secs(600);
+
 /// All services.
 #[derive(Debug)]
 pub struct Machine {
@@ -164,9 +167,12 @@ impl Machine {
                 unit.watchdog = Some(time);
                 unit.watchdog_at = (*state == State::Up).then_some(now + time);
             }
-            (Message::Extend(time), State::Starting { deadline: Some(deadline) })
-            | (Message::Extend(time), State::Stopping { deadline, kills: 0, .. }) => {
+            (Message::Extend(time), State::Starting { deadline: Some(deadline) }) => {
                 *deadline = (*deadline).max(now + time);
+            }
+            (Message::Extend(time), State::Stopping { deadline, kills: 0, .. }) if !self.closing => {
+                let usual = unit.changed + unit.config.stop_timeout.unwrap_or(self.grace);
+                *deadline = (now + time).min(usual + MOST_EXTENSION).max(*deadline);
             }
             _ => {}
         }

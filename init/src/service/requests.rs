@@ -66,6 +66,16 @@ impl Machine {
         self.closing = true;
         for index in 0..self.units.len() {
             self.drop_wish(index, false, now);
+            self.end_extension(index, now);
+        }
+    }
+
+    /// Takes back the time that a service got for its stop.
+    fn end_extension(&mut self, index: usize, now: Duration) {
+        if let Some(unit) = self.units.get_mut(index)
+            && let State::Stopping { deadline, .. } = &mut unit.state
+        {
+            *deadline = (*deadline).min(now + unit.config.stop_timeout.unwrap_or(self.grace));
         }
     }
 

@@ -69,7 +69,8 @@ impl Supervisor {
         services.act(&mut around)
     }
 
-    /// Stops all services, those first that others do not rely on, and waits for it. Each has its own grace, so it ends.
+    /// Stops all services, those first that others do not rely on, and waits for it. It ends, because each has its own
+    /// stop-timeout, which nothing that it says makes longer now, and is given up when SIGKILL does not end it.
     pub fn stop_services(&mut self) {
         let now = system::uptime();
         let running = !self.services.machine().is_all_stopped();

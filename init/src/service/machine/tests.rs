@@ -282,6 +282,38 @@ fn a_notify_service_that_ends_early_has_failed() {
 }
 
 #[test]
+fn a_stop_can_be_extended_so_far() {
+    let mut bench = Bench::new(&[("web", "stop-timeout = 5")]);
+    bench.stop("web");
+    for _ in 0..20 {
+        bench.say("web", "EXTEND_TIMEOUT_USEC=86400000000");
+        bench.wait(30_000);
+    }
+    bench.wait(4999);
+    assert_eq!(bench.seen(), ["+web", "-web 15"]);
+    bench.wait(1);
+    assert_eq!(bench.seen(), ["!web", "web: did not end within 605 s and is killed"]);
+}
+
+#[test]
+fn going_down_is_not_extended() {
+    let mut bench = Bench::new(&[("early", "stop-timeout = 5"), ("late", "stop-timeout = 5")]);
+    bench.stop("early");
+    bench.say("early", "EXTEND_TIMEOUT_USEC=86400000000");
+    bench.wait(60_000);
+    bench.machine.stop_all(bench.now);
+    bench.settle();
+    for name in ["early", "late"] {
+        bench.say(name, "EXTEND_TIMEOUT_USEC=86400000000");
+    }
+    assert_eq!(bench.seen(), ["+early", "+late", "-early 15", "-late 15"]);
+    bench.wait(4999);
+    assert_eq!(bench.seen(), [""; 0]);
+    bench.wait(1);
+    assert_eq!(bench.seen().iter().filter(|line| line.starts_with('!')).count(), 2);
+}
+
+#[test]
 fn what_cannot_be_killed_is_given_up() {
     let mut bench = Bench::new(&[("web", "stop-timeout = 1")]);
     bench.seen();
