@@ -9,6 +9,17 @@ use common::{POWERED_OFF, REBOOTED, Setup, System};
 /// Starts a system with services (name and file) and, as first program, `script`. In its path are `initctl` and `notify`,
 /// which sends its arguments as lines to the service's notification socket.
 fn system(name: &str, services: &[(&str, &str)], script: &str, command_line: &str) -> Option<System> {
+    system_with(name, services, script, command_line, false)
+}
+
+/// The same, with control groups if they are asked for.
+fn system_with(
+    name: &str,
+    services: &[(&str, &str)],
+    script: &str,
+    command_line: &str,
+    cgroups: bool,
+) -> Option<System> {
     let services: Vec<(String, &str)> =
         services.iter().map(|(name, text)| (format!("etc/services.d/{name}.toml"), *text)).collect();
     let script = format!("PATH=/etc/bin:$PATH\n{script}\n");
@@ -22,7 +33,7 @@ fn system(name: &str, services: &[(&str, &str)], script: &str, command_line: &st
          set -- \"$1\" /etc/bin/init",
         own.display()
     );
-    let setup = Setup { table: "::once:/bin/sh /etc/run.sh\n", command_line, files: &files, script: &prepare };
+    let setup = Setup { table: "::once:/bin/sh /etc/run.sh\n", command_line, files: &files, script: &prepare, cgroups };
     System::start_with(name, &setup)
 }
 
@@ -94,6 +105,44 @@ fn going_down_takes_as_long_as_the_slowest_service() {
     // The service's own loop adds up to 50 ms, and a busy host more.
     assert!((1000..3000).contains(&milliseconds), "{milliseconds} ms");
     system.ends_by(POWERED_OFF);
+}
+
+/// A service whose `worker` takes its time when it is told to end, with a main process that does not wait for it.
+fn a_stop_waits_for_all(name: &str, command: impl Fn(&str) -> String, cgroups: bool) {
+    let worker = "trap 'echo TOLD; sleep 1; echo FINISHED; exit 0' TERM; : >/run/up; while :; do sleep 0.05; done";
+    let service =
+        format!("command = {}\nstop-timeout = 30\n", command(&format!("/bin/sh -c \"{worker}\" >/dev/console")));
+    let script = "up() { until [ -e /run/up ]; do sleep 0.05; done; rm /run/up; }
+        up; initctl stop --timeout 40 pipe; echo STOPPED; initctl start pipe; up; kill -USR2 1";
+    let Some(mut system) = system_with(name, &[("pipe", &service)], script, "quiet", cgroups) else {
+        return;
+    };
+    let seen = system.expect("STOPPED");
+    assert_eq!(order(&seen, &["STOPPED", "FINISHED", "TOLD"]), ["TOLD", "FINISHED", "STOPPED"], "{seen}");
+    assert_eq!(seen.matches("TOLD").count(), 1, "{seen}");
+    let seen = system.expect("init: power off after ");
+    assert_eq!(order(&seen, &["FINISHED", "TOLD"]), ["TOLD", "FINISHED"], "{seen}");
+    let milliseconds: u64 = system.expect(" ms").trim_end_matches(" ms").parse().unwrap();
+    assert!((1000..3000).contains(&milliseconds), "{milliseconds} ms");
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
+fn a_stop_waits_for_the_process_group() {
+    a_stop_waits_for_all("rest", |worker| format!("'''{worker} | cat'''"), false);
+}
+
+#[test]
+fn a_stop_waits_for_the_control_group() {
+    a_stop_waits_for_all("rest-cgroup", |worker| format!("'''setsid {worker} | cat'''"), true);
+}
+
+/// No second signal comes when the main process has ended.
+#[test]
+fn a_stop_tells_each_process_once() {
+    let main = "trap \"sleep 0.3; exit 0\" TERM; while :; do sleep 0.05; done";
+    let command = |worker: &str| format!("['/bin/sh', '-c', '''{worker} & {main}''']");
+    a_stop_waits_for_all("rest-once", command, true);
 }
 
 #[test]

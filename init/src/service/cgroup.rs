@@ -13,6 +13,9 @@ const SERVICES: &str = "/sys/fs/cgroup/services";
 /// Controllers that settings of services can need; a kernel may have fewer.
 const CONTROLLERS: &[&str] = &["pids", "memory", "cpu"];
 
+/// Groups below that of a service that are looked at.
+const MOST: usize = 1000;
+
 /// The control groups of all services.
 pub struct Groups {
     available: bool,
@@ -61,16 +64,32 @@ impl Groups {
 
     /// Kills everything in a service's group.
     pub fn kill(&self, service: &str) {
-        if !self.available || !is_populated(service) {
+        // Where it cannot be known, asking to kill does no harm.
+        if !self.available || is_populated(service) == Some(false) {
             return;
         }
         if files::write_file(&format!("{}/cgroup.kill", path(service)), b"1").is_err() {
             // Kernels before 5.14. What forks meanwhile is found by the next call.
-            members(service).for_each(|pid| {
-                // Gone is what was wanted.
-                let _ = process::kill(pid, Signal::KILL);
-            });
+            self.signal(service, Signal::KILL, None);
         }
+    }
+
+    /// Sends everything in a service's group a signal, but for those in the process group `told`.
+    pub fn signal(&self, service: &str, signal: Signal, told: Option<Pid>) {
+        if !self.available {
+            return;
+        }
+        for pid in tree(&path(service)).iter().flat_map(|directory| members(directory)) {
+            if told.is_none_or(|group| process::group_of(pid) != Ok(group)) {
+                // Gone is what was wanted, and what is stopped cannot end before it goes on.
+                let _ = process::kill(pid, signal).and_then(|()| process::kill(pid, Signal::CONT));
+            }
+        }
+    }
+
+    /// Whether there are processes in a service's group.
+    pub fn is_populated(&self, service: &str) -> bool {
+        self.available && is_populated(service) == Some(true)
     }
 
     /// Removes a service's group, if nothing is in it.
@@ -102,16 +121,30 @@ fn make(path: &str) -> Result<(), Errno> {
     }
 }
 
-fn is_populated(service: &str) -> bool {
-    // Where the file cannot be read, asking to kill does no harm.
-    let events = files::read_file(&format!("{}/cgroup.events", path(service)));
-    events.map_or(true, |events| !String::from_utf8_lossy(&events).contains("populated 0"))
+fn is_populated(service: &str) -> Option<bool> {
+    let events = files::read_file(&format!("{}/cgroup.events", path(service))).ok()?;
+    Some(!String::from_utf8_lossy(&events).contains("populated 0"))
 }
 
-fn members(service: &str) -> impl Iterator<Item = Pid> {
-    let list = files::read_file(&format!("{}/cgroup.procs", path(service))).unwrap_or_default();
-    let pids: Vec<Pid> = String::from_utf8_lossy(&list).lines().filter_map(|line| line.parse().ok()).collect();
-    pids.into_iter().filter(|pid| *pid > 1)
+/// A group and those below it, each before its own.
+fn tree(directory: &str) -> Vec<String> {
+    let mut found = vec![directory.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = found.get(next).filter(|_| found.len() < MOST) {
+        next += 1;
+        let paths =
+            files::list_dir(directory).unwrap_or_default().into_iter().map(|name| format!("{directory}/{name}"));
+        // All else in a group is a regular file.
+        let groups: Vec<String> =
+            paths.filter(|path| files::status(path).is_ok_and(|status| !status.regular)).collect();
+        found.extend(groups);
+    }
+    found
+}
+
+fn members(directory: &str) -> Vec<Pid> {
+    let list = files::read_file(&format!("{directory}/cgroup.procs")).unwrap_or_default();
+    String::from_utf8_lossy(&list).lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1).collect()
 }
 
 /// Whether a process with this /proc/PID/cgroup is in a service's group or one below it; the line of cgroup2 is

@@ -118,24 +118,21 @@ impl Machine {
     pub fn exited(&mut self, pid: Pid, exit: Exit, now: Duration) -> Option<usize> {
         let index = self.units.iter().position(|unit| unit.pid == Some(pid))?;
         let unit = self.units.get_mut(index)?;
+        unit.pid = None;
+        unit.ended = Some(now);
+        unit.watchdog_at = None;
+        if matches!(unit.state, State::Stopping { .. }) {
+            unit.left = Some(pid);
+            self.actions.push_back(Action::EndRest(index));
+            return Some(index);
+        }
         let done =
             matches!(unit.state, State::Starting { .. }) && unit.config.kind == Kind::Oneshot && exit == Exit::Code(0);
         if !(done && unit.wanted) {
             // What a finished task left running is its result, until it is stopped.
-            self.actions.push_back(Action::Sweep(index, Some(pid)));
+            self.actions.push_back(Action::Sweep(index, pid));
         }
-        unit.pid = None;
-        unit.ended = Some(now);
-        unit.watchdog_at = None;
         match unit.state {
-            State::Stopping { why: Why::StartTimeout, .. } => {
-                let limit = unit.config.start_timeout.unwrap_or_default();
-                self.failed(index, format!("it was not ready within {}", seconds(limit)), now);
-            }
-            State::Stopping { why: Why::Watchdog, .. } => {
-                self.failed(index, "it did not say that it is alive".into(), now)
-            }
-            State::Stopping { why: Why::Asked, .. } => self.stopped(index, now),
             _ if !unit.wanted => self.stopped(index, now),
             State::Starting { .. } if done => {
                 unit.ready = Some(now);
@@ -148,6 +145,25 @@ impl Machine {
             _ => self.ended(index, exit, now),
         }
         Some(index)
+    }
+
+    /// A service that stops has no process any more.
+    pub fn emptied(&mut self, index: usize, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        unit.left = None;
+        match unit.state {
+            State::Stopping { why: Why::Asked, .. } => self.stopped(index, now),
+            State::Stopping { why: Why::Watchdog, .. } => {
+                self.failed(index, "it did not say that it is alive".into(), now);
+            }
+            State::Stopping { why: Why::StartTimeout, .. } => {
+                let limit = unit.config.start_timeout.unwrap_or_default();
+                self.failed(index, format!("it was not ready within {}", seconds(limit)), now);
+            }
+            _ => {}
+        }
     }
 
     /// A service said something on its notification socket.

@@ -11,7 +11,7 @@ use super::machine::Machine;
 use super::messages;
 use super::requests::Changes;
 use super::runtime::{Reloading, Runtime};
-use super::state::{Action, Weight};
+use super::state::{Action, State, Unit, Weight};
 use crate::log::{debug, say};
 use crate::logs::{Logs, Now};
 use crate::reactor::{Event, Reactor, Source, What};
@@ -19,6 +19,10 @@ use crate::spawn::Environment;
 use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::{Errno, Result, files};
+
+/// How often services that stop are looked at for what their main processes left. The end of a child of PID 1 is an event,
+/// and the look comes at once; that of another process's child is none.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the runner works with.
 pub struct Surroundings<'a> {
@@ -38,6 +42,8 @@ pub struct Runner {
     pub(super) runtimes: Vec<Runtime>,
     /// Looked for with the first service.
     pub(super) groups: Option<Groups>,
+    /// When to look whether something is left of services that stop and have no main process any more.
+    pub(super) look_at: Option<Duration>,
     /// Where datagrams are read to.
     pub(super) buffer: Vec<u8>,
 }
@@ -45,7 +51,7 @@ pub struct Runner {
 impl Runner {
     /// No services yet. `grace` is the usual time between stop signal and SIGKILL.
     pub fn new(grace: Duration) -> Runner {
-        Runner { machine: Machine::new(grace), runtimes: Vec::new(), groups: None, buffer: Vec::new() }
+        Runner { machine: Machine::new(grace), runtimes: Vec::new(), groups: None, look_at: None, buffer: Vec::new() }
     }
 
     /// What is known about the services.
@@ -83,7 +89,8 @@ impl Runner {
 
     /// When [`Runner::act`] has work without an event.
     pub fn deadline(&self) -> Option<Duration> {
-        self.machine.deadline().into_iter().chain(self.runtimes.iter().filter_map(Runtime::deadline)).min()
+        let runtimes = self.runtimes.iter().filter_map(Runtime::deadline);
+        self.machine.deadline().into_iter().chain(self.look_at).chain(runtimes).min()
     }
 
     /// Does everything that is due. Returns whether there was something.
@@ -93,11 +100,13 @@ impl Runner {
             runtime.release(around.reactor, around.now);
         }
         moved |= self.end_main_processes(around);
+        moved |= self.look_for_rest(around.now);
         loop {
             moved |= self.machine.tick(around.now);
             let Some(first) = self.machine.next_action() else {
                 break;
             };
+            moved = true;
             self.execute(first, around);
             while let Some(action) = self.machine.next_action() {
                 self.execute(action, around);
@@ -122,9 +131,10 @@ impl Runner {
             Action::Signal(index, signal) => self.signal(index, signal, around),
             Action::Kill(index) => {
                 self.signal(index, Signal::KILL, around);
-                self.kill_group(index, None);
+                self.kill_group(index, self.machine.units().get(index).and_then(|unit| unit.left));
             }
-            Action::Sweep(index, pid) => self.kill_group(index, pid),
+            Action::Sweep(index, pid) => self.kill_group(index, Some(pid)),
+            Action::EndRest(index) => self.end_rest(index, around),
             Action::Tell(index, weight, text) => {
                 let Some(unit) = self.machine.units().get(index) else {
                     return;
@@ -231,8 +241,48 @@ impl Runner {
         }
     }
 
+    /// Tells what is left of a service without a main process to end. What is in the process group of that was told with it.
+    fn end_rest(&mut self, index: usize, around: &mut Surroundings<'_>) {
+        let Some(unit) = self.machine.units().get(index) else {
+            return;
+        };
+        if !self.has_rest(unit) {
+            return self.machine.emptied(index, around.now);
+        }
+        let signal = unit.config.stop_signal;
+        if let Some(groups) = &self.groups {
+            groups.signal(unit.name(), signal, unit.left);
+        }
+        note(around.logs, unit.stream, &format!("what it started is told to end by signal {}", signal.as_raw()));
+        self.look_at = Some(around.now + LOOK);
+    }
+
+    /// Whether a service without a main process still has others.
+    fn has_rest(&self, unit: &Unit) -> bool {
+        let in_group = |group: Pid| group.checked_neg().is_some_and(process::exists);
+        unit.left.is_some_and(in_group) || self.groups.as_ref().is_some_and(|groups| groups.is_populated(unit.name()))
+    }
+
+    /// Goes on with the services that stop and of which nothing is left. Returns whether there were some.
+    fn look_for_rest(&mut self, now: Duration) -> bool {
+        if self.look_at.is_none_or(|time| time > now) {
+            return false;
+        }
+        let units = self.machine.units().iter().enumerate();
+        let waiting = units.filter(|(_, unit)| matches!(unit.state, State::Stopping { .. }) && unit.pid.is_none());
+        let (left, empty): (Vec<_>, Vec<_>) = waiting.partition(|(_, unit)| self.has_rest(unit));
+        self.look_at = (!left.is_empty()).then(|| now + LOOK);
+        let empty: Vec<usize> = empty.into_iter().map(|(index, _)| index).collect();
+        for &index in &empty {
+            self.machine.emptied(index, now);
+        }
+        !empty.is_empty()
+    }
+
     /// A process ended. Returns whether it was one of a service.
     pub fn ended(&mut self, pid: Pid, exit: Exit, around: &mut Surroundings<'_>) -> bool {
+        // It may be the last one that a service left.
+        self.look_at = self.look_at.map(|_| around.now);
         if let Some(index) = self.machine.exited(pid, exit, around.now) {
             if let Some(unit) = self.machine.units().get(index) {
                 debug!("{} (process {pid}) ended: {exit}", unit.name());

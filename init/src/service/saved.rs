@@ -61,6 +61,7 @@ impl Runner {
                 let _ = self.open_notifications(stream, fd, user, around.reactor);
             }
         }
+        self.look_at = Some(around.now);
         self.machine.resolve();
     }
 
@@ -86,7 +87,11 @@ fn write_unit(writer: &mut Writer<'_>, unit: &Unit) {
         State::Failed(reason) => ("failed", None, Some(reason)),
     };
     writer.record(KIND).field("name", unit.name()).field("state", word).time("deadline", deadline);
-    writer.option("reason", reason).time("changed", Some(unit.changed)).option("pid", unit.pid);
+    writer
+        .option("reason", reason)
+        .time("changed", Some(unit.changed))
+        .option("pid", unit.pid)
+        .option("left", unit.left);
     writer.flag("wanted", unit.wanted).flag("again", unit.again).flag("fileless", unit.fileless);
     writer.time("started", unit.started).time("ready", unit.ready).time("ended", unit.ended);
     writer.field("restarts", unit.restarts).field("failures", unit.failures).field("status", &unit.status);
@@ -137,6 +142,7 @@ fn read_unit(unit: &mut Unit, record: &Record, now: Duration) {
         _ => State::Inactive,
     };
     unit.pid = record.parse("pid").filter(|&pid| pid > 1);
+    unit.left = record.parse("left").filter(|&pid| pid > 1);
     unit.changed = record.time("changed").unwrap_or(now);
     unit.wanted = record.has("wanted") && !unit.gone;
     unit.again = record.has("again");
@@ -148,7 +154,7 @@ fn read_unit(unit: &mut Unit, record: &Record, now: Duration) {
     unit.status = record.get("status").unwrap_or_default().into();
     unit.watchdog = record.time("watchdog");
     unit.watchdog_at = record.time("watchdog-at");
-    if unit.pid.is_none() && matches!(unit.state, State::Starting { .. } | State::Up | State::Stopping { .. }) {
+    if unit.pid.is_none() && matches!(unit.state, State::Starting { .. } | State::Up) {
         unit.state = State::Inactive;
     }
 }

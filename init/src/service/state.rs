@@ -22,7 +22,7 @@ pub enum State {
     Up,
     /// A oneshot service has done its task.
     Done,
-    /// It was told to end.
+    /// It was told to end, and is here until all its processes have.
     Stopping {
         /// Why.
         why: Why,
@@ -78,8 +78,10 @@ pub struct Unit {
     pub wanted: bool,
     /// It should run when it has stopped.
     pub again: bool,
-    /// Its main process.
+    /// Its main process. A service that stops may have none, and still processes that the main one started.
     pub pid: Option<Pid>,
+    /// The process group of a main process that has ended, while the service stops.
+    pub left: Option<Pid>,
     /// What it says about itself.
     pub status: String,
     /// When its process was last started.
@@ -116,6 +118,7 @@ impl Unit {
             wanted: false,
             again: false,
             pid: None,
+            left: None,
             status: String::new(),
             started: None,
             ready: None,
@@ -185,8 +188,10 @@ pub enum Action {
     Signal(usize, Signal),
     /// Kill everything that belongs to it.
     Kill(usize),
-    /// Its main process, this one, has ended: kill what it left behind.
-    Sweep(usize, Option<Pid>),
+    /// Its main process, this one, ended by itself: kill what it left behind.
+    Sweep(usize, Pid),
+    /// It stops and has no main process any more: tell the rest to end, and call `emptied` when there is none.
+    EndRest(usize),
     /// Tell people.
     Tell(usize, Weight, String),
 }

@@ -91,16 +91,14 @@ impl Machine {
         let Some(unit) = self.units.get_mut(index) else {
             return;
         };
-        if unit.pid.is_none() {
-            self.actions.push_back(Action::Sweep(index, None));
-            return self.stopped(index, now);
-        }
         // A hung process is asked for its memory image.
         let signal = if why == Why::Watchdog { Signal::ABORT } else { unit.config.stop_signal };
         let deadline = now + unit.config.stop_timeout.unwrap_or(grace);
         unit.watchdog_at = None;
         unit.go(State::Stopping { why, deadline, kills: 0 }, now);
-        self.actions.push_back(Action::Signal(index, signal));
+        // A task that is done has no main process.
+        let running = unit.pid.is_some();
+        self.actions.push_back(if running { Action::Signal(index, signal) } else { Action::EndRest(index) });
     }
 
     fn kill(&mut self, index: usize, why: Why, kills: u32, now: Duration) {
@@ -110,13 +108,18 @@ impl Machine {
         if kills == KILLS {
             // When it ends after all it is an orphan like others.
             unit.pid = None;
+            unit.left = None;
             return self.give_up(index, "its process cannot be killed".into(), now);
         }
         let after = now.saturating_sub(unit.changed);
         // The time of the change stays: it is the one at which it was told to end.
         unit.state = State::Stopping { why, deadline: now + KILL_LIMIT, kills: kills + 1 };
+        let text = match unit.pid {
+            Some(_) => format!("did not end within {} and is killed", seconds(after)),
+            None => format!("what it started did not end within {} and is killed", seconds(after)),
+        };
         self.actions.push_back(Action::Kill(index));
-        self.tell(index, Weight::Wrong, format!("did not end within {} and is killed", seconds(after)));
+        self.tell(index, Weight::Wrong, text);
     }
 
     /// What a service was asked to stop for is reached.

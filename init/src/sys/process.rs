@@ -132,6 +132,12 @@ pub fn signal_group(pid: Pid, signal: Signal) -> Result<()> {
     }
 }
 
+/// The process group of a process.
+pub fn group_of(pid: Pid) -> Result<Pid> {
+    // SAFETY: getpgid(2) takes no pointers.
+    check(unsafe { libc::getpgid(pid) })
+}
+
 /// A descriptor that is readable when the process has ended, whoever's child it is (pidfd_open(2), Linux 5.3).
 pub fn descriptor(pid: Pid) -> Result<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::SRCH)?;

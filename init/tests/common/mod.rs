@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub struct Setup<'a> {
     pub files: &'a [(&'a str, &'a str)],
     /// Shell commands run as the namespace's root in the test's directory, right before init.
     pub script: &'a str,
+    /// Whether there are control groups (cgroup2, without controllers where the host has none to give).
+    pub cgroups: bool,
 }
 
 /// init at work.
@@ -43,6 +45,7 @@ pub struct System {
     pub dir: PathBuf,
     console: File,
     seen: String,
+    group: Option<PathBuf>,
 }
 
 impl System {
@@ -60,6 +63,13 @@ impl System {
             eprintln!("skipped: this host does not allow unprivileged namespaces");
             return None;
         }
+        let group = match setup.cgroups.then(|| make_group(name)) {
+            Some(None) => {
+                eprintln!("skipped: this host does not let the tests make control groups");
+                return None;
+            }
+            group => group.flatten(),
+        };
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("init-{name}-{}", std::process::id()));
         for place in ["dev", "etc", "var", "sys"] {
             fs::create_dir_all(dir.join(place)).unwrap();
@@ -85,17 +95,25 @@ impl System {
             for dir in /lib/modules /usr/lib/sysctl.d /usr/lib/modules-load.d /run /sys/fs/cgroup; do
                 if [ -d $dir ]; then mount -t tmpfs empty $dir; fi
             done
+            if [ \"$4\" ]; then mount -t cgroup2 none /sys/fs/cgroup; fi
             eval \"$3\"
             exec \"$2\"";
-        let child = Command::new("unshare")
+        let mut unshare = Command::new("unshare");
+        if let Some(group) = &group {
+            // A control group namespace begins at the group of the process that makes it.
+            let join = "echo $$ >\"$0\" && exec unshare -C \"$@\"";
+            unshare = Command::new("/bin/sh");
+            unshare.args(["-c", join]).arg(group.join("cgroup.procs"));
+        }
+        let child = unshare
             .args(namespaces)
             .args(["--kill-child", "--mount-proc", "/bin/sh", "-c", script, "sh"])
             .args([dir.as_path(), env!("CARGO_BIN_EXE_init").as_ref()])
-            .arg(setup.script)
+            .args([setup.script, if group.is_some() { "cgroups" } else { "" }])
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        Some(System { child, console, seen: String::new(), dir })
+        Some(System { child, console, seen: String::new(), dir, group })
     }
 
     /// Reads the console until `text` appears, and returns all output up to and with it.
@@ -164,5 +182,32 @@ impl Drop for System {
         // Ended already when the test went well.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(group) = &self.group {
+            // The processes of the namespace end a moment after its PID 1.
+            let started = Instant::now();
+            while !remove_group(group) && started.elapsed() < QUIET {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
     }
+}
+
+/// Makes a control group for a test; nothing where that is not allowed.
+fn make_group(name: &str) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let root = fields.find(|fields| fields.get(2) == Some(&"cgroup2"))?.get(1)?.to_string();
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let group = PathBuf::from(root).join(own).join(format!("init-{name}-{}", std::process::id()));
+    fs::create_dir(&group).ok()?;
+    OpenOptions::new().write(true).open(group.join("cgroup.procs")).ok()?;
+    Some(group)
+}
+
+/// Removes a control group with those in it; false when there are processes in one.
+fn remove_group(group: &Path) -> bool {
+    let entries = fs::read_dir(group).into_iter().flatten().flatten().map(|entry| entry.path());
+    let below: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    below.iter().all(|path| remove_group(path)) && fs::remove_dir(group).is_ok()
 }

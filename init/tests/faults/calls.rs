@@ -130,6 +130,7 @@ pub const ROWS: &[Row] = &[
     row(SYS_clone3, "clone3", No, &[EAGAIN, ENOMEM, EPERM, EACCES, EBUSY, EOPNOTSUPP, ENOSYS]),
     row(SYS_wait4, "wait4", No, &[ECHILD, EINTR]),
     row(SYS_waitid, "waitid", No, &[ECHILD, EINTR]),
+    row(SYS_getpgid, "getpgid", No, &[EPERM, ESRCH]),
     row(SYS_kill, "kill", Number(1), &[EPERM, ESRCH]),
     row(SYS_tgkill, "tgkill", Number(2), &[EPERM, ESRCH]),
     row(SYS_pidfd_open, "pidfd_open", No, &[EMFILE, ENFILE, ENODEV, ENOMEM, ENOSYS, ESRCH]),

@@ -16,14 +16,22 @@ struct Bench {
     next_pid: Pid,
     lines: Vec<String>,
     texts: Vec<(String, String)>,
+    /// Services whose main process leaves others.
+    leaving: Vec<&'static str>,
 }
 
 impl Bench {
     /// A machine with these services, as name and file.
     fn new(files: &[(&str, &str)]) -> Bench {
         let machine = Machine::new(Duration::from_secs(3));
-        let mut bench =
-            Bench { machine, now: Duration::from_secs(100), next_pid: 10, lines: Vec::new(), texts: Vec::new() };
+        let mut bench = Bench {
+            machine,
+            now: Duration::from_secs(100),
+            next_pid: 10,
+            lines: Vec::new(),
+            texts: Vec::new(),
+            leaving: Vec::new(),
+        };
         bench.load(files);
         bench
     }
@@ -65,6 +73,10 @@ impl Bench {
                 Action::Signal(index, signal) => self.lines.push(format!("-{} {}", name(index), signal.as_raw())),
                 Action::Kill(index) => self.lines.push(format!("!{}", name(index))),
                 Action::Sweep(..) => {}
+                Action::EndRest(index) if self.leaving.contains(&name(index).as_str()) => {
+                    self.lines.push(format!("-{} rest", name(index)));
+                }
+                Action::EndRest(index) => self.machine.emptied(index, self.now),
                 Action::Tell(index, Weight::Wrong, text) => self.lines.push(format!("{}: {text}", name(index))),
                 Action::Tell(..) => {}
             }
@@ -94,6 +106,12 @@ impl Bench {
         for message in super::super::notify::parse(text.as_bytes()) {
             self.machine.notified(index, message, self.now);
         }
+        self.settle();
+    }
+
+    /// What the main process left has ended.
+    fn empty(&mut self, name: &str) {
+        self.machine.emptied(self.machine.find(name).unwrap(), self.now);
         self.settle();
     }
 
@@ -324,6 +342,36 @@ fn what_cannot_be_killed_is_given_up() {
     assert_eq!(seen[..2], ["-web 15", "!web"]);
     assert_eq!(seen.last().unwrap(), "web: failed: its process cannot be killed");
     assert!(bench.machine.is_all_stopped());
+}
+
+#[test]
+fn a_stop_ends_with_the_last_process() {
+    let mut bench = Bench::new(&[("db", ""), ("app", "needs = ['db']\nstop-timeout = 5")]);
+    bench.leaving = vec!["app"];
+    bench.seen();
+    bench.restart("db");
+    bench.wait(1000);
+    bench.exit("app", TERM);
+    bench.wait(3999);
+    assert_eq!(bench.seen(), ["-app 15", "-app rest"]);
+    bench.wait(1);
+    assert_eq!(bench.seen(), ["!app", "app: what it started did not end within 5 s and is killed"]);
+    bench.empty("app");
+    assert_eq!(bench.seen(), ["-db 15"]);
+    bench.exit("db", TERM);
+    assert_eq!(bench.seen(), ["+db", "+app"]);
+}
+
+#[test]
+fn what_a_task_left_is_told_to_end() {
+    let mut bench = Bench::new(&[("task", "type = 'oneshot'")]);
+    bench.leaving = vec!["task"];
+    bench.exit("task", Exit::Code(0));
+    bench.stop("task");
+    assert_eq!(bench.seen(), ["+task", "-task rest"]);
+    assert!(!bench.machine.is_all_stopped());
+    bench.empty("task");
+    assert_eq!(bench.state("task"), &State::Inactive);
 }
 
 #[test]
