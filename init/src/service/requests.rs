@@ -18,6 +18,9 @@ impl Machine {
         if let Some(reason) = self.units.get(index).and_then(Unit::refusal) {
             return Err(reason.into());
         }
+        if self.units.get(index).is_some_and(|unit| unit.gone) {
+            return Err("its file is gone".into());
+        }
         for index in self.reach(vec![index], |unit, other| self.needs(other, unit)) {
             let Some(unit) = self.units.get_mut(index) else {
                 continue;
@@ -51,12 +54,12 @@ impl Machine {
         let Some(unit) = self.units.get(index) else {
             return Ok(());
         };
-        if !unit.is_active() || unit.refusal().is_some() {
+        if !unit.is_active() || unit.gone || unit.refusal().is_some() {
             return self.start(index, now);
         }
-        for index in self.reach(vec![index], |unit, other| self.needs(unit, other)) {
-            let again = self.units.get(index).is_some_and(|unit| unit.wanted || unit.again);
-            self.drop_wish(index, again, now);
+        for reached in self.reach(vec![index], |unit, other| self.needs(unit, other)) {
+            let again = reached == index || self.units.get(reached).is_some_and(Unit::will_run);
+            self.drop_wish(reached, again, now);
         }
         Ok(())
     }
@@ -148,8 +151,11 @@ impl Machine {
             self.forgive(index, refused, now);
         }
         for index in restarts {
-            // It runs, so nothing refuses it.
-            let _ = self.restart(index, now);
+            // One that was told to stop stays so.
+            if self.units.get(index).is_some_and(Unit::will_run) {
+                // It runs, so nothing refuses it.
+                let _ = self.restart(index, now);
+            }
         }
         self.want_needs();
         changes

@@ -151,6 +151,11 @@ impl Unit {
         matches!(self.state, State::Up | State::Done)
     }
 
+    /// Whether it should run, now or when it has stopped.
+    pub fn will_run(&self) -> bool {
+        self.wanted || self.again
+    }
+
     /// Whether there is something to stop.
     pub fn is_active(&self) -> bool {
         matches!(self.state, State::Starting { .. } | State::Up | State::Done | State::Stopping { .. })

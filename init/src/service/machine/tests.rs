@@ -425,6 +425,45 @@ fn a_start_during_a_stop_follows_it() {
 }
 
 #[test]
+fn a_restart_during_a_stop_follows_it() {
+    let mut bench = Bench::new(&[("db", ""), ("app", "needs = ['db']")]);
+    bench.stop("db");
+    bench.exit("app", TERM);
+    bench.restart("db");
+    bench.exit("db", TERM);
+    assert_eq!(bench.seen(), ["+db", "+app", "-app 15", "-db 15", "+db"]);
+    // What was stopped before is not what the restart has to bring back, and a new file is no request.
+    assert!(!bench.unit("app").wanted);
+    bench.stop("db");
+    bench.change("db", "nice = 1");
+    bench.exit("db", TERM);
+    assert_eq!(bench.seen(), ["-db 15"]);
+}
+
+#[test]
+fn a_service_without_a_file_that_comes_back_while_it_ends_starts_again() {
+    let mut bench = Bench::new(&[]);
+    let add = |bench: &mut Bench, word: &str| {
+        let words = vec!["/bin/udhcpc".into(), word.into()];
+        bench.machine.add(Config::new("dhcp@eth0", Kind::Simple, Command::Words(words)), bench.now);
+        bench.settle();
+    };
+    let remove = |bench: &mut Bench| {
+        bench.machine.remove("dhcp@eth0", bench.now);
+        bench.settle();
+    };
+    add(&mut bench, "-f");
+    remove(&mut bench);
+    add(&mut bench, "-x");
+    bench.exit("dhcp@eth0", TERM);
+    remove(&mut bench);
+    assert_eq!(bench.machine.restart(0, bench.now), Err("its file is gone".into()));
+    bench.exit("dhcp@eth0", TERM);
+    let run = ["+dhcp@eth0", "-dhcp@eth0 15"];
+    assert_eq!(bench.seen(), [&run[..], &run[..], &["gone dhcp@eth0"]].concat());
+}
+
+#[test]
 fn going_down_stops_in_reverse_order_and_in_parallel() {
     let mut bench = Bench::new(&[
         ("a", ""),
