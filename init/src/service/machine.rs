@@ -211,7 +211,7 @@ impl Machine {
         let Some(unit) = self.units.get(index) else {
             return false;
         };
-        unit.wanted
+        unit.will_run()
             && match unit.state {
                 State::Inactive => unit.refusal().is_none() && !self.is_blocked(index),
                 State::Starting { .. } | State::Stopping { .. } => true,
@@ -229,6 +229,8 @@ impl Machine {
             for (index, unit) in self.units.iter().enumerate() {
                 let stands = |&other: &usize| {
                     self.units.get(other).is_some_and(|need| match need.state {
+                        // It stops only to start again.
+                        _ if need.again => false,
                         _ if !need.wanted || need.refusal().is_some() => !need.is_up(),
                         State::Inactive => self.blocked.get(other) == Some(&true),
                         State::Backoff { .. } | State::Ended | State::Failed(_) => true,

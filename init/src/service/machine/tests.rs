@@ -2,9 +2,11 @@
 
 use super::super::config::{Command, Config};
 use super::super::file::{self, File};
+use super::super::report;
 use super::super::requests::Changes;
 use super::super::state::Weight;
 use super::*;
+use crate::control;
 
 const TERM: Exit = Exit::Signal(15);
 const CRASH: Exit = Exit::Signal(11);
@@ -438,6 +440,24 @@ fn a_restart_during_a_stop_follows_it() {
     bench.change("db", "nice = 1");
     bench.exit("db", TERM);
     assert_eq!(bench.seen(), ["-db 15"]);
+}
+
+#[test]
+fn who_needs_a_service_that_restarts_is_not_blocked() {
+    let mut bench = Bench::new(&[("db", ""), ("app", "needs = ['db']"), ("late", "after = ['db']")]);
+    bench.restart("db");
+    bench.stop("late");
+    for name in ["app", "late"] {
+        bench.exit(name, TERM);
+    }
+    bench.seen();
+    bench.restart("app");
+    bench.start("late").unwrap();
+    let app = bench.machine.find("app").unwrap();
+    let progress = report::progress(&bench.machine, control::Action::Restart, app, None);
+    assert_eq!((progress, bench.seen()), (Ok(control::Progress::Pending), Vec::new()));
+    bench.exit("db", TERM);
+    assert_eq!(bench.seen(), ["+db", "+app", "+late"]);
 }
 
 #[test]
