@@ -96,6 +96,7 @@ impl Machine {
         };
         unit.pid = Some(pid);
         unit.started = Some(now);
+        unit.starts.count(now, unit.config.restart.interval);
         unit.watchdog = unit.config.watchdog;
         if unit.config.kind == Kind::Simple {
             become_ready(unit, now);
@@ -108,7 +109,7 @@ impl Machine {
             unit.started = Some(now);
         }
         if passing {
-            self.failed(index, reason, now);
+            self.postponed(index, reason, now);
         } else {
             self.give_up(index, reason, now);
         }

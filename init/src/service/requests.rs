@@ -27,10 +27,9 @@ impl Machine {
             };
             match unit.state {
                 State::Stopping { .. } if !unit.wanted => unit.again = true,
-                State::Backoff { .. } | State::Ended | State::Failed(_) => {
+                State::Inactive | State::Backoff { .. } | State::Ended | State::Failed(_) => {
                     unit.wanted = true;
-                    unit.starts = Default::default();
-                    unit.failures = 0;
+                    unit.count_anew();
                     unit.go(State::Inactive, now);
                 }
                 _ => unit.wanted = true,
@@ -254,8 +253,7 @@ impl Machine {
             return if keeps { Change::Settings } else { Change::Restart };
         } else if enabled && (!was_enabled || matches!(unit.state, State::Failed(_) | State::Ended)) {
             unit.wanted = true;
-            unit.starts = Default::default();
-            unit.failures = 0;
+            unit.count_anew();
             unit.go(State::Inactive, now);
         }
         Change::Settings

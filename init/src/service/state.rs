@@ -166,6 +166,12 @@ impl Unit {
         self.is_up() && self.wanted
     }
 
+    /// Forgets earlier starts and failures: somebody asked for it.
+    pub fn count_anew(&mut self) {
+        self.starts = StartLimit::default();
+        self.failures = 0;
+    }
+
     /// Changes its state.
     pub fn go(&mut self, state: State, now: Duration) {
         self.state = state;

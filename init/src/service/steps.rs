@@ -71,7 +71,6 @@ impl Machine {
         if let Some(next) = unit.next.take() {
             unit.config = next;
         }
-        unit.starts.count(now, unit.config.restart.interval);
         unit.status.clear();
         unit.ready = None;
         unit.ended = None;
@@ -129,6 +128,7 @@ impl Machine {
         };
         if core::mem::take(&mut unit.again) {
             unit.wanted = true;
+            unit.count_anew();
         }
         unit.status.clear();
         unit.go(State::Inactive, now);
@@ -169,6 +169,27 @@ impl Machine {
         unit.failures = if lived < STEADY { unit.failures.saturating_add(1) } else { 0 };
         unit.restarts = unit.restarts.saturating_add(1);
         let wait = restart.wait(unit.failures);
+        self.back_off(index, reason, wait, now);
+    }
+
+    /// A service could not be started, for a reason that passes: it is tried again until it runs.
+    pub(super) fn postponed(&mut self, index: usize, reason: String, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
+        if !unit.wanted {
+            return self.stopped(index, now);
+        }
+        unit.failures = unit.failures.saturating_add(1);
+        // Its own delay may be none, and what is missing does not come sooner by asking all the time.
+        let wait = backoff::between_starts(unit.failures);
+        self.back_off(index, reason, wait, now);
+    }
+
+    fn back_off(&mut self, index: usize, reason: String, wait: Duration, now: Duration) {
+        let Some(unit) = self.units.get_mut(index) else {
+            return;
+        };
         let said = unit.failures == 0 || backoff::worth_saying(unit.failures);
         unit.go(State::Backoff { until: now + wait }, now);
         unit.status.clone_from(&reason);

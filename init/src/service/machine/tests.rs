@@ -241,6 +241,26 @@ fn restarts_back_off_up_to_the_limit() {
 }
 
 #[test]
+fn starts_by_hand_count_anew() {
+    let mut bench = Bench::new(&[("web", "start-limit = 3")]);
+    for _ in 0..2 {
+        bench.restart("web");
+        bench.exit("web", TERM);
+        bench.stop("web");
+        bench.exit("web", TERM);
+        bench.start("web").unwrap();
+    }
+    bench.seen();
+    bench.exit("web", CRASH);
+    assert_eq!(bench.seen(), ["web: it ended after 0 s (signal 11); it starts again in 1 s"]);
+    bench.wait(1000);
+    bench.restart("web");
+    bench.exit("web", TERM);
+    bench.exit("web", CRASH);
+    assert_eq!(bench.seen().last().unwrap(), "web: it ended after 0 s (signal 11); it starts again in 1 s");
+}
+
+#[test]
 fn a_thousand_crashes_in_a_row() {
     let mut bench = Bench::new(&[("web", "start-limit = 0\nrestart-delay = 0")]);
     for _ in 0..1000 {
@@ -650,14 +670,18 @@ fn nothing_starts_while_paused() {
 #[test]
 fn a_process_that_cannot_be_made_is_tried_again() {
     let mut machine = Machine::new(Duration::from_secs(3));
-    let config = file::parse("web", b"command = 'x'");
-    let now = Duration::from_secs(5);
+    let config = file::parse("web", b"command = 'x'\nrestart = 'never'\nrestart-delay = 0\nstart-limit = 2");
+    let mut now = Duration::from_secs(5);
     machine.set_files(vec![File { name: "web".into(), config }], now);
+    for seconds in [1, 2, 4, 8, 16, 32, 32] {
+        machine.tick(now);
+        let actions = core::iter::from_fn(|| machine.next_action());
+        assert_eq!(actions.filter(|action| *action == Action::Start(0)).count(), 1);
+        machine.not_started(0, "cannot make a process: no memory".into(), true, now);
+        now += Duration::from_secs(seconds);
+        assert_eq!(machine.units()[0].deadline(), Some(now));
+    }
     machine.tick(now);
-    assert_eq!(machine.next_action(), Some(Action::Start(0)));
-    machine.not_started(0, "cannot make a process: no memory".into(), true, now);
-    assert_eq!(machine.units()[0].deadline(), Some(Duration::from_secs(6)));
-    machine.tick(Duration::from_secs(6));
     machine.not_started(0, "there is no program x".into(), false, now);
     assert_eq!(machine.units()[0].state, State::Failed("there is no program x".into()));
 }
