@@ -17,7 +17,7 @@ const WATCHDOG: u64 = 4;
 const CONFIGURED: f64 = 1.0;
 for_each_arch! {
     a_stopped_init_resets_the_machine, a_network_card_comes_and_goes, disks_have_their_names, a_disk_comes_and_goes,
-    a_fork_bomb_stays_in_its_limit, what_is_kept_from_one_boot_to_the_next, a_shell_and_little_else,
+    a_fork_bomb_stays_in_its_limit, a_control_group_is_as_its_file_says, what_is_kept_from_one_boot_to_the_next, a_shell_and_little_else,
 }
 
 /// Room for devices on PCI Express, whose root has no place for what comes later.
@@ -312,5 +312,39 @@ fn a_fork_bomb_stays_in_its_limit(arch: Arch) -> Result<()> {
         "a fork bomb: {processes} processes, and an answer of initctl after {:.2} s",
         answer.as_secs_f64()
     ));
+    guest.power_off().map(drop)
+}
+
+/// A service that has moved into a group below its own, which has controllers, starts again, and limits that its file no
+/// longer has are taken out.
+fn a_control_group_is_as_its_file_says(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
+    let _slot = slots::one();
+    let mut guest = boot(&outputs, "init-cgroup", &[], &[])?;
+    let group = "/sys/fs/cgroup/services/divided";
+    let divide = "cd /sys/fs/cgroup/services/divided && mkdir below && echo 0 >below/cgroup.procs && \
+                  echo +pids >cgroup.subtree_control && echo divided && exec sleep 4567";
+    let command = format!("command = ['/bin/sh', '-c', '{divide}']\n");
+    guest.run("mkdir -p /etc/services.d")?;
+    let file = "/etc/services.d/divided.toml";
+    guest.write(file, &format!("{command}[cgroup]\nmemory-max = '64M'\npids-max = 50\ncpu-percent = 50\n"))?;
+    guest.run("initctl reload")?;
+    let until = |what: &str| format!("i=0; until {what} || [ $i = 300 ]; do i=$((i+1)); sleep 0.1; done; {what}");
+    let lives = |n: u32| until(&format!("[ $(grep -c 'divided$' /run/log/divided.log) = {n} ]"));
+    let limits = format!("(cd {group} && cat memory.max pids.max cpu.max)");
+    guest.run_slow(&lives(1), 60.0)?;
+    let limited = guest.run(&limits)?;
+    ensure!(limited == "67108864\n50\n50000 100000", guest.failure(&format!("the limits are {limited}")));
+    guest.run("initctl restart divided")?;
+    guest.run_slow(&lives(2), 60.0)?;
+    guest.run("pkill -f 'sleep 4567'")?;
+    guest.run_slow(&lives(3), 60.0)?;
+    guest.write(file, &command)?;
+    guest.run("initctl reload")?;
+    guest.run_slow(&lives(4), 60.0)?;
+    let limits = guest.run(&limits)?;
+    ensure!(limits == "max\nmax\nmax 100000", guest.failure(&format!("without limits there are {limits}")));
+    guest.run(&format!("rm {file} && initctl reload"))?;
+    guest.run_slow(&until(&format!("[ ! -e {group} ]")), 60.0)?;
     guest.power_off().map(drop)
 }

@@ -146,6 +146,23 @@ fn a_stop_tells_each_process_once() {
 }
 
 #[test]
+fn a_control_group_goes_with_its_service() {
+    let group = "/sys/fs/cgroup/services/divided";
+    let divide = format!("mkdir -p {group}/below; echo 0 >{group}/below/cgroup.procs; : >/run/up; exec sleep 1000");
+    let service = format!("command = ['/bin/sh', '-c', '{divide}']\n");
+    let script = format!(
+        "up() {{ until [ -e /run/up ]; do sleep 0.05; done; rm /run/up; }}
+         up; initctl restart divided; up; cat {group}/below/cgroup.procs /proc/$(cat {group}/below/cgroup.procs)/cgroup
+         rm /etc/services.d/divided.toml; initctl reload; while [ -e {group} ]; do sleep 0.05; done; echo GONE"
+    );
+    let Some(mut system) = system_with("divided", &[("divided", &service)], &script, "quiet", true) else {
+        return;
+    };
+    let seen = system.expect("GONE");
+    assert!(seen.contains("0::/services/divided/below"), "{seen}");
+}
+
+#[test]
 fn crashes_are_limited_and_named() {
     let crash = "command = 'false'\nrestart-delay = 0.01\nstart-limit = 3\n";
     let Some(mut system) = system("limit", &[("crash", crash)], "sleep 1000", "") else {

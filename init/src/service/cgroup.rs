@@ -16,9 +16,24 @@ const CONTROLLERS: &[&str] = &["pids", "memory", "cpu"];
 /// Groups below that of a service that are looked at.
 const MOST: usize = 1000;
 
+/// The files that settings of services write, and what is in them without a setting (cgroup-v2.rst).
+const USUAL: &[(&str, &str)] = &[
+    ("memory.max", "max"),
+    ("memory.high", "max"),
+    ("memory.low", "0"),
+    ("memory.swap.max", "max"),
+    ("pids.max", "max"),
+    ("cpu.weight", "100"),
+    ("cpu.max", "max 100000"),
+];
+
 /// The control groups of all services.
 pub struct Groups {
     available: bool,
+    /// The group that has those of the services.
+    directory: String,
+    /// Services that are gone, and whose groups could not be removed yet.
+    leaving: Vec<String>,
 }
 
 impl Groups {
@@ -37,38 +52,47 @@ impl Groups {
         } else {
             debug!("no cgroup2 at {ROOT}: services have no control groups");
         }
-        Groups { available }
+        Groups { available, directory: SERVICES.into(), leaving: Vec::new() }
     }
 
     /// Makes the group of a service and sets its limits. Returns the file that a process writes to join it; nothing
     /// without control groups.
-    pub fn prepare(&self, service: &str, settings: &[(&'static str, String)]) -> Option<String> {
+    ///
+    /// # Errors
+    /// What is still in it that keeps a process from joining it.
+    pub fn prepare(&mut self, service: &str, settings: &[(&'static str, String)]) -> Result<Option<String>, String> {
         if !self.available {
             if !settings.is_empty() {
                 say!("{service}: its [cgroup] settings have no effect: this system has no control groups");
             }
-            return None;
+            return Ok(None);
         }
-        let directory = path(service);
-        if let Err(error) = make(&directory) {
-            say!("{service}: no control group: {error}");
-            return None;
+        self.leaving.retain(|name| name != service);
+        let directory = self.path(service);
+        let mut made = make(&directory);
+        if made == Ok(false) && is_divided(&directory) {
+            if self.populated(service) != Some(false) {
+                return Err("processes that it started before are still in groups below its control group".into());
+            }
+            made = remove(&directory).and_then(|()| make(&directory));
         }
-        for (file, value) in settings {
-            if let Err(error) = files::write_file(&format!("{directory}/{file}"), value.as_bytes()) {
-                say!("{service}: cannot set {file} of its control group to {value}: {error}");
+        match made {
+            Ok(new) => set_limits(service, &directory, settings, new),
+            Err(error) => {
+                say!("{service}: no control group: {error}");
+                return Ok(None);
             }
         }
-        Some(format!("{directory}/cgroup.procs"))
+        Ok(Some(format!("{directory}/cgroup.procs")))
     }
 
     /// Kills everything in a service's group.
     pub fn kill(&self, service: &str) {
         // Where it cannot be known, asking to kill does no harm.
-        if !self.available || is_populated(service) == Some(false) {
+        if !self.available || self.populated(service) == Some(false) {
             return;
         }
-        if files::write_file(&format!("{}/cgroup.kill", path(service)), b"1").is_err() {
+        if files::write_file(&format!("{}/cgroup.kill", self.path(service)), b"1").is_err() {
             // Kernels before 5.14. What forks meanwhile is found by the next call.
             self.signal(service, Signal::KILL, None);
         }
@@ -79,7 +103,7 @@ impl Groups {
         if !self.available {
             return;
         }
-        for pid in tree(&path(service)).iter().flat_map(|directory| members(directory)) {
+        for pid in tree(&self.path(service)).iter().flat_map(|directory| members(directory)) {
             if told.is_none_or(|group| process::group_of(pid) != Ok(group)) {
                 // Gone is what was wanted, and what is stopped cannot end before it goes on.
                 let _ = process::kill(pid, signal).and_then(|()| process::kill(pid, Signal::CONT));
@@ -89,14 +113,20 @@ impl Groups {
 
     /// Whether there are processes in a service's group.
     pub fn is_populated(&self, service: &str) -> bool {
-        self.available && is_populated(service) == Some(true)
+        self.available && self.populated(service) == Some(true)
     }
 
-    /// Removes a service's group, if nothing is in it.
-    pub fn remove(&self, service: &str) {
-        if self.available {
-            // One that is not empty goes with the system.
-            let _ = files::remove_dir(&path(service));
+    /// Removes the group of a service that is gone, now or, when there are processes in it, by [`Groups::remove_left`].
+    pub fn remove(&mut self, service: &str) {
+        if self.available && remove(&self.path(service)) == Err(Errno::BUSY) {
+            self.leaving.push(service.into());
+        }
+    }
+
+    /// Removes groups that are empty now: a process has ended.
+    pub fn remove_left(&mut self) {
+        for service in core::mem::take(&mut self.leaving) {
+            self.remove(&service);
         }
     }
 
@@ -108,22 +138,58 @@ impl Groups {
         let table = files::read_file(&format!("/proc/{pid}/cgroup")).ok()?;
         Some(is_in(&String::from_utf8_lossy(&table), service))
     }
-}
 
-fn path(service: &str) -> String {
-    format!("{SERVICES}/{service}")
-}
+    fn path(&self, service: &str) -> String {
+        format!("{}/{service}", self.directory)
+    }
 
-fn make(path: &str) -> Result<(), Errno> {
-    match files::make_dir(path, 0o755) {
-        Err(Errno::EXIST) => Ok(()),
-        result => result,
+    fn populated(&self, service: &str) -> Option<bool> {
+        let events = files::read_file(&format!("{}/cgroup.events", self.path(service))).ok()?;
+        Some(!String::from_utf8_lossy(&events).contains("populated 0"))
     }
 }
 
-fn is_populated(service: &str) -> Option<bool> {
-    let events = files::read_file(&format!("{}/cgroup.events", path(service))).ok()?;
-    Some(!String::from_utf8_lossy(&events).contains("populated 0"))
+/// Makes a group; whether it is new.
+fn make(path: &str) -> Result<bool, Errno> {
+    match files::make_dir(path, 0o755) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets what the service's file says, and takes out of a group that is not `new` what an earlier one said.
+fn set_limits(service: &str, directory: &str, settings: &[(&'static str, String)], new: bool) {
+    for (file, usual) in USUAL {
+        let setting = settings.iter().find(|(name, _)| name == file).map(|(_, value)| value.as_str());
+        let value = match setting {
+            None if new => continue,
+            setting => setting.unwrap_or(usual),
+        };
+        match files::write_file(&format!("{directory}/{file}"), value.as_bytes()) {
+            // The kernel has no such limit.
+            Err(Errno::NOENT) if setting.is_none() => {}
+            Err(error) => say!("{service}: cannot set {file} of its control group to {value}: {error}"),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// Whether a service has made groups below its own. Where these have controllers no process can join its own.
+fn is_divided(directory: &str) -> bool {
+    let read = |file| files::read_file(&format!("{directory}/{file}")).unwrap_or_default();
+    let (controllers, counts) = (read("cgroup.subtree_control"), read("cgroup.stat"));
+    let counts = String::from_utf8_lossy(&counts);
+    !controllers.trim_ascii().is_empty()
+        || counts.lines().any(|line| line != "nr_descendants 0" && line.starts_with("nr_descendants "))
+}
+
+/// Removes a group with those below it.
+fn remove(directory: &str) -> Result<(), Errno> {
+    match files::remove_dir(directory) {
+        Err(Errno::BUSY) => tree(directory).iter().rev().try_for_each(|directory| files::remove_dir(directory)),
+        result => result,
+    }
 }
 
 /// A group and those below it, each before its own.
@@ -170,9 +236,47 @@ mod tests {
 
     #[test]
     fn without_control_groups_nothing_happens() {
-        let groups = Groups { available: false };
-        assert_eq!(groups.prepare("x", &[]), None);
+        let mut groups = Groups { available: false, directory: "/no/such".into(), leaving: Vec::new() };
+        assert_eq!(groups.prepare("x", &[]), Ok(None));
         assert_eq!(groups.has("x", 2), None);
         groups.kill("x");
+        groups.remove("x");
+        assert!(!groups.is_populated("x") && groups.leaving.is_empty());
+    }
+
+    /// A directory that looks like a control group.
+    #[test]
+    fn limits_that_are_no_longer_asked_for_are_taken_out() {
+        let root = std::env::temp_dir().join(format!("init-cgroup-{}", std::process::id()));
+        let group = root.join("web");
+        let mut groups =
+            Groups { available: true, directory: root.to_string_lossy().into_owned(), leaving: Vec::new() };
+        std::fs::create_dir_all(&group).unwrap();
+        for file in ["memory.max", "pids.max", "cpu.max"] {
+            std::fs::write(group.join(file), "5").unwrap();
+        }
+        let procs = groups.prepare("web", &[("pids.max", "9".into())]).unwrap();
+        assert_eq!(procs.as_deref(), group.join("cgroup.procs").to_str());
+        let read = |file| std::fs::read_to_string(group.join(file)).unwrap();
+        assert_eq!(["memory.max", "pids.max", "cpu.max"].map(read), ["max", "9", "max 100000"]);
+        assert!(!group.join("memory.high").exists());
+        // One with groups below it, in which processes are.
+        std::fs::write(group.join("cgroup.stat"), "nr_subsys_cpu 1\nnr_descendants 2\nnr_dying_descendants 0\n")
+            .unwrap();
+        std::fs::write(group.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+        assert!(groups.prepare("web", &[]).is_err());
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn groups_below_are_found_before_their_own() {
+        let root = std::env::temp_dir().join(format!("init-cgroups-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::create_dir_all(root.join("c")).unwrap();
+        std::fs::write(root.join("a/cgroup.procs"), "1\n7\n8\n").unwrap();
+        let root_text = root.to_str().unwrap();
+        assert_eq!(tree(root_text), ["", "/a", "/c", "/a/b"].map(|below| format!("{root_text}{below}")));
+        assert_eq!(members(&format!("{root_text}/a")), [7, 8]);
+        std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -114,7 +114,7 @@ impl Runner {
         }
         self.machine.remove_gone(|unit| {
             debug!("{} is gone", unit.name());
-            if let Some(groups) = &self.groups {
+            if let Some(groups) = &mut self.groups {
                 groups.remove(unit.name());
             }
             if let Some(index) = self.runtimes.iter().position(|runtime| runtime.stream == unit.stream) {
@@ -184,7 +184,7 @@ impl Runner {
             true => files::pipe().map(|(reader, writer)| (Some(reader), Some(writer))).map_err(passing)?,
             false => (None, None),
         };
-        let cgroup = self.groups().prepare(&config.name, &config.execution.cgroup);
+        let cgroup = self.groups().prepare(&config.name, &config.execution.cgroup).map_err(Problem::Passing)?;
         let setting = Setting { environment: around.environment, variables, cgroup: cgroup.as_deref(), log: writer };
         let pid = launch::start(&config.execution.command, &config.execution, setting)?;
         if let Some(reader) = reader {
@@ -201,7 +201,7 @@ impl Runner {
         }
     }
 
-    pub(super) fn groups(&mut self) -> &Groups {
+    pub(super) fn groups(&mut self) -> &mut Groups {
         self.groups.get_or_insert_with(Groups::open)
     }
 
@@ -283,6 +283,9 @@ impl Runner {
     pub fn ended(&mut self, pid: Pid, exit: Exit, around: &mut Surroundings<'_>) -> bool {
         // It may be the last one that a service left.
         self.look_at = self.look_at.map(|_| around.now);
+        if let Some(groups) = &mut self.groups {
+            groups.remove_left();
+        }
         if let Some(index) = self.machine.exited(pid, exit, around.now) {
             if let Some(unit) = self.machine.units().get(index) {
                 debug!("{} (process {pid}) ended: {exit}", unit.name());
@@ -346,7 +349,7 @@ impl Runner {
                     return Err(format!("the reload command of {name} still runs"));
                 }
                 let (reader, writer) = files::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
-                let cgroup = self.groups().prepare(&config.name, &[]);
+                let cgroup = self.groups().prepare(&config.name, &config.execution.cgroup)?;
                 let variables = vec![("MAINPID", pid.to_string())];
                 let log = Some(writer);
                 let setting = Setting { environment: around.environment, variables, cgroup: cgroup.as_deref(), log };
