@@ -17,7 +17,8 @@ const WATCHDOG: u64 = 4;
 const CONFIGURED: f64 = 1.0;
 for_each_arch! {
     a_stopped_init_resets_the_machine, a_network_card_comes_and_goes, disks_have_their_names, a_disk_comes_and_goes,
-    a_fork_bomb_stays_in_its_limit, a_control_group_is_as_its_file_says, what_is_kept_from_one_boot_to_the_next, a_shell_and_little_else,
+    a_fork_bomb_stays_in_its_limit, a_control_group_is_as_its_file_says, a_service_is_its_user,
+    what_is_kept_from_one_boot_to_the_next, a_shell_and_little_else,
 }
 
 /// Room for devices on PCI Express, whose root has no place for what comes later.
@@ -346,5 +347,26 @@ fn a_control_group_is_as_its_file_says(arch: Arch) -> Result<()> {
     ensure!(limits == "max\nmax\nmax 100000", guest.failure(&format!("without limits there are {limits}")));
     guest.run(&format!("rm {file} && initctl reload"))?;
     guest.run_slow(&until(&format!("[ ! -e {group} ]")), 60.0)?;
+    guest.power_off().map(drop)
+}
+
+/// A service with a user of its own has that user's rights and no others.
+fn a_service_is_its_user(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
+    let _slot = slots::one();
+    let mut guest = boot(&outputs, "init-user", &[], &[])?;
+    guest.run("echo 'www:x:33:34:Web:/srv:/bin/false' >>/etc/passwd")?;
+    guest.run("echo 'web:x:34:' >>/etc/group && echo 'video:x:44:www' >>/etc/group")?;
+    let show = "command = ['/bin/cat', '/proc/self/status']\ntype = 'oneshot'\nuser = 'www'\n\
+                capabilities = ['net_bind_service']\nno-new-privileges = true\n";
+    guest.run("mkdir -p /etc/services.d")?;
+    guest.write("/etc/services.d/show.toml", show)?;
+    guest.run("initctl reload && initctl start show")?;
+    guest.run("i=0; until grep NoNewPrivs /run/log/show.log || [ $i = 50 ]; do i=$((i+1)); sleep 0.1; done")?;
+    let log = guest.run("tr '\\t' ' ' </run/log/show.log")?;
+    let expected = ["Uid: 33 33 33 33", "Gid: 34 34 34 34", "Groups: 44 ", "CapBnd: 0000000000000400", "NoNewPrivs: 1"];
+    for line in expected {
+        ensure!(log.contains(line), guest.failure(&format!("the service's rights have no {line}: {log}")));
+    }
     guest.power_off().map(drop)
 }

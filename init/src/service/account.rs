@@ -1,10 +1,13 @@
 //! Users and groups by name, from /etc/passwd and /etc/group. The launcher calls [`Accounts::load`] for a service that does not
 //! run as root.
 
-use crate::sys::files;
+use crate::sys::{Errno, files};
 
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
+
+/// What setresuid(2) and setresgid(2) take for "as it was".
+const UNCHANGED: u32 = u32::MAX;
 
 /// As whom a process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +40,12 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Reads the files. One that cannot be read has nobody in it.
-    pub fn load() -> Accounts {
-        let read = |path| String::from_utf8_lossy(&files::read_file(path).unwrap_or_default()).into_owned();
-        Accounts { passwd: read(PASSWD), group: read(GROUP) }
+    /// Reads the files. One that is not there has nobody in it.
+    ///
+    /// # Errors
+    /// What cannot be read now: descriptors or memory are missing, or the disk has a fault.
+    pub fn load() -> Result<Accounts, String> {
+        Ok(Accounts { passwd: read(PASSWD)?, group: read(GROUP)? })
     }
 
     /// The identity of a service that names `user`, `group` and `groups`, each a name or a number.
@@ -78,6 +83,9 @@ impl Accounts {
             }
             None => entry.as_ref().map(|entry| self.groups_of(&entry.name)).unwrap_or_default(),
         };
+        if [user, group].contains(&UNCHANGED) || groups.contains(&UNCHANGED) {
+            return Err(format!("{UNCHANGED} cannot be a user or a group"));
+        }
         Ok(Identity { user, group, groups, entry })
     }
 
@@ -104,6 +112,14 @@ impl Accounts {
             is_in.then(|| fields.get(2)?.parse().ok()).flatten()
         };
         self.group.lines().filter_map(member).collect()
+    }
+}
+
+fn read(path: &str) -> Result<String, String> {
+    match files::read_file(path) {
+        Ok(content) => Ok(String::from_utf8_lossy(&content).into_owned()),
+        Err(Errno::NOENT) => Ok(String::new()),
+        Err(error) => Err(format!("cannot read {path}: {error}")),
     }
 }
 
@@ -140,6 +156,26 @@ mod tests {
     fn numbers_need_no_entry() {
         let identity = accounts().identity(Some("1000"), None, None).unwrap();
         assert_eq!(identity, Identity { user: 1000, group: 1000, groups: Vec::new(), entry: None });
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_an_empty_one() {
+        assert_eq!(read("/no/such/file"), Ok(String::new()));
+        assert_eq!(read("/proc/self"), Err("cannot read /proc/self: Is a directory (os error 21)".into()));
+    }
+
+    #[test]
+    fn the_number_that_changes_nothing_is_refused() {
+        let mut accounts = accounts();
+        accounts.passwd += "none:x:4294967295:5::/:\nhalf:x:5:4294967295::/:\n";
+        for user in ["4294967295", "none", "half"] {
+            assert_eq!(
+                accounts.identity(Some(user), None, None),
+                Err("4294967295 cannot be a user or a group".into()),
+                "{user}"
+            );
+        }
+        assert!(accounts.identity(Some("www"), Some("4294967295"), None).is_err());
     }
 
     #[test]

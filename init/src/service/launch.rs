@@ -49,9 +49,9 @@ struct Plan<'a> {
 
 /// Starts `command` in the way that `execution` says.
 pub fn start(command: &Command, execution: &Execution, setting: Setting<'_>) -> Result<Pid, Problem> {
-    let identity = identity(execution).map_err(Problem::Lasting)?;
+    let identity = identity(execution)?;
     let environment = environment(execution, &setting, identity.as_ref());
-    let program = program(command, &environment).map_err(Problem::Lasting)?;
+    let program = program(command, &environment)?;
     let null = || files::open_device("/dev/null");
     let opened = null().and_then(|input| Ok((input, output(execution.output, setting.log).unwrap_or_else(null)?)));
     let (input, output) =
@@ -61,19 +61,20 @@ pub fn start(command: &Command, execution: &Execution, setting: Setting<'_>) -> 
     process::fork(|| child(&plan)).map_err(|error| Problem::Passing(format!("cannot make a process: {error}")))
 }
 
-fn identity(execution: &Execution) -> Result<Option<Identity>, String> {
+fn identity(execution: &Execution) -> Result<Option<Identity>, Problem> {
     let Execution { user, group, groups, .. } = execution;
     if user.is_none() && group.is_none() && groups.is_none() {
         return Ok(None);
     }
-    Accounts::load().identity(user.as_deref(), group.as_deref(), groups.as_deref()).map(Some)
+    let accounts = Accounts::load().map_err(Problem::Passing)?;
+    accounts.identity(user.as_deref(), group.as_deref(), groups.as_deref()).map(Some).map_err(Problem::Lasting)
 }
 
 /// The user id that a service's processes have.
 ///
 /// # Errors
-/// When its user is not known.
-pub fn user_of(execution: &Execution) -> Result<u32, String> {
+/// When its user is not known, or cannot be looked up now.
+pub fn user_of(execution: &Execution) -> Result<u32, Problem> {
     identity(execution).map(|identity| identity.map_or(0, |identity| identity.user))
 }
 
@@ -96,23 +97,34 @@ fn environment(execution: &Execution, setting: &Setting<'_>, identity: Option<&I
 }
 
 /// The program, which has to be there: its absence is worth more than an exit code.
-fn program(command: &Command, environment: &Environment) -> Result<Program, String> {
+fn program(command: &Command, environment: &Environment) -> Result<Program, Problem> {
     let path = environment.get("PATH").unwrap_or(spawn::PATH);
     let (program, text) = match command {
         Command::Line(line) => (command::program(line, path), line.as_str()),
         Command::Words(words) => (command::of_words(words, path), words.first().map_or("", String::as_str)),
     };
-    let program = program.ok_or_else(|| format!("'{text}' is no command"))?;
-    let runnable = |path: &CString| path.to_str().is_ok_and(files::is_executable);
-    if program.paths.iter().any(runnable) {
-        return Ok(program);
-    }
+    let program = program.ok_or_else(|| Problem::Lasting(format!("'{text}' is no command")))?;
     let name = text.trim_start_matches('-').split_ascii_whitespace().next().unwrap_or(text);
-    Err(if name.contains('/') {
-        format!("there is no program {name}")
-    } else {
-        format!("there is no program {name} in {path}")
-    })
+    let results = program.paths.iter().filter_map(|path| path.to_str().ok()).map(files::check_executable);
+    match found(results) {
+        Ok(true) => Ok(program),
+        Ok(false) if name.contains('/') => Err(Problem::Lasting(format!("there is no program {name}"))),
+        Ok(false) => Err(Problem::Lasting(format!("there is no program {name} in {path}"))),
+        Err(error) => Err(Problem::Passing(format!("cannot look for the program {name}: {error}"))),
+    }
+}
+
+/// Whether a program is in one of several places. An error of a disk, or of want of memory, says nothing about that.
+fn found(results: impl Iterator<Item = sys::Result<()>>) -> sys::Result<bool> {
+    let mut unknown = None;
+    for result in results {
+        match result {
+            Ok(()) => return Ok(true),
+            Err(error @ (Errno::IO | Errno::NOMEM)) => unknown = Some(error),
+            Err(_) => {}
+        }
+    }
+    unknown.map_or(Ok(false), Err)
 }
 
 /// Where output goes; nothing for the null device.
@@ -243,6 +255,46 @@ mod tests {
         let (text, exit) = run("echo never", |execution| execution.directory = "/no/such/dir".into());
         assert!(text.starts_with("init: cannot go to its directory"), "{text}");
         assert_eq!(exit, Exit::Code(NOT_RUN));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_looked_at_is_not_an_empty_one() {
+        let found = |results: &[sys::Result<()>]| super::found(results.iter().copied());
+        assert_eq!(found(&[Err(Errno::NOENT), Err(Errno::ACCESS)]), Ok(false));
+        assert_eq!(found(&[Err(Errno::IO), Err(Errno::NOENT)]), Err(Errno::IO));
+        assert_eq!(found(&[Err(Errno::NOMEM), Ok(())]), Ok(true));
+    }
+
+    /// What a process with this user and these capabilities has in /proc/self/status; nothing where only root can do it.
+    fn status_of(user: &str, capabilities: Option<u64>) -> Option<Vec<String>> {
+        if rustix::process::getuid().as_raw() != 0 {
+            eprintln!("skipped: only root can run something as another user");
+            return None;
+        }
+        let script = "grep -E '^(Uid|Gid|Groups|CapBnd|NoNewPrivs):' /proc/self/status";
+        let (text, exit) = run(script, |execution| {
+            execution.user = Some(user.into());
+            execution.groups = Some(vec!["7".into(), "9".into()]);
+            execution.capabilities = capabilities;
+            execution.no_new_privileges = true;
+        });
+        assert_eq!(exit, Exit::Code(0), "{text}");
+        Some(text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>().join(" ")).collect())
+    }
+
+    #[test]
+    fn a_process_is_its_user() {
+        let Some(status) = status_of("12345", Some(1 << 10)) else {
+            return;
+        };
+        let expected = [
+            "Uid: 12345 12345 12345 12345",
+            "Gid: 12345 12345 12345 12345",
+            "Groups: 7 9",
+            "CapBnd: 0000000000000400",
+            "NoNewPrivs: 1",
+        ];
+        assert_eq!(status, expected);
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Runner {
         path: &str,
         reactor: &mut Reactor,
     ) -> core::result::Result<(), Problem> {
-        let user = launch::user_of(&config.execution).map_err(Problem::Lasting)?;
+        let user = launch::user_of(&config.execution)?;
         if self.runtime(stream).notify.as_ref().is_some_and(|open| open.user == user) {
             return Ok(());
         }

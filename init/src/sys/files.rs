@@ -206,7 +206,12 @@ pub fn read_link(path: &str) -> Result<String> {
 
 /// Whether `path` may be executed.
 pub fn is_executable(path: &str) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+    check_executable(path).is_ok()
+}
+
+/// Succeeds when `path` may be executed.
+pub fn check_executable(path: &str) -> Result<()> {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
 }
 
 /// Whether the file system at `path` is mounted read-only.
