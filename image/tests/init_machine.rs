@@ -364,7 +364,16 @@ fn a_service_is_its_user(arch: Arch) -> Result<()> {
     guest.run("initctl reload && initctl start show")?;
     guest.run("i=0; until grep NoNewPrivs /run/log/show.log || [ $i = 50 ]; do i=$((i+1)); sleep 0.1; done")?;
     let log = guest.run("tr '\\t' ' ' </run/log/show.log")?;
-    let expected = ["Uid: 33 33 33 33", "Gid: 34 34 34 34", "Groups: 44 ", "CapBnd: 0000000000000400", "NoNewPrivs: 1"];
+    let expected = [
+        "Uid: 33 33 33 33",
+        "Gid: 34 34 34 34",
+        "Groups: 44 ",
+        "CapPrm: 0000000000000400",
+        "CapEff: 0000000000000400",
+        "CapBnd: 0000000000000400",
+        "CapAmb: 0000000000000400",
+        "NoNewPrivs: 1",
+    ];
     for line in expected {
         ensure!(log.contains(line), guest.failure(&format!("the service's rights have no {line}: {log}")));
     }

@@ -177,7 +177,11 @@ fn prepare(plan: &Plan<'_>) -> Result<(), (&'static str, Errno)> {
         privileges::bound_capabilities(kept).map_err(step("bound its capabilities"))?;
     }
     if let Some(identity) = identity {
+        // Root gets what is in the bounding set with its program; others get what they keep.
+        let kept = execution.capabilities.filter(|kept| *kept != 0 && identity.user != 0);
+        kept.map_or(Ok(()), |_| privileges::keep_permitted()).map_err(step("keep its capabilities"))?;
         privileges::set_user(identity.user).map_err(step("become its user"))?;
+        kept.map_or(Ok(()), privileges::take_capabilities).map_err(step("take its capabilities"))?;
     }
     if execution.no_new_privileges {
         privileges::no_new_privileges().map_err(step("renounce privileges"))?;
@@ -271,7 +275,7 @@ mod tests {
             eprintln!("skipped: only root can run something as another user");
             return None;
         }
-        let script = "grep -E '^(Uid|Gid|Groups|CapBnd|NoNewPrivs):' /proc/self/status";
+        let script = "grep -E '^(Uid|Gid|Groups|Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs):' /proc/self/status";
         let (text, exit) = run(script, |execution| {
             execution.user = Some(user.into());
             execution.groups = Some(vec!["7".into(), "9".into()]);
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_its_user() {
+    fn a_process_is_its_user_and_keeps_what_is_listed() {
         let Some(status) = status_of("12345", Some(1 << 10)) else {
             return;
         };
@@ -291,10 +295,25 @@ mod tests {
             "Uid: 12345 12345 12345 12345",
             "Gid: 12345 12345 12345 12345",
             "Groups: 7 9",
+            "CapPrm: 0000000000000400",
+            "CapEff: 0000000000000400",
             "CapBnd: 0000000000000400",
+            "CapAmb: 0000000000000400",
             "NoNewPrivs: 1",
         ];
         assert_eq!(status, expected);
+    }
+
+    #[test]
+    fn another_user_has_no_capabilities_of_itself() {
+        for capabilities in [None, Some(0)] {
+            let Some(status) = status_of("12345", capabilities) else {
+                return;
+            };
+            for name in ["CapPrm", "CapEff", "CapAmb"] {
+                assert!(status.contains(&format!("{name}: 0000000000000000")), "{status:?}");
+            }
+        }
     }
 
     #[test]

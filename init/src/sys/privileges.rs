@@ -2,6 +2,8 @@
 
 pub use rustix::process::{Resource, Rlimit as Limit};
 
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
 use super::{Errno, Result, check};
 
 /// Capability numbers end below this (64 bits hold a set, capget(2)).
@@ -35,6 +37,26 @@ pub fn bound_capabilities(kept: u64) -> Result<()> {
             Err(Errno::INVAL) => break,
             Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// Lets this process keep its permitted capabilities when it changes from root to another user.
+pub fn keep_permitted() -> Result<()> {
+    // SAFETY: this request takes no pointers.
+    check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1 as libc::c_ulong, 0, 0, 0) }).map(drop)
+}
+
+/// Takes those of the permitted capabilities whose bits are in `kept`, and no others, for this process and for the programs
+/// that it runs, whoever its user is (capabilities(7), "Ambient").
+pub fn take_capabilities(kept: u64) -> Result<()> {
+    let permitted = rustix::thread::capabilities(None)?.permitted;
+    let sets = permitted & CapabilitySet::from_bits_retain(kept);
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: sets, permitted: sets, inheritable: sets })?;
+    for number in (0..CAPABILITY_BITS).filter(|number| sets.bits() & (1 << number) != 0) {
+        let (request, raise) = (libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong);
+        // SAFETY: this request takes no pointers.
+        check(unsafe { libc::prctl(request, raise, libc::c_ulong::from(number), 0, 0) })?;
     }
     Ok(())
 }

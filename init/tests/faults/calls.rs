@@ -141,6 +141,8 @@ pub const ROWS: &[Row] = &[
     row(SYS_setgroups, "setgroups", No, &[ENOMEM, EPERM]),
     row(SYS_setresgid, "setresgid", No, &[EAGAIN, EPERM]),
     row(SYS_setresuid, "setresuid", No, &[EAGAIN, EPERM]),
+    row(SYS_capget, "capget", No, &[EPERM]),
+    row(SYS_capset, "capset", No, &[EPERM]),
     row(SYS_setrlimit, "setrlimit", No, &[EPERM]),
     row(SYS_prlimit64, "prlimit64", Number(1), &[EPERM]),
     row(SYS_prctl, "prctl", Number(0), &[EPERM, EINVAL]),

@@ -118,6 +118,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("system::uname", &["uname"]),
     ("termios::tcgetattr", &["ioctl"]),
     ("termios::tcsetattr", &["ioctl"]),
+    ("thread::capabilities", &["capget"]),
+    ("thread::set_capabilities", &["capset"]),
     ("thread::sleep", &["nanosleep", "clock_nanosleep"]),
     ("time::clock_gettime", &["clock_gettime"]),
     ("time::clock_settime", &["clock_settime"]),
@@ -137,7 +139,7 @@ const NOT_HERE: &[(&str, &str)] = &[
 ];
 
 /// Calls for a service with another user, which the stage has only when root runs the tests.
-const OF_ROOT: &[&str] = &["setgroups", "setresgid", "setresuid"];
+const OF_ROOT: &[&str] = &["setgroups", "setresgid", "setresuid", "capget", "capset"];
 
 /// The functions outside that a source file calls.
 fn used(source: &str) -> BTreeSet<String> {

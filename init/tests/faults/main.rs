@@ -53,7 +53,8 @@ const TALK: &str = "command = ['/bin/sh', '-c', 'echo hello; exec /bin/sleep 100
                     restart-delay = 0.05\nstop-timeout = 1\noom-score-adj = 10\nno-new-privileges = true\n\
                     capabilities = ['chown']\n[limits]\nnofile = 100\n";
 /// With what only root can do.
-const USER: &str = "command = ['/bin/sh', '-c', 'exec /bin/sleep 1000']\nuser = 'root'\n";
+const USER: &str =
+    "command = ['/bin/sh', '-c', 'exec /bin/sleep 1000']\nuser = 'web'\ncapabilities = ['net_bind_service']\n";
 const ASK: &str =
     "command = ['/bin/sh', '-c', 'exec /bin/sleep 1000']\ntype = 'notify'\nstart-timeout = 1\nafter = ['talk']\n";
 
@@ -86,7 +87,7 @@ impl Way {
             ("etc/hostname", "iron\n"),
             ("etc/fstab", "none /run/more tmpfs nofail 0 0\n"),
             ("etc/sysctl.conf", "kernel.panic = 5\n"),
-            ("etc/passwd", "root:x:0:0:root:/:/bin/sh\n"),
+            ("etc/passwd", "root:x:0:0:root:/:/bin/sh\nweb:x:33:33:web:/:/bin/sh\n"),
             ("etc/group", "root:x:0:\ntty:x:5:\ndisk:x:6:\n"),
             ("sys/kernel/panic", "0\n"),
             // Devices that answer no request.

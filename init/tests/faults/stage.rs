@@ -65,7 +65,10 @@ impl Stage {
         // SAFETY: these calls take nothing.
         let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
         let mut maps = vec![("uid_map", format!("0 {user} 1")), ("gid_map", format!("0 {group} 1"))];
-        if user != 0 {
+        if user == 0 {
+            // Another user, for a service; only root can give it.
+            maps.iter_mut().for_each(|(_, map)| map.push_str("\n33 33 1\n"));
+        } else {
             // What others have to give up for a map (user_namespaces(7)).
             maps.insert(0, ("setgroups", "deny".into()));
         }
