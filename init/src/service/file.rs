@@ -182,7 +182,7 @@ fn path(value: &Value) -> Result<String, String> {
 /// A user or group: a name, or a number as string or integer.
 fn account(value: &Value) -> Result<String, String> {
     match value {
-        Value::Integer(_) => value.integer(0, i64::from(u32::MAX) - 1).map(|number| number.to_string()),
+        Value::Integer(..) => value.integer(0, i64::from(u32::MAX) - 1).map(|number| number.to_string()),
         _ => value.text(),
     }
 }

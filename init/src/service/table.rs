@@ -19,8 +19,8 @@ pub struct Fault {
 pub enum Value {
     /// A string.
     Text(String),
-    /// An integer.
-    Integer(i64),
+    /// An integer, and the base that it is written in.
+    Integer(i64, u32),
     /// A decimal number as it was written, without `_`.
     Decimal(String),
     /// `true` or `false`.
@@ -37,7 +37,7 @@ impl Value {
     fn kind(&self) -> &'static str {
         match self {
             Value::Text(_) => "a string",
-            Value::Integer(_) => "an integer",
+            Value::Integer(..) => "an integer",
             Value::Decimal(_) => "a decimal number",
             Value::Boolean(_) => "true or false",
             Value::List(_) => "a list",
@@ -79,8 +79,8 @@ impl Value {
     /// An integer from `least` to `most`.
     pub fn integer(&self, least: i64, most: i64) -> Result<i64, String> {
         match self {
-            Value::Integer(value) if (least..=most).contains(value) => Ok(*value),
-            Value::Integer(value) => Err(format!("must be from {least} to {most}, and is {value}")),
+            Value::Integer(value, _) if (least..=most).contains(value) => Ok(*value),
+            Value::Integer(value, _) => Err(format!("must be from {least} to {most}, and is {value}")),
             other => Err(other.not("an integer")),
         }
     }
@@ -132,7 +132,8 @@ fn value_of(text: &str, value: DeValue<'_>) -> Value {
     match value {
         DeValue::String(string) => Value::Text(string.into_owned()),
         DeValue::Integer(number) => {
-            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Other, Value::Integer)
+            let base = number.radix();
+            i64::from_str_radix(number.as_str(), base).map_or(Value::Other, |value| Value::Integer(value, base))
         }
         DeValue::Float(number) => Value::Decimal(number.as_str().into()),
         DeValue::Boolean(value) => Value::Boolean(value),
@@ -225,9 +226,9 @@ mod tests {
     #[test]
     fn values_have_their_lines() {
         let entries = parse("a = 1\n\n[t]\nb = [\"x\", 0o17]\nc = 1_0.5\n").unwrap();
-        assert_eq!((entries[0].line, &entries[0].value), (1, &Value::Integer(1)));
+        assert_eq!((entries[0].line, &entries[0].value), (1, &Value::Integer(1, 10)));
         let Value::Table(inner) = &entries[1].value else { panic!() };
-        let list = Value::List(vec![Value::Text("x".into()), Value::Integer(15)]);
+        let list = Value::List(vec![Value::Text("x".into()), Value::Integer(15, 8)]);
         assert_eq!((inner[0].line, &inner[0].value), (4, &list));
         assert_eq!(inner[1].value, Value::Decimal("10.5".into()));
     }

@@ -14,7 +14,7 @@ const LONGEST: u64 = 366 * 24 * 3600;
 pub fn time(value: &Value) -> Result<Duration, String> {
     const EXPECTED: &str = "a time such as 5, 0.5, \"500ms\", \"10s\", \"2min\" or \"1h\"";
     let milliseconds = match value {
-        Value::Integer(seconds) => u64::try_from(*seconds).ok().and_then(|seconds| seconds.checked_mul(1000)),
+        Value::Integer(seconds, _) => u64::try_from(*seconds).ok().and_then(|seconds| seconds.checked_mul(1000)),
         Value::Decimal(text) => thousandths(text),
         Value::Text(text) => with_unit(text),
         _ => None,
@@ -58,7 +58,7 @@ fn thousandths(text: &str) -> Option<u64> {
 pub fn size(value: &Value) -> Result<u64, String> {
     const EXPECTED: &str = "a size such as 65536, \"64K\", \"16M\" or \"1G\"";
     let size = match value {
-        Value::Integer(bytes) => u64::try_from(*bytes).ok(),
+        Value::Integer(bytes, _) => u64::try_from(*bytes).ok(),
         Value::Text(text) => size_of_text(text),
         _ => None,
     };
@@ -166,11 +166,15 @@ pub fn capabilities(value: &Value) -> Result<u64, String> {
     Ok(bits)
 }
 
-/// Permission bits: octal digits as a string, or a number, which TOML writes as `0o022`.
+/// Permission bits: octal digits as a string, or a number that is written as octal, `0o022`. Somebody who writes `77` means
+/// octal digits too, and gets other bits from TOML.
 pub fn umask(value: &Value) -> Result<u32, String> {
     let bits = match value {
         Value::Text(text) => u32::from_str_radix(text, 8).ok(),
-        Value::Integer(number) => u32::try_from(*number).ok(),
+        Value::Integer(number, base) if *base == 8 || *number == 0 => u32::try_from(*number).ok(),
+        Value::Integer(number, 10) if *number > 0 => {
+            return Err(format!("must be octal: write \"0{number}\" or 0o{number}"));
+        }
         _ => None,
     };
     bits.filter(|bits| *bits <= 0o777).ok_or_else(|| "must be octal, such as \"022\" or 0o022".into())
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn times() {
         let ms = |value: &Value| time(value).map(|time| time.as_millis());
-        assert_eq!(ms(&Value::Integer(5)), Ok(5000));
+        assert_eq!(ms(&Value::Integer(5, 10)), Ok(5000));
         assert_eq!(ms(&Value::Decimal("0.25".into())), Ok(250));
         assert_eq!(ms(&Value::Decimal("1.23456".into())), Ok(1234));
         for (written, expected) in
@@ -218,8 +222,8 @@ mod tests {
             assert_eq!(ms(&text(written)), Ok(expected), "{written}");
         }
         let wrong = [
-            Value::Integer(-1),
-            Value::Integer(i64::MAX),
+            Value::Integer(-1, 10),
+            Value::Integer(i64::MAX, 10),
             Value::Decimal("1e3".into()),
             Value::Decimal("inf".into()),
             Value::Decimal("-1.0".into()),
@@ -233,12 +237,12 @@ mod tests {
         for value in wrong {
             assert!(time(&value).is_err(), "{value:?}");
         }
-        assert_eq!(time_or_none(&Value::Integer(0)), Ok(None));
+        assert_eq!(time_or_none(&Value::Integer(0, 10)), Ok(None));
     }
 
     #[test]
     fn sizes() {
-        assert_eq!(size(&Value::Integer(100)), Ok(100));
+        assert_eq!(size(&Value::Integer(100, 10)), Ok(100));
         assert_eq!(size(&text("64K")), Ok(65536));
         assert_eq!(size(&text("2G")), Ok(2 << 30));
         for wrong in ["", "K", "-1", "1T", "99999999999999999999", "17179869184G"] {
@@ -255,11 +259,11 @@ mod tests {
 
     #[test]
     fn limits() {
-        let both = Value::List(vec![Value::Integer(10), text("unlimited")]);
+        let both = Value::List(vec![Value::Integer(10, 10), text("unlimited")]);
         assert_eq!(limit("nofile", &both), Ok((Resource::Nofile, Limit { current: Some(10), maximum: None })));
         assert_eq!(limit("core", &text("1K")).unwrap().1.current, Some(1024));
-        assert!(limit("nofiles", &Value::Integer(1)).unwrap_err().contains("did you mean 'nofile'?"));
-        let reversed = Value::List(vec![text("unlimited"), Value::Integer(10)]);
+        assert!(limit("nofiles", &Value::Integer(1, 10)).unwrap_err().contains("did you mean 'nofile'?"));
+        let reversed = Value::List(vec![text("unlimited"), Value::Integer(10, 10)]);
         assert!(limit("nofile", &reversed).is_err());
         assert!(limit("nofile", &Value::List(Vec::new())).is_err());
     }
@@ -276,7 +280,10 @@ mod tests {
     #[test]
     fn permission_bits() {
         assert_eq!(umask(&text("027")), Ok(0o27));
-        assert_eq!(umask(&Value::Integer(0o22)), Ok(0o22));
-        assert!(umask(&text("9")).is_err() && umask(&Value::Integer(0o1000)).is_err());
+        assert_eq!(umask(&Value::Integer(0o22, 8)), Ok(0o22));
+        assert_eq!(umask(&Value::Integer(0, 10)), Ok(0));
+        assert_eq!(umask(&Value::Integer(77, 10)), Err("must be octal: write \"077\" or 0o77".into()));
+        assert!(umask(&Value::Integer(0x3f, 16)).is_err());
+        assert!(umask(&text("9")).is_err() && umask(&Value::Integer(0o1000, 8)).is_err());
     }
 }
