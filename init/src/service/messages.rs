@@ -65,7 +65,7 @@ impl Runner {
             match socket::receive(&open.fd, &mut self.buffer) {
                 Ok(Some((length, Some(sender)))) if sender.user == 0 || sender.user == user => {
                     let messages = notify::parse(self.buffer.get(..length).unwrap_or_default());
-                    self.take_messages(stream, messages, around);
+                    self.take_messages(stream, messages, sender.user, around);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
@@ -84,13 +84,13 @@ impl Runner {
         }
     }
 
-    fn take_messages(&mut self, stream: u32, messages: Vec<Message>, around: &mut Surroundings<'_>) {
+    fn take_messages(&mut self, stream: u32, messages: Vec<Message>, sender: u32, around: &mut Surroundings<'_>) {
         let Some(index) = self.machine.units().iter().position(|unit| unit.stream == stream) else {
             return;
         };
         for message in messages {
             if let Message::MainPid(pid) = message {
-                if !self.may_be_main(index, pid) {
+                if !self.may_be_main(index, pid, sender) {
                     debug!("a service names process {pid} as its main one, which is not a process of its own");
                     continue;
                 }
@@ -134,11 +134,32 @@ impl Runner {
         pids.into_iter().filter(|&pid| self.ended(pid, Exit::Code(0), around)).count() > 0
     }
 
-    /// Whether a process can be the main one of a service: one of its own, as far as that can be known.
-    fn may_be_main(&self, index: usize, pid: Pid) -> bool {
+    /// Whether a process can be the main one of a service, as its user `sender` says: one of its own, as far as that can be
+    /// known.
+    fn may_be_main(&self, index: usize, pid: Pid, sender: u32) -> bool {
         let units = self.machine.units();
         let others = units.iter().enumerate().any(|(other, unit)| other != index && unit.pid == Some(pid));
-        let own = |unit: &Unit| self.groups.as_ref().and_then(|groups| groups.has(unit.name(), pid)).unwrap_or(true);
-        !others && process::exists(pid) && units.get(index).is_some_and(own)
+        let in_group = |unit: &Unit| self.groups.as_ref().and_then(|groups| groups.has(unit.name(), pid));
+        !others && process::exists(pid) && units.get(index).is_some_and(|unit| is_own(in_group(unit), pid, sender))
+    }
+}
+
+/// Whether a process belongs to a service: it is in its control group, or where that is not known one that the user who says
+/// so could end as well as PID 1.
+fn is_own(in_group: Option<bool>, pid: Pid, sender: u32) -> bool {
+    let owned = || files::status(&format!("/proc/{pid}")).is_ok_and(|status| status.owner == sender);
+    in_group.unwrap_or_else(|| sender == 0 || owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_control_groups_a_main_process_is_the_users_own() {
+        let (own, user) = (process::id(), rustix::process::getuid().as_raw());
+        assert!(is_own(None, own, user) && is_own(None, own, 0));
+        assert!(!is_own(None, own, user + 1) && !is_own(None, i32::MAX, user + 1));
+        assert!(is_own(Some(true), own, user + 1) && !is_own(Some(false), own, 0));
     }
 }
