@@ -14,6 +14,9 @@ use crate::sys::process::{Exit, Pid};
 /// A service can make one stop so much longer than its stop-timeout, and not at all when the system goes down.
 const MOST_EXTENSION: Duration = Duration::from_secs(600);
 
+/// The status of a service that has said so, until it is ready again.
+const RELOADS: &str = "reads its configuration again";
+
 /// All services.
 #[derive(Debug)]
 pub struct Machine {
@@ -174,8 +177,9 @@ impl Machine {
         };
         match (message, &mut unit.state) {
             (Message::Ready, State::Starting { .. }) if unit.config.kind == Kind::Notify => become_ready(unit, now),
+            (Message::Ready, State::Up) if unit.status == RELOADS => unit.status.clear(),
             (Message::Status(text), _) => unit.status = text,
-            (Message::Reloading, _) => unit.status = "reads its configuration again".into(),
+            (Message::Reloading, _) => unit.status = RELOADS.into(),
             (Message::Stopping, _) => unit.status = "ends".into(),
             (Message::MainPid(pid), _) if unit.pid.is_some() => unit.pid = Some(pid),
             (Message::Alive, State::Up) => unit.watchdog_at = unit.watchdog.map(|time| now + time),

@@ -7,6 +7,7 @@ use super::config::{Command, Kind, Policy};
 use super::machine::Machine;
 use super::runtime::Reloading;
 use super::state::{State, Unit, Why};
+use super::steps::UNKILLABLE;
 use crate::control::{self, Code, Health, Progress, Refusal, Span, Summary};
 use crate::sys::process::Exit;
 
@@ -123,6 +124,7 @@ pub fn progress(
         control::Action::Stop if unit.wanted || unit.again => {
             Err(Refusal::new(Code::Conflict, format!("{} was told to start again", unit.name())))
         }
+        control::Action::Stop if unit.state == State::Failed(UNKILLABLE.into()) => failed(UNKILLABLE),
         control::Action::Stop => Ok(if unit.is_active() { Progress::Pending } else { Progress::Done }),
         control::Action::Start | control::Action::Restart => match &unit.state {
             _ if unit.again => Ok(Progress::Pending),

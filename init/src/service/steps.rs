@@ -14,6 +14,9 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is killed before it is given up.
 const KILLS: u32 = 2;
 
+/// Why a stop has failed.
+pub(super) const UNKILLABLE: &str = "its process cannot be killed";
+
 impl Machine {
     /// Moves one service a step; returns whether there was one to go.
     pub(super) fn advance(&mut self, index: usize, now: Duration) -> bool {
@@ -108,7 +111,7 @@ impl Machine {
             // When it ends after all it is an orphan like others.
             unit.pid = None;
             unit.left = None;
-            return self.give_up(index, "its process cannot be killed".into(), now);
+            return self.give_up(index, UNKILLABLE.into(), now);
         }
         let after = now.saturating_sub(unit.changed);
         // The time of the change stays: it is the one at which it was told to end.

@@ -364,6 +364,8 @@ fn what_cannot_be_killed_is_given_up() {
     assert_eq!(seen[..2], ["-web 15", "!web"]);
     assert_eq!(seen.last().unwrap(), "web: failed: its process cannot be killed");
     assert!(bench.machine.is_all_stopped());
+    let refusal = report::progress(&bench.machine, control::Action::Stop, 0, None).unwrap_err();
+    assert_eq!((refusal.code, refusal.message.as_str()), (control::Code::Failed, "web: its process cannot be killed"));
 }
 
 #[test]
@@ -543,6 +545,17 @@ fn the_watchdog_ends_what_does_not_speak() {
     assert_eq!(bench.seen(), ["-web 6"]);
     bench.exit("web", Exit::Signal(6));
     assert_eq!(bench.seen(), ["web: it did not say that it is alive; it starts again in 1 s"]);
+}
+
+#[test]
+fn a_reload_ends_when_the_service_is_ready_again() {
+    let mut bench = Bench::new(&[("web", "type = 'notify'")]);
+    bench.say("web", "READY=1\nRELOADING=1");
+    assert_eq!(bench.unit("web").status, "reads its configuration again");
+    bench.say("web", "READY=1");
+    assert_eq!(bench.unit("web").status, "");
+    bench.say("web", "RELOADING=1\nSTATUS=busy\nREADY=1");
+    assert_eq!(bench.unit("web").status, "busy");
 }
 
 #[test]
