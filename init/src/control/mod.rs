@@ -121,11 +121,11 @@ pub struct Span {
     pub kind: Kind,
     /// Its name.
     pub name: String,
-    /// When it began: for a service, when its process was started.
+    /// When it began: for a service, when its first process was started.
     pub start: Duration,
     /// When it was as others may rely on: the phase's end, the service's readiness. Nothing while it is not.
     pub ready: Option<Duration>,
-    /// When the service's process ended, if it did.
+    /// When the service's first process ended, if it did.
     pub end: Option<Duration>,
     /// The services that it waited for.
     pub after: Vec<String>,

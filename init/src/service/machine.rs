@@ -98,7 +98,7 @@ impl Machine {
             return;
         };
         unit.pid = Some(pid);
-        unit.started = Some(now);
+        unit.note_start(now);
         unit.starts.count(now, unit.config.restart.interval);
         unit.watchdog = unit.config.watchdog;
         if unit.config.kind == Kind::Simple {
@@ -109,7 +109,7 @@ impl Machine {
     /// The process of a service could not be started. `passing` tells that it may work later.
     pub fn not_started(&mut self, index: usize, reason: String, passing: bool, now: Duration) {
         if let Some(unit) = self.units.get_mut(index) {
-            unit.started = Some(now);
+            unit.note_start(now);
         }
         if passing {
             self.postponed(index, reason, now);
@@ -123,7 +123,7 @@ impl Machine {
         let index = self.units.iter().position(|unit| unit.pid == Some(pid))?;
         let unit = self.units.get_mut(index)?;
         unit.pid = None;
-        unit.ended = Some(now);
+        unit.note_end(now);
         unit.watchdog_at = None;
         if matches!(unit.state, State::Stopping { .. }) {
             unit.left = Some(pid);
@@ -139,7 +139,7 @@ impl Machine {
         match unit.state {
             _ if !unit.wanted => self.stopped(index, now),
             State::Starting { .. } if done => {
-                unit.ready = Some(now);
+                unit.note_ready(now);
                 unit.failures = 0;
                 unit.go(State::Done, now);
             }
@@ -256,7 +256,7 @@ impl Machine {
 }
 
 fn become_ready(unit: &mut Unit, now: Duration) {
-    unit.ready = Some(now);
+    unit.note_ready(now);
     unit.watchdog_at = unit.watchdog.map(|time| now + time);
     unit.go(State::Up, now);
 }

@@ -139,16 +139,16 @@ pub fn progress(
     }
 }
 
-/// The times of the services that ran, by their starts.
+/// The times of the services that ran, by their first starts: a later one is no part of the boot.
 pub fn spans(machine: &Machine) -> Vec<Span> {
     let name = |&index: &usize| machine.units().get(index).map(|unit| unit.name().to_owned());
     let span = |unit: &Unit| {
         Some(Span {
             kind: control::Kind::Service,
             name: unit.name().into(),
-            start: unit.started?,
-            ready: unit.ready,
-            end: unit.ended,
+            start: unit.first.started?,
+            ready: unit.first.ready,
+            end: unit.first.ended,
             after: unit.links.after.iter().filter_map(name).collect(),
         })
     };

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use super::config::{Command, Config, Kind};
 use super::runner::{Runner, Surroundings};
-use super::state::{State, Unit, Why};
+use super::state::{Life, State, Unit, Why};
 use crate::reactor::Reactor;
 use crate::state::{Record, Writer};
 
@@ -94,6 +94,8 @@ fn write_unit(writer: &mut Writer<'_>, unit: &Unit) {
         .option("left", unit.left);
     writer.flag("wanted", unit.wanted).flag("again", unit.again).flag("fileless", unit.fileless);
     writer.time("started", unit.started).time("ready", unit.ready).time("ended", unit.ended);
+    writer.time("first-start", unit.first.started).time("first-ready", unit.first.ready);
+    writer.time("first-end", unit.first.ended);
     writer.field("restarts", unit.restarts).field("failures", unit.failures).field("status", &unit.status);
     writer.time("watchdog", unit.watchdog).time("watchdog-at", unit.watchdog_at);
     if unit.fileless || unit.gone {
@@ -149,6 +151,8 @@ fn read_unit(unit: &mut Unit, record: &Record, now: Duration) {
     unit.started = record.time("started");
     unit.ready = record.time("ready");
     unit.ended = record.time("ended");
+    let (started, ready, ended) = (record.time("first-start"), record.time("first-ready"), record.time("first-end"));
+    unit.first = Life { started, ready, ended };
     unit.restarts = record.parse("restarts").unwrap_or(0);
     unit.failures = record.parse("failures").unwrap_or(0);
     unit.status = record.get("status").unwrap_or_default().into();

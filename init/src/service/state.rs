@@ -53,6 +53,17 @@ pub enum Why {
     Watchdog,
 }
 
+/// The times of a service's first process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// When it was started.
+    pub started: Option<Duration>,
+    /// When the service was ready for the first time, perhaps with a later process.
+    pub ready: Option<Duration>,
+    /// When it ended.
+    pub ended: Option<Duration>,
+}
+
 /// A service and all that is known about it. Times are those since the machine's start.
 #[derive(Clone, Debug)]
 pub struct Unit {
@@ -90,6 +101,8 @@ pub struct Unit {
     pub ready: Option<Duration>,
     /// When its process last ended.
     pub ended: Option<Duration>,
+    /// Its first life, for the table of the boot.
+    pub first: Life,
     /// How often it was started again after it ended by itself.
     pub restarts: u32,
     /// Short lives in a row.
@@ -123,6 +136,7 @@ impl Unit {
             started: None,
             ready: None,
             ended: None,
+            first: Life::default(),
             restarts: 0,
             failures: 0,
             starts: StartLimit::default(),
@@ -164,6 +178,24 @@ impl Unit {
     /// Whether others that need it may run.
     pub fn serves(&self) -> bool {
         self.is_up() && self.wanted
+    }
+
+    /// Its process is started.
+    pub fn note_start(&mut self, now: Duration) {
+        self.started = Some(now);
+        self.first.started.get_or_insert(now);
+    }
+
+    /// It is ready.
+    pub fn note_ready(&mut self, now: Duration) {
+        self.ready = Some(now);
+        self.first.ready.get_or_insert(now);
+    }
+
+    /// Its main process has ended.
+    pub fn note_end(&mut self, now: Duration) {
+        self.ended = Some(now);
+        self.first.ended.get_or_insert(now);
     }
 
     /// Forgets earlier starts and failures: somebody asked for it.

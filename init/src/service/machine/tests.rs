@@ -548,6 +548,20 @@ fn the_watchdog_ends_what_does_not_speak() {
 }
 
 #[test]
+fn the_boot_has_the_first_start() {
+    let mut bench = Bench::new(&[("db", "type = 'notify'")]);
+    bench.wait(500);
+    bench.say("db", "READY=1");
+    bench.wait(60_000);
+    bench.exit("db", CRASH);
+    bench.wait(100_000);
+    let ms = |milliseconds| Some(Duration::from_millis(milliseconds));
+    let span = report::spans(&bench.machine).remove(0);
+    assert_eq!((Some(span.start), span.ready, span.end), (ms(100_000), ms(100_500), ms(160_500)));
+    assert!(bench.unit("db").started > ms(160_000));
+}
+
+#[test]
 fn a_reload_ends_when_the_service_is_ready_again() {
     let mut bench = Bench::new(&[("web", "type = 'notify'")]);
     bench.say("web", "READY=1\nRELOADING=1");
