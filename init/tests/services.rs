@@ -146,6 +146,22 @@ fn a_stop_tells_each_process_once() {
 }
 
 #[test]
+fn a_stop_goes_on_across_a_new_program_of_init() {
+    let worker =
+        "trap 'echo TOLD; : >/run/told; sleep 2; echo FINISHED; exit 0' TERM; : >/run/up; while :; do sleep 0.05; done";
+    let service = format!("command = '''setsid /bin/sh -c \"{worker}\" >/dev/console | cat'''\nstop-timeout = 30\n");
+    let script = "wait_for() { until [ -e $1 ]; do sleep 0.05; done; }
+        wait_for /run/up; initctl stop --no-wait pipe; wait_for /run/told; kill -URG 1
+        until initctl list | grep -q '^pipe .*stopped'; do sleep 0.05; done; echo STOPPED";
+    let Some(mut system) = system_with("rest-anew", &[("pipe", &service)], script, "", true) else {
+        return;
+    };
+    let seen = system.expect("STOPPED");
+    let marks = ["STOPPED", "FINISHED", "init took over", "TOLD"];
+    assert_eq!(order(&seen, &marks), ["TOLD", "init took over", "FINISHED", "STOPPED"], "{seen}");
+}
+
+#[test]
 fn a_control_group_goes_with_its_service() {
     let group = "/sys/fs/cgroup/services/divided";
     let divide = format!("mkdir -p {group}/below; echo 0 >{group}/below/cgroup.procs; : >/run/up; exec sleep 1000");

@@ -34,6 +34,8 @@ impl Runner {
 
     /// Takes the records of the program before this one, after the files were read: services go on where they were.
     pub fn adopt(&mut self, records: Vec<Record>, around: &mut Surroundings<'_>) {
+        // What runs already is in groups that the program before this one has made.
+        self.groups();
         for mut record in records {
             let Some(name) = record.get("name").map(String::from) else {
                 continue;
