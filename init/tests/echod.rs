@@ -235,10 +235,14 @@ fn the_end_comes_after_the_last_byte() {
 #[test]
 fn a_slow_reader_is_waited_for_and_disturbs_nobody() {
     for engine in engines() {
-        let mut server = Server::start(engine, &["--max-pending=8388608", "--buffers=64"]);
+        // A buffer of each, 320 KiB, and up to 32 of each that began with messages.
+        let mut server = Server::start(engine, &["--max-pending=4194304", "--buffers=64"]);
         let before = server.resident_kib();
         let bytes = pattern(200_000_000);
-        let slow = [server.connect(), server.connect(), server.connect()];
+        let slow: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+        for stream in &slow[..4] {
+            assert_eq!(echo(stream, b"a message"), b"a message");
+        }
         let sent: Vec<usize> = std::thread::scope(|scope| {
             let threads: Vec<_> = slow.iter().map(|stream| scope.spawn(|| fill(stream, &bytes))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()

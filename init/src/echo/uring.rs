@@ -1,6 +1,9 @@
-//! The engine on io_uring: connections come by one multishot accept, data by one multishot receive for each connection,
-//! into buffers that the kernel takes from a ring, and goes back out of the same buffers. A turn is one system call:
+//! The engine on io_uring: connections come by one multishot accept, messages by one multishot receive for each connection,
+//! into buffers that the kernel takes from a ring, and go back out of the same buffers. A turn is one system call:
 //! it submits the sends of the last turn and waits for the next receives.
+//!
+//! A multishot receive takes up to 32 buffers before this side sees the first of them, and all of them are kept when the
+//! other side does not read. So a connection with more than messages is only waited for by the ring ([`Pace`]).
 //!
 //! Sends do not wait in the kernel, so each is done when it is submitted, and only a failure is told. A slow reader keeps
 //! no buffer: what it does not take is copied, from the budget, and sent when it takes more. Until then nothing is received
@@ -18,8 +21,8 @@ use super::service::{Request, Service, ends_listening, is_shortage};
 use super::table::{Budget, Table};
 use crate::sys::provided::Buffer;
 use crate::sys::socket_ring::{Completion, SocketRing, accepted};
-use crate::sys::{Errno, Result};
-use connection::Connection;
+use crate::sys::{Errno, Result, socket};
+use connection::{Connection, Pace};
 use datagrams::Datagrams;
 use tags::{ACCEPT, ANSWERED, DATAGRAMS, RECEIVE, SEND, SIGNALS, WRITABLE, kind, number, of_send, place, tag};
 
@@ -27,12 +30,18 @@ use tags::{ACCEPT, ANSWERED, DATAGRAMS, RECEIVE, SEND, SIGNALS, WRITABLE, kind, 
 const RETRY: Duration = Duration::from_millis(100);
 /// A wait when there is nothing to do at a certain time.
 const LONG: Duration = Duration::from_secs(3600);
+/// Full buffers that are passed on before others get their turn.
+const ROUNDS: usize = 8;
+/// Buffers that may wait behind one that is sent before a connection is [`Pace::Bulk`].
+const FEW: usize = 4;
 
 /// The engine before it serves.
 pub struct Uring {
     ring: SocketRing,
     table: Table<Connection>,
     budget: Budget,
+    /// For what is received without the ring.
+    buffer: Vec<u8>,
     /// Counts submissions, from 1.
     turn: u64,
     /// Buffers that are sent in this turn.
@@ -61,6 +70,7 @@ impl Uring {
             ring,
             table: Table::new(options.max_connections as usize),
             budget: Budget::new(options.max_pending),
+            buffer: vec![0; options.buffer_size as usize],
             turn: 1,
             sending: Vec::new(),
             behind: Vec::new(),
@@ -205,10 +215,10 @@ impl Uring {
             return;
         }
         connection.receiving = true;
-        if connection.slow {
-            self.ring.receive_once(&connection.fd, tag(RECEIVE, slot.into()));
-        } else {
+        if connection.pace == Pace::Messages {
             self.ring.receive(&connection.fd, tag(RECEIVE, slot.into()));
+        } else {
+            self.ring.poll(&connection.fd, false, tag(RECEIVE, slot.into()));
         }
     }
 
@@ -231,6 +241,10 @@ impl Uring {
                         // It was on its way when the receive was cancelled.
                         return self.set_aside(service, slot);
                     }
+                    if connection.waiting.len() > FEW && connection.pace == Pace::Messages {
+                        connection.pace = Pace::Bulk;
+                        self.stop_receiving(slot);
+                    }
                 } else {
                     self.ring.send(&connection.fd, &buffer, of_send(slot, self.sending.len()));
                     self.sending.push(Some(buffer));
@@ -240,6 +254,8 @@ impl Uring {
                     self.receive(slot);
                 }
             }
+            // A poll.
+            (Ok(1..), None) => self.pass_on(service, slot),
             (Ok(_), buffer) => {
                 connection.ended = true;
                 let has_to_send = connection.has_to_send(self.turn);
@@ -250,11 +266,46 @@ impl Uring {
                 service.counters.starved += 1;
                 self.starved.push_back(slot);
             }
-            // Taken back because the other side is slow; what is to be sent goes first.
+            // Taken back because of its pace, or because the other side is slow; what is to be sent goes first.
             (Err(Errno::CANCELED), _) => self.receive(slot),
             (Err(Errno::INTR | Errno::AGAIN | Errno::NOMEM), _) => self.starved.push_back(slot),
             (Err(_), _) => self.close(slot),
         }
+    }
+
+    /// Receives and sends a buffer at a time, and so never has more than one that is not taken.
+    fn pass_on(&mut self, service: &mut Service, slot: u32) {
+        for _ in 0..ROUNDS {
+            let Some(connection) = self.table.get(slot) else {
+                return;
+            };
+            if connection.has_to_send(self.turn) {
+                return self.behind.push(slot);
+            }
+            let received = match socket::receive(&connection.fd, &mut self.buffer) {
+                Ok(count @ 1..) => self.buffer.get(..count).unwrap_or_default(),
+                Err(Errno::AGAIN | Errno::NOMEM | Errno::NOBUFS) => break,
+                Ok(_) | Err(_) => return self.close(slot),
+            };
+            if connection.pace == Pace::New && received.len() < self.buffer.len() {
+                connection.pace = Pace::Messages;
+            }
+            let Ok(sent) = connection.send(received, &mut service.counters.bytes) else {
+                return self.close(slot);
+            };
+            let rest = received.get(sent..).unwrap_or_default();
+            if !connection.keep(rest, &mut self.budget) {
+                return self.overrun(service, slot);
+            }
+            if !rest.is_empty() {
+                return self.set_aside(service, slot);
+            }
+            if received.len() < self.buffer.len() {
+                break;
+            }
+            connection.pace = Pace::Bulk;
+        }
+        self.receive(slot);
     }
 
     /// A buffer that was not sent, or only in part.
@@ -334,7 +385,7 @@ impl Uring {
         let Some(connection) = self.table.get(slot) else {
             return;
         };
-        connection.slow = true;
+        connection.pace = Pace::Bulk;
         while let Some(buffer) = connection.waiting.pop_front() {
             let kept = connection.keep(self.ring.streams.bytes(&buffer), &mut self.budget);
             self.ring.streams.give(buffer);
@@ -342,12 +393,17 @@ impl Uring {
                 return self.overrun(service, slot);
             }
         }
-        if connection.receiving {
-            self.ring.cancel(tag(RECEIVE, slot.into()));
-        }
         if !connection.polling {
             connection.polling = true;
             self.ring.poll(&connection.fd, true, tag(WRITABLE, slot.into()));
+        }
+        self.stop_receiving(slot);
+    }
+
+    /// Takes a receive back; its last completion says so.
+    fn stop_receiving(&mut self, slot: u32) {
+        if self.table.get(slot).is_some_and(|connection| connection.receiving) {
+            self.ring.cancel(tag(RECEIVE, slot.into()));
         }
     }
 

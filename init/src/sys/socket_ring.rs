@@ -108,12 +108,6 @@ impl SocketRing {
         self.push(opcode::RecvMulti::new(raw(fd), STREAMS).build(), tag);
     }
 
-    /// Receives one buffer from a stream.
-    pub fn receive_once(&mut self, fd: impl AsFd, tag: u64) {
-        let entry = opcode::Recv::new(raw(fd), core::ptr::null_mut(), 0).buf_group(STREAMS).build();
-        self.push(entry.flags(squeue::Flags::BUFFER_SELECT), tag);
-    }
-
     /// Receives datagrams until the completion without `more`.
     pub fn receive_datagrams(&mut self, fd: impl AsFd, tag: u64) {
         let entry = opcode::RecvMsgMulti::new(raw(fd), &*self.layout, DATAGRAMS).build();

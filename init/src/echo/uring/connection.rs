@@ -7,6 +7,17 @@ use crate::echo::table::Budget;
 use crate::sys::provided::Buffer;
 use crate::sys::{Errno, Result, socket};
 
+/// How a connection is received from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Nothing came yet: one buffer, which shows what comes.
+    New,
+    /// Messages: a multishot receive.
+    Messages,
+    /// More at a time than a buffer, or a side that reads slowly: one buffer at a time, from now on.
+    Bulk,
+}
+
 /// A connection.
 pub struct Connection {
     pub fd: OwnedFd,
@@ -20,8 +31,8 @@ pub struct Connection {
     pub receiving: bool,
     /// The kernel waits until it takes more.
     pub polling: bool,
-    /// It once did not take everything: one buffer at a time is received from it, so that it keeps few.
-    pub slow: bool,
+    /// How it is received from.
+    pub pace: Pace,
     /// The other side sends no more.
     pub ended: bool,
     /// It is closed when the kernel has let go of it.
@@ -38,7 +49,7 @@ impl Connection {
             pending: Vec::new(),
             receiving: false,
             polling: false,
-            slow: false,
+            pace: Pace::New,
             ended: false,
             closing: false,
         }
