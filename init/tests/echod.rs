@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -357,6 +357,39 @@ fn datagrams_come_back_whole() {
         }
         assert_eq!(server.counter("datagrams"), 203);
         server.stop(libc::SIGTERM);
+    }
+}
+
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked_and_a_broadcast_has_none() {
+    for engine in engines() {
+        // IPv4 alone, IPv4 on an IPv6 socket, and IPv6.
+        for (bind, to) in [("0.0.0.0", "127.0.0.2"), ("::", "127.0.0.2"), ("::", "::1")] {
+            let ip: IpAddr = to.parse().unwrap();
+            if bind == "::" && UdpSocket::bind("[::1]:0").is_err() {
+                eprintln!("skipped: this host has no IPv6");
+                continue;
+            }
+            let mut server = Server::start(engine, &["--bind", bind]);
+            let local = if ip.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+            let socket = UdpSocket::bind(local).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            if ip.is_ipv4() {
+                socket.set_broadcast(true).unwrap();
+                socket.send_to(b"to all", ("127.255.255.255", server.udp.port())).unwrap();
+                server.reaches("dropped", 1);
+            }
+            socket.send_to(b"to one", (ip, server.udp.port())).unwrap();
+            let mut buffer = [0; 16];
+            let (count, from) = socket.recv_from(&mut buffer).unwrap();
+            assert_eq!(
+                (&buffer[..count], from),
+                (&b"to one"[..], (ip, server.udp.port()).into()),
+                "{engine} on {bind}"
+            );
+            assert_eq!(server.counter("datagrams"), 1);
+            server.stop(libc::SIGTERM);
+        }
     }
 }
 

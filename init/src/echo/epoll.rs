@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::service::{Request, Service, ends_listening, is_shortage};
+use super::service::{Request, Service, ends_listening, is_shortage, port_of};
 use super::table::{Budget, Table};
 use crate::sys::ready::{Readiness, ReadySet};
 use crate::sys::{Errno, Result, inet, socket};
@@ -223,9 +223,10 @@ impl Engine<'_> {
                 return;
             };
             match inet::receive_from(fd, &mut self.buffer) {
-                Ok((count, sender)) => {
-                    let bytes = self.buffer.get(..count).unwrap_or_default();
-                    let sent = self.service.answers(sender.port()) && inet::send_to(fd, bytes, sender).is_ok();
+                Ok(datagram) => {
+                    let bytes = self.buffer.get(..datagram.count).unwrap_or_default();
+                    let source = datagram.source.filter(|_| self.service.answers(port_of(datagram.sender())));
+                    let sent = source.is_some_and(|from| inet::send_to(fd, bytes, &from, datagram.sender()).is_ok());
                     let counters = &mut self.service.counters;
                     *(if sent { &mut counters.datagrams } else { &mut counters.dropped }) += 1;
                 }

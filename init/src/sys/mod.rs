@@ -15,6 +15,7 @@ pub mod input;
 pub mod netlink;
 pub mod nodes;
 pub mod notify;
+pub mod pktinfo;
 pub mod privileges;
 pub mod process;
 pub mod provided;

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
+use super::inet::{NAME, outgoing};
+use super::pktinfo::{RECEIVED, Source};
 use super::provided::{Buffer, Provided};
 use super::ring::errno_of;
 use super::{Errno, Result};
@@ -20,10 +22,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Groups of buffers.
 const STREAMS: u16 = 0;
 const DATAGRAMS: u16 = 1;
-/// Bytes of the longest address, `sockaddr_in6`.
-const NAME: usize = size_of::<libc::sockaddr_in6>();
-/// Bytes before a datagram in its buffer: the kernel's `struct io_uring_recvmsg_out`, then the sender.
-const HEAD: u32 = 16 + NAME as u32;
+/// Bytes before a datagram in its buffer: the kernel's `struct io_uring_recvmsg_out`, the sender, control messages.
+const HEAD: u32 = (size_of::<Head>() + NAME + RECEIVED) as u32;
 
 /// The tag of what nobody waits for: cancellations.
 const NOBODY: u64 = u64::MAX;
@@ -47,7 +47,16 @@ pub struct Datagram {
     pub buffer: Buffer,
     /// It was longer than the buffer.
     pub cut: bool,
+    /// The address to answer from; nothing when it was sent to many.
+    pub source: Option<Source>,
     sender: usize,
+}
+
+/// What the kernel reads when it sends an answer.
+struct Answer {
+    header: libc::msghdr,
+    part: libc::iovec,
+    source: Source,
 }
 
 /// The ring with its buffers.
@@ -61,6 +70,8 @@ pub struct SocketRing {
     pub datagrams: Provided,
     /// How multishot receives of datagrams are laid out; the kernel reads it when one is submitted.
     layout: Box<libc::msghdr>,
+    /// Answers on their way, by their buffer.
+    answers: Box<[Option<Answer>]>,
 }
 
 impl SocketRing {
@@ -88,7 +99,9 @@ impl SocketRing {
         // SAFETY: a `msghdr` is plain data for which all bits zero is a value.
         let mut layout: Box<libc::msghdr> = Box::new(unsafe { core::mem::zeroed() });
         layout.msg_namelen = NAME as libc::socklen_t;
-        Ok(SocketRing { ring, waiting: VecDeque::new(), streams, datagrams, layout })
+        layout.msg_controllen = RECEIVED as _;
+        let answers = (0..datagrams.free()).map(|_| None).collect();
+        Ok(SocketRing { ring, waiting: VecDeque::new(), streams, datagrams, layout, answers })
     }
 
     /// Accepts connections until the completion without `more`; each is taken by [`accepted`].
@@ -128,15 +141,18 @@ impl SocketRing {
 
     /// Sends a datagram back to its sender; its buffer is given back after the completion.
     pub fn send_back(&mut self, fd: impl AsFd, datagram: &Datagram, tag: u64) {
-        let bytes = self.datagrams.bytes(&datagram.buffer);
-        let (Some(sender), Some(payload)) = (bytes.get(size_of::<Head>()..), bytes.get(HEAD as usize..)) else {
+        let sender = sender(&self.datagrams, datagram);
+        let payload = self.datagrams.bytes(&datagram.buffer).get(HEAD as usize..).unwrap_or_default();
+        let part = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
+        let place = self.answers.get_mut(usize::from(datagram.buffer.id()));
+        let (Some(place), Some(source)) = (place, datagram.source) else {
             return;
         };
-        let entry = opcode::Send::new(raw(fd), payload.as_ptr(), u32::try_from(payload.len()).unwrap_or(0))
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-            .dest_addr(sender.as_ptr().cast())
-            .dest_addr_len(datagram.sender as libc::socklen_t)
-            .build();
+        let answer = place.insert(Answer { header: *self.layout, part, source });
+        answer.header = outgoing(&answer.part, &answer.source, sender);
+        let entry = opcode::SendMsg::new(raw(fd), &raw const answer.header);
+        // DONTWAIT: the answer is read when it is submitted.
+        let entry = entry.flags((libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).cast_unsigned()).build();
         self.push(entry, tag);
     }
 
@@ -192,20 +208,22 @@ impl SocketRing {
             self.datagrams.give(buffer);
             return None;
         }
-        let head = Head::of(self.datagrams.bytes(&buffer));
+        let bytes = self.datagrams.bytes(&buffer);
+        let head = Head::of(bytes);
+        let control = bytes.get(size_of::<Head>() + NAME..).and_then(|rest| rest.get(..head.control as usize));
+        let source = Source::of(control.unwrap_or_default());
         let cut = head.flags & libc::MSG_TRUNC.cast_unsigned() != 0 || head.sender as usize > NAME;
-        Some(Datagram { buffer, cut, sender: (head.sender as usize).min(NAME) })
+        Some(Datagram { buffer, cut, source, sender: (head.sender as usize).min(NAME) })
     }
 
     /// The sender of a datagram, a `sockaddr_in` or `sockaddr_in6`.
     pub fn sender(&self, datagram: &Datagram) -> &[u8] {
-        let sender = self.datagrams.bytes(&datagram.buffer).get(size_of::<Head>()..).unwrap_or_default();
-        sender.get(..datagram.sender).unwrap_or_default()
+        sender(&self.datagrams, datagram)
     }
 
     fn push(&mut self, entry: squeue::Entry, tag: u64) {
         let entry = entry.user_data(tag);
-        // SAFETY: what entries point to are buffers and the layout, whose memory is there as long as the ring. A
+        // SAFETY: what entries point to are buffers, answers and the layout, whose memory is there as long as the ring. A
         // descriptor is closed by its owner after its operations ended; the kernel answers others with an error.
         if !self.waiting.is_empty() || unsafe { self.ring.submission().push(&entry) }.is_err() {
             self.waiting.push_back(entry);
@@ -253,6 +271,11 @@ impl Completion {
         let flags = entry.flags();
         Completion { tag: entry.user_data(), result, more: cqueue::more(flags), buffer: cqueue::buffer_select(flags) }
     }
+}
+
+fn sender<'a>(datagrams: &'a Provided, datagram: &Datagram) -> &'a [u8] {
+    let sender = datagrams.bytes(&datagram.buffer).get(size_of::<Head>()..).unwrap_or_default();
+    sender.get(..datagram.sender).unwrap_or_default()
 }
 
 /// The connection of a completion of an accept. For no other completion.

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::calls;
 
 /// Files of the echo service, which is no part of PID 1.
-const NOT_INIT: &[&str] = &["inet.rs", "provided.rs", "socket_ring.rs"];
+const NOT_INIT: &[&str] = &["inet.rs", "pktinfo.rs", "provided.rs", "socket_ring.rs"];
 
 /// Functions outside (the last two parts of their path) and the system call behind each, of which a C library may choose one.
 #[rustfmt::skip]

@@ -65,7 +65,7 @@ impl Datagrams {
     }
 
     fn answer(&mut self, ring: &mut SocketRing, service: &mut Service, socket: u32, datagram: Datagram) {
-        let wanted = !datagram.cut && service.answers(port_of(ring.sender(&datagram)));
+        let wanted = !datagram.cut && datagram.source.is_some() && service.answers(port_of(ring.sender(&datagram)));
         match (service.datagrams.get(socket as usize), self.sending.get_mut(usize::from(datagram.buffer.id()))) {
             (Some(fd), Some(place)) if wanted => {
                 ring.send_back(fd, &datagram, tag(ANSWERED, datagram.buffer.id().into()));
