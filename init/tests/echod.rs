@@ -28,8 +28,11 @@ struct Server {
 }
 
 impl Server {
+    /// Starts one of [`engines`].
     fn start(engine: &str, options: &[&str]) -> Server {
-        Server::start_with(engine, options, |_| ())
+        let server = Server::start_with(engine, options, |_| ());
+        assert!(!server.refused, "this host has io_uring, and the server does not use it");
+        server
     }
 
     fn start_with(engine: &str, options: &[&str], with: impl FnOnce(&mut Command)) -> Server {

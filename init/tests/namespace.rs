@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::{POWERED_OFF, REBOOTED, System};
 
 fn boots_in_order_and_powers_off(name: &str, command_line: &str, said: Option<&str>) {
-    let table = "::once:/bin/sh -c 'echo ONCE; sleep 0.3; kill -USR2 1; sleep 1000'\n\
+    let table = "::once:/bin/sh -c 'echo ONCE; until [ -e /etc/go ]; do sleep 0.1; done; kill -USR2 1; sleep 1000'\n\
                  ::wait:/bin/sh -c 'sleep 0.2; echo WAIT'\nnonsense\n\
                  ::sysinit:/bin/sh -c 'sleep 0.2; echo SYSINIT'\n::respawn:sleep 1000\n\
                  ::shutdown:echo SHUTDOWN\n";
@@ -19,7 +19,12 @@ fn boots_in_order_and_powers_off(name: &str, command_line: &str, said: Option<&s
         system.expect(said);
     }
     system.expect("/etc/inittab, line 3");
-    for mark in ["SYSINIT", "WAIT", "ONCE", "going down: power off", "SHUTDOWN", "init: power off after"] {
+    for mark in ["SYSINIT", "WAIT", "ONCE"] {
+        system.expect(mark);
+    }
+    system.waits_with_ring(said.is_none());
+    std::fs::write(system.dir.join("etc/go"), "").unwrap();
+    for mark in ["going down: power off", "SHUTDOWN", "init: power off after"] {
         system.expect(mark);
     }
     system.ends_by(POWERED_OFF);

@@ -67,11 +67,14 @@ fn starts_and_stops_in_order(name: &str, command_line: &str) {
     let middle = talker("middle", "", "needs = ['first', 'task']");
     let last = talker("last", "sleep 0.3;", "after = ['middle']");
     let services = [("first", first), ("task", task), ("middle", middle.as_str()), ("last", last.as_str())];
-    let script = "while [ $(initctl list | grep -c running) -lt 3 ]; do sleep 0.1; done; initctl list; kill -USR2 1";
+    let script = "while [ $(initctl list | grep -c running) -lt 3 ]; do sleep 0.1; done; initctl list; \
+                  echo LISTED; until [ -e /etc/go ]; do sleep 0.1; done; kill -USR2 1";
     let Some(mut system) = system(name, &services, script, command_line) else {
         return;
     };
-    let up = system.expect("going down");
+    let up = system.expect("LISTED");
+    system.waits_with_ring(command_line.is_empty());
+    std::fs::write(system.dir.join("etc/go"), "").unwrap();
     assert_eq!(order(&up, &["UP-first", "UP-task", "UP-middle", "UP-last"]).len(), 4, "{up}");
     assert_eq!(order(&up, &["UP-last", "UP-middle", "UP-task", "UP-first"])[0], "UP-first");
     assert_eq!(order(&up, &["UP-task", "UP-middle"])[0], "UP-task");

@@ -162,6 +162,19 @@ impl System {
         }
     }
 
+    /// Asserts that init waits with io_uring, or that it does not; nothing where this host's kernel refuses io_uring.
+    pub fn waits_with_ring(&self, wanted: bool) {
+        // With 1, users in namespaces are refused whoever they are outside (admin-guide/sysctl/kernel.rst).
+        let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+        if !matches!(disabled.trim(), "" | "0") || io_uring::IoUring::new(8).is_err() {
+            return eprintln!("not looked for: this host's kernel refuses io_uring");
+        }
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.init())).unwrap();
+        // One that is closed meanwhile has no link.
+        let links: Vec<PathBuf> = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect();
+        assert_eq!(links.iter().any(|link| link.ends_with("anon_inode:[io_uring]")), wanted, "{links:?}");
+    }
+
     /// Sends init a signal from outside of its namespaces.
     pub fn signal(&self, signal: i32) {
         // SAFETY: kill(2) takes no pointers.
