@@ -1,7 +1,8 @@
 //! Load for `bench/echo`: connections that each send a message, wait for its echo and send the next. One thread, epoll.
 //!
-//! It prints one line: echoes, seconds, and the latency in microseconds at several percentiles. Every echo is compared
-//! with what was sent. It ends with an error when nothing comes back for [`SILENCE`].
+//! It prints one line: echoes, seconds, the latency in microseconds at several percentiles, and for how long the oldest message
+//! that has not come back yet is on its way. Every echo is compared with what was sent. It ends with an error when nothing
+//! comes back for [`SILENCE`], and when one connection had no echo in the whole measured time.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -12,6 +13,8 @@ use rustix::event::epoll;
 
 /// No echo for so long is a hang.
 const SILENCE: Duration = Duration::from_secs(10);
+/// No echo of one connection for less than this is none, however short the measured time is: the host may be busy.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Latencies are counted in classes that are 1/16 of their value wide.
 const FINENESS: u32 = 4;
 
@@ -48,7 +51,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     load.echoes = 0;
     let began = Instant::now();
     load.run(&set, Duration::from_secs_f64(seconds.parse()?))?;
-    load.report(began.elapsed());
+    let time = began.elapsed();
+    let oldest = load.oldest(time.clamp(MOMENT, SILENCE))?;
+    load.report(time, oldest);
     Ok(())
 }
 
@@ -129,7 +134,21 @@ impl Load {
         Ok(())
     }
 
-    fn report(&self, time: Duration) {
+    /// For how long the message that waits longest is on its way; an error when that is `limit`.
+    fn oldest(&self, limit: Duration) -> Result<Duration, String> {
+        let ages: Vec<Duration> = self.connections.iter().map(|connection| connection.began.elapsed()).collect();
+        let hang = ages.iter().filter(|age| **age >= limit).count();
+        let oldest = ages.iter().max().copied().unwrap_or_default();
+        if hang > 0 {
+            let open = ages.len();
+            return Err(format!(
+                "hang: {hang} of {open} connections got no echo for {limit:.1?}, one for {oldest:.1?}"
+            ));
+        }
+        Ok(oldest)
+    }
+
+    fn report(&self, time: Duration, oldest: Duration) {
         let at = |share: f64| -> f64 {
             let wanted = (self.echoes as f64 * share) as u64;
             let mut seen = 0;
@@ -141,7 +160,8 @@ impl Load {
         };
         let (echoes, seconds) = (self.echoes, time.as_secs_f64());
         print!("echoes={echoes} seconds={seconds:.3}");
-        println!(" p50={:.1} p99={:.1} p99.9={:.1}", at(0.5), at(0.99), at(0.999));
+        print!(" p50={:.1} p99={:.1} p99.9={:.1}", at(0.5), at(0.99), at(0.999));
+        println!(" oldest={:.1}", oldest.as_secs_f64() * 1e6);
     }
 }
 
@@ -162,6 +182,29 @@ fn value(class: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_connection_that_hangs_among_others_is_seen() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut one, (_other, _)) = (listener.accept().unwrap().0, listener.accept().unwrap());
+            let mut bytes = [0; 64];
+            while let Ok(count @ 1..) = one.read(&mut bytes) {
+                one.write_all(&bytes[..count]).unwrap();
+            }
+        });
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let mut load = Load::connect(address, 2, 64, &set).unwrap();
+        load.start().unwrap();
+        let time = Duration::from_millis(200);
+        load.run(&set, time).unwrap();
+        assert!(load.echoes > 0);
+        let error = load.oldest(time).unwrap_err();
+        assert!(error.starts_with("hang: 1 of 2 connections"), "{error}");
+        drop(load);
+        server.join().unwrap();
+    }
 
     #[test]
     fn classes_are_narrow_and_in_order() {
