@@ -66,7 +66,8 @@ enum Keys {
 struct Intended {
     scenario: &'static str,
     who: Who,
-    /// Lane and text; a `*` at the end stands for anything.
+    /// Lane and text. A `*` at the end stands for anything, `{tty}` for the device behind the console, and `{0,1,2}` for
+    /// each of these, which must all be seen.
     report: &'static str,
     reason: &'static str,
 }
@@ -97,25 +98,25 @@ const INTENDED: &[Intended] = &[
         reason: "TERM is that of the program's own terminal, and not of init's" },
     Intended { scenario: "facts", who: OURS, report: "wait-tty2 environment TERM=linux",
         reason: "TERM is that of the program's own terminal, and not of init's" },
-    Intended { scenario: "facts", who: BUSYBOX, report: "once-dash descriptor *",
+    Intended { scenario: "facts", who: BUSYBOX, report: "once-dash descriptor {0,1,2} /dev/console",
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
-    Intended { scenario: "facts", who: OURS, report: "once-dash descriptor *",
+    Intended { scenario: "facts", who: OURS, report: "once-dash descriptor {0,1,2} /dev/{tty}",
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
-    Intended { scenario: "askfirst", who: BUSYBOX, report: "asked descriptor *",
+    Intended { scenario: "askfirst", who: BUSYBOX, report: "asked descriptor {0,1,2} /dev/console",
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
-    Intended { scenario: "askfirst", who: OURS, report: "asked descriptor *",
+    Intended { scenario: "askfirst", who: OURS, report: "asked descriptor {0,1,2} /dev/{tty}",
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
-    Intended { scenario: "single", who: BUSYBOX, report: "shell descriptor *",
+    Intended { scenario: "single", who: BUSYBOX, report: "shell descriptor {0,1,2} /dev/console",
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
-    Intended { scenario: "single", who: OURS, report: "shell descriptor *",
+    Intended { scenario: "single", who: OURS, report: "shell descriptor {0,1,2} /dev/{tty}",
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
-    Intended { scenario: "askfirst", who: BUSYBOX, report: "asked controlling terminal none*",
+    Intended { scenario: "askfirst", who: BUSYBOX, report: "asked controlling terminal none, in its foreground no",
         reason: "Ctrl-C and job control work after Enter" },
-    Intended { scenario: "askfirst", who: OURS, report: "asked controlling terminal tty*",
+    Intended { scenario: "askfirst", who: OURS, report: "asked controlling terminal {tty}, in its foreground yes",
         reason: "Ctrl-C and job control work after Enter" },
     Intended { scenario: "default", who: BUSYBOX, report: "driver waits on /dev/console",
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
-    Intended { scenario: "default", who: OURS, report: "driver waits on /dev/tty*",
+    Intended { scenario: "default", who: OURS, report: "driver waits on /dev/{tty}",
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
     Intended { scenario: "facts", who: OURS, report: "once-nosuch *",
         reason: "what runs only once runs on the console when its terminal is missing" },
@@ -432,19 +433,23 @@ fn compare(arch: Arch, scenario: &Scenario) -> Result<()> {
     let busybox = run(&outputs, &initramfs, scenario, "busybox")?;
     let ours = run(&outputs, &initramfs, scenario, "init")?;
     let found = differences(&busybox, &ours);
-    let intended: Vec<&Intended> = INTENDED.iter().filter(|known| known.scenario == scenario.name).collect();
+    let intended: Vec<(&Intended, String)> = INTENDED
+        .iter()
+        .filter(|known| known.scenario == scenario.name)
+        .flat_map(|known| patterns(known.report, arch).into_iter().map(move |pattern| (known, pattern)))
+        .collect();
     let mut errors = Vec::new();
     for (who, text) in &found {
-        if !intended.iter().any(|known| known.who == *who && matches(known.report, text)) {
+        if !intended.iter().any(|(known, pattern)| known.who == *who && matches(pattern, text)) {
             errors.push(format!("only {}: {text}", name_of(*who)));
         }
     }
-    for known in &intended {
-        let seen = found.iter().filter(|(who, text)| known.who == *who && matches(known.report, text)).count();
+    for (known, pattern) in &intended {
+        let seen = found.iter().filter(|(who, text)| known.who == *who && matches(pattern, text)).count();
         if seen == 0 {
-            errors.push(format!("not seen, only {}: {} ({})", name_of(known.who), known.report, known.reason));
+            errors.push(format!("not seen, only {}: {pattern} ({})", name_of(known.who), known.reason));
         } else {
-            report(&format!("{}: only {}: {}: {}", scenario.name, name_of(known.who), known.report, known.reason));
+            report(&format!("{}: only {}: {pattern}: {}", scenario.name, name_of(known.who), known.reason));
         }
     }
     let count: usize = ours.values().map(Vec::len).sum();
@@ -460,6 +465,19 @@ fn compare(arch: Arch, scenario: &Scenario) -> Result<()> {
 
 fn name_of(who: Who) -> &'static str {
     if who == BUSYBOX { "busybox" } else { "ours" }
+}
+
+/// What the report of an intended difference stands for on a machine.
+fn patterns(report: &str, arch: Arch) -> Vec<String> {
+    let tty = match arch {
+        Arch::X86_64 => "ttyS0",
+        Arch::Arm64 => "ttyAMA0",
+    };
+    let report = report.replace("{tty}", tty);
+    match report.split_once("{0,1,2}") {
+        Some((before, after)) => ["0", "1", "2"].map(|number| [before, number, after].concat()).into(),
+        None => vec![report],
+    }
 }
 
 fn matches(pattern: &str, text: &str) -> bool {
@@ -536,4 +554,6 @@ fn the_comparison_sees_what_differs() {
     .map(|(who, text)| (who, text.to_string()));
     assert_eq!(differences(&first, &second), expected);
     assert!(matches("a b*", "a bc") && !matches("a b", "a bc"));
+    let descriptors = patterns("a descriptor {0,1,2} /dev/{tty}", Arch::Arm64);
+    assert_eq!(descriptors, [0, 1, 2].map(|number| format!("a descriptor {number} /dev/ttyAMA0")));
 }

@@ -52,10 +52,7 @@ fn a_stopped_init_resets_the_machine(arch: Arch) -> Result<()> {
     // The device counts its time twice (i6300ESB's two stages).
     guest.ended(4.0 * WATCHDOG as f64)?;
     let seconds = began.elapsed().as_secs_f64();
-    ensure!(
-        !guest.console.text.contains("reboot: Restarting system"),
-        guest.failure("the machine was rebooted and not reset")
-    );
+    ensure!(!guest.console.shows("reboot: "), guest.failure("the machine was rebooted or powered off, and not reset"));
     ensure!(seconds > WATCHDOG as f64 / 4.0, guest.failure(&format!("the machine ended after {seconds:.1} s")));
     report(&format!("a watchdog of {WATCHDOG} s reset a machine with a frozen init after {seconds:.1} s"));
     Ok(())

@@ -49,6 +49,11 @@ impl Console {
         String::from_utf8_lossy(&self.line).into_owned()
     }
 
+    /// Whether a text is anywhere, also in the line that is not finished.
+    pub fn shows(&self, text: &str) -> bool {
+        self.text.contains(text) || self.unfinished().contains(text)
+    }
+
     /// The last lines, for an error message.
     pub fn tail(&self, count: usize) -> String {
         let first = self.lines.len().saturating_sub(count);

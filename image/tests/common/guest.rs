@@ -5,7 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -191,15 +191,19 @@ impl Guest {
         self.run(&format!("printf '%s\\n'{words} >>{path}")).map(drop)
     }
 
-    /// Waits for QEMU's own end.
-    pub fn ended(&mut self, seconds: f64) -> Result<ExitStatus> {
+    /// Waits for QEMU's own end, which must be a good one and none of a panic.
+    pub fn ended(&mut self, seconds: f64) -> Result<()> {
         let deadline = Instant::now() + limit(seconds);
         loop {
             if self.receive(Duration::from_millis(20)) == Err(RecvTimeoutError::Disconnected) {
                 std::thread::sleep(Duration::from_millis(20));
             }
             if let Some(status) = self.child.try_wait().context("cannot wait for QEMU")? {
-                return Ok(status);
+                // What it said last.
+                while self.receive(limit(1.0)).is_ok() {}
+                ensure!(status.success(), self.failure(&format!("QEMU ended with {status}")));
+                ensure!(!self.console.shows(PANIC), self.failure("the kernel panicked"));
+                return Ok(());
             }
             if Instant::now() > deadline {
                 return Err(self.failure("QEMU did not end"));
@@ -222,10 +226,7 @@ impl Guest {
         let asked = Instant::now();
         self.type_keys(keys)?;
         self.line("reboot: Power down")?;
-        let status = self.ended(10.0)?;
-        if !status.success() {
-            return Err(self.failure(&format!("QEMU ended with {status}")));
-        }
+        self.ended(10.0)?;
         Ok(asked.elapsed().as_secs_f64())
     }
 
