@@ -102,7 +102,9 @@ fn check_processes(guest: &mut Guest) -> Result<()> {
     // It waits with io_uring, which the image's kernel has, and not with epoll.
     guest.run("ls -l /proc/1/fd | grep -q io_uring")?;
     // Orphans: the shells that started them are gone, so PID 1 must collect them.
-    guest.run("for i in 1 2 3 4 5 6 7 8; do sh -c 'sleep 0.1 & sleep 0.1 &'; done; sleep 1")?;
+    guest.run("for i in 1 2 3 4 5 6 7 8; do sh -c 'sleep 0.123 & sleep 0.123 &'; done")?;
+    guest.run("while pgrep -f 'sleep 0[.]123' >/dev/null; do sleep 0.1; done")?;
+    guest.run("while grep -q '^State:.Z' /proc/[0-9]*/status 2>/dev/null; do sleep 0.1; done")?;
     expect(guest, "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l", &["0"])
 }
 

@@ -44,6 +44,7 @@ fn a_stopped_init_resets_the_machine(arch: Arch) -> Result<()> {
     keeps_its_children(&mut guest)?;
     // As long as init runs nothing happens, SIGSTOP or not.
     guest.run("kill -STOP 1 && kill -SEGV 1 && kill -KILL 1")?;
+    // The time is for what must not happen.
     guest.run(&format!("sleep {}", 3 * WATCHDOG))?;
     guest.run("grep -q '^State:.S' /proc/1/status")?;
     guest.run("mkdir /sys/fs/cgroup/ice && echo 1 >/sys/fs/cgroup/ice/cgroup.procs")?;
@@ -83,14 +84,14 @@ fn keeps_its_children(guest: &mut Guest) -> Result<()> {
         "for s in /proc/[0-9]*/stat; do sed 's/.*) . //' $s 2>/dev/null | grep -q '^1 ' && echo $s; done; true";
     let before = guest.run(children)?;
     ensure!(before.lines().count() >= 3, guest.failure(&format!("init has the children {before}")));
-    guest.run("cp /proc/1/exe /sbin/init.new && mv /sbin/init.new /usr/bin/init && init u; sleep 2")?;
-    guest.run("! readlink /proc/1/exe | grep deleted")?;
+    guest.run("cp /proc/1/exe /sbin/init.new && mv /sbin/init.new /usr/bin/init && init u")?;
+    guest.run("while readlink /proc/1/exe | grep -q deleted; do sleep 0.1; done")?;
+    guest.run("until initctl list 2>/dev/null | grep '^told .*running'; do sleep 0.1; done")?;
     let after = guest.run(children)?;
     ensure!(before == after, guest.failure(&format!("the children of init were\n{before}\nand are\n{after}")));
-    guest.run("initctl list | grep '^told .*running'")?;
     // What it wrote before is in the file; what it writes now comes through the same pipe.
-    guest.run("grep 'it runs' /run/log/told.log && kill -USR1 $(pgrep -f 'echo it runs') && sleep 1")?;
-    guest.run("initctl log told | grep 'it goes on'").map(drop)
+    guest.run("grep 'it runs' /run/log/told.log && kill -USR1 $(pgrep -f 'echo it runs')")?;
+    guest.run("until initctl log told | grep 'it goes on'; do sleep 0.1; done").map(drop)
 }
 
 /// A network card that comes gets its address within a second, and leaves nothing behind when it goes.

@@ -56,10 +56,12 @@ fn orphans_leave_no_zombie() {
 #[test]
 fn a_reload_keeps_starts_and_stops() {
     let change = "sed -i s/2000/3000/ /etc/inittab; kill -HUP 1";
-    let list = "grep -a sleep /proc/[0-9]*/cmdline | tr \"\\0\" \" \"";
+    let list = "list() { grep -a sleep /proc/[0-9]*/cmdline | tr \"\\0\" \" \"; }; \
+                runs() { list | grep -q \":sleep $1 $\"; }";
     // The marks are quoted in their middle, because the list shows the command that prints them.
     let table = format!(
-        "::once:/bin/sh -c 'sleep 0.5; {list}; echo BE\"\"FORE; {change}; sleep 1; {list}; echo AF\"\"TER; kill -USR1 1'\n\
+        "::once:/bin/sh -c '{list}; until runs 1000 && runs 2000; do sleep 0.1; done; list; echo BE\"\"FORE; {change}; \
+         until runs 3000 && ! runs 2000; do sleep 0.1; done; list; echo AF\"\"TER; kill -USR1 1'\n\
          ::respawn:sleep 1000\n::respawn:sleep 2000\n"
     );
     let Some(mut system) = System::start("reload", &table, "quiet") else {

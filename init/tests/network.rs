@@ -84,10 +84,16 @@ fn a_client_runs_for_as_long_as_its_cable_is_there() {
                   trap 'echo CLIENT RENEWS >/dev/console' USR1\ntrap 'echo CLIENT ENDS >/dev/console; exit' TERM\n\
                   while :; do sleep 0.05; done\n";
     let script = [
+        // The time is for what must not happen: a client without a carrier.
         "ip link add w0 type veth peer name p1; sleep 0.3; echo CABLE; ip link set p1 up; ",
         &until("[ -e /etc/go1 ]"),
-        "ip address add 10.5.0.20/24 dev w0; sleep 0.3; ip link set p1 down; sleep 0.3; echo BACK; ip link set p1 up; ",
+        "ip address add 10.5.0.20/24 dev w0; ",
         &until("[ -e /etc/go2 ]"),
+        "ip link set p1 down; ",
+        // The kernel tells of both at the same time.
+        &until("ip -o link show w0 | grep -q 'state [A-Z]*DOWN'"),
+        "echo BACK; ip link set p1 up; ",
+        &until("[ -e /etc/go3 ]"),
         "mkdir -p /run/resolv; echo 'nameserver 10.5.0.1' >/run/resolv/dhcp.w0; cp /run/resolv/dhcp.w0 /run/resolv.conf; ",
         "echo GONE; ip link del w0; ",
         &until("[ ! -e /run/resolv/dhcp.w0 ]"),
@@ -113,11 +119,13 @@ fn a_client_runs_for_as_long_as_its_cable_is_there() {
     assert!(!seen.contains("-i p1"), "{seen}");
     system.expect("metric 10");
     std::fs::write(system.dir.join("etc/go1"), "").unwrap();
+    system.expect("w0: 10.5.0.20/24 at ");
+    std::fs::write(system.dir.join("etc/go2"), "").unwrap();
     system.expect("BACK");
     let back = Instant::now();
     system.expect("CLIENT RENEWS");
     assert!(back.elapsed() < SOON, "{:?}", back.elapsed());
-    std::fs::write(system.dir.join("etc/go2"), "").unwrap();
+    std::fs::write(system.dir.join("etc/go3"), "").unwrap();
     system.expect("GONE");
     let gone = Instant::now();
     let end = system.expect("lines 0");
