@@ -1,7 +1,7 @@
 //! Kernel modules that are loaded at every boot. The boot runs the commands that this module makes of the files.
 //!
 //! `/etc/modules` has one module a line, with parameters after its name; `modules-load.d/*.conf` (modules-load.d(5)) one
-//! name a line. busybox's modprobe loads them, which knows what they depend on.
+//! name a line. modprobe loads them, which knows what they depend on.
 
 use core::time::Duration;
 
@@ -28,7 +28,7 @@ pub fn commands() -> Vec<String> {
             say!("{path}, line {line}: not a module's name; the line is left out");
         }
     }
-    programs(&loads)
+    loads.iter().map(program).collect()
 }
 
 /// A module's name, and its parameters as they are written.
@@ -55,19 +55,9 @@ fn parse(content: &str) -> (Vec<Load>, Vec<usize>) {
     (loads, faults)
 }
 
-/// One command for each run of modules without parameters, because each command reads the table of dependencies.
-fn programs(loads: &[Load]) -> Vec<String> {
-    let mut commands: Vec<String> = Vec::new();
-    let mut open = false;
-    for (name, parameters) in loads {
-        match (parameters.is_empty(), commands.last_mut()) {
-            (true, Some(last)) if open => *last += &format!(" {name}"),
-            (true, _) => commands.push(format!("modprobe -a {name}")),
-            (false, _) => commands.push(format!("modprobe {name} {parameters}")),
-        }
-        open = parameters.is_empty();
-    }
-    commands
+/// One command for each module: busybox's small modprobe takes every word after the first for a parameter, and has no `-a`.
+fn program((name, parameters): &Load) -> String {
+    format!("modprobe {name} {parameters}").trim_end().into()
 }
 
 #[cfg(test)]
@@ -83,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn modules_without_parameters_share_a_command() {
-        let (loads, _) = parse("a\nb\nc x=1\nd\ne");
-        assert_eq!(programs(&loads), ["modprobe -a a b", "modprobe c x=1", "modprobe -a d e"]);
-        assert_eq!(programs(&[]), Vec::<String>::new());
+    fn each_module_has_a_command_without_options() {
+        let (loads, _) = parse("a\nb\nsnd-c x=1 y=2,3\n");
+        let commands: Vec<String> = loads.iter().map(program).collect();
+        assert_eq!(commands, ["modprobe a", "modprobe b", "modprobe snd-c x=1 y=2,3"]);
     }
 }

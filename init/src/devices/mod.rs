@@ -70,7 +70,9 @@ impl Devices {
             let _ = socket.set_capacity(CAPACITY);
         }
         set_all_accesses(&read_groups());
-        let modules = files::status(&format!("/lib/modules/{}/modules.dep", system::kernel_release())).is_ok();
+        // The indexes of kmod's depmod and of busybox's.
+        let index = format!("/lib/modules/{}/modules.dep", system::kernel_release());
+        let modules = files::status(&index).is_ok() || files::status(&format!("{index}.bb")).is_ok();
         let mut children = Children::new(modules);
         children.start(now);
         let buffer = if socket.is_some() { vec![0; BUFFER] } else { Vec::new() };

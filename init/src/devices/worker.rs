@@ -1,12 +1,13 @@
 //! The work that may wait for slow hardware, in a short-lived child: reading superblocks, making and removing the links of
 //! disks, loading drivers. `devices` forks it; nothing here runs in PID 1 itself.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use super::names::{self, Facts, Sysfs};
 use super::{partition, superblock, uevent};
 use crate::log::{debug, say};
-use crate::sys::{Errno, files, nodes, process};
+use crate::sys::process::{self, Exit};
+use crate::sys::{Errno, files, nodes, signal};
 
 const SYS: &str = "/sys";
 /// Where the links are.
@@ -16,6 +17,11 @@ pub const CLASS: &str = "/sys/class/block";
 /// How deep the tree of devices is at most, and for how many drivers the devices of the start can ask.
 const DEEPEST: usize = 24;
 const MOST_ALIASES: usize = 2048;
+/// Where modprobe may be, and the environment that it gets.
+const MODPROBE: &[&CStr] = &[c"/sbin/modprobe", c"/usr/sbin/modprobe", c"/bin/modprobe"];
+const PATH: &CStr = c"PATH=/sbin:/usr/sbin:/bin:/usr/bin";
+/// The exit code when a program that is there cannot be run.
+const NOT_RUN: i32 = 126;
 
 /// What a child does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,19 +172,51 @@ fn remove_links(name: &str, kept: &[String]) -> bool {
     removed
 }
 
-/// Becomes modprobe, which loads the drivers for these devices; returns only when it could not.
+/// Loads the drivers for these devices with modprobe; the result is the child's exit code.
 pub fn load<'a>(aliases: impl Iterator<Item = &'a String>) -> i32 {
-    let words = ["modprobe", "-a", "-b", "-q", "--"].into_iter().chain(aliases.map(String::as_str));
-    let arguments: Vec<CString> = words.filter_map(|word| CString::new(word).ok()).collect();
-    let environment = [c"PATH=/sbin:/usr/sbin:/bin:/usr/bin".to_owned()];
-    for path in [c"/sbin/modprobe", c"/usr/sbin/modprobe", c"/bin/modprobe"] {
-        let error = process::exec(path, &arguments, &environment);
-        if error != Errno::NOENT {
-            say!("cannot run modprobe: {error}");
-            return 1;
+    let Some(program) = MODPROBE.iter().copied().find(|path| path.to_str().is_ok_and(files::is_executable)) else {
+        return 1;
+    };
+    // PID 1 keeps back what ends this and modprobe at a shutdown.
+    if let Err(error) = signal::block(&[]) {
+        debug!("cannot unblock signals: {error}");
+    }
+    load_with(program, aliases)
+}
+
+/// One `program` for each alias, one after the other: busybox's modprobe takes one.
+fn load_with<'a>(program: &CStr, aliases: impl Iterator<Item = &'a String>) -> i32 {
+    for alias in aliases {
+        match process::fork(|| become_modprobe(program, alias)).and_then(process::wait_for) {
+            Ok(Exit::Code(NOT_RUN)) => return 1,
+            // Most devices have no driver that is a module, which is 1 as well.
+            Ok(Exit::Code(_)) => {}
+            Ok(exit) => say!("modprobe {alias}: {exit}"),
+            Err(error) => {
+                say!("cannot start modprobe for {alias}: {error}");
+                return 1;
+            }
         }
     }
-    1
+    0
+}
+
+fn become_modprobe(program: &CStr, alias: &str) -> i32 {
+    // busybox's complains of every alias without a module in spite of -q; what fails in a module the kernel says.
+    if let Err(error) = files::open_device("/dev/null").and_then(files::set_stdio) {
+        debug!("modprobe keeps the console: {error}");
+    }
+    let error = match modprobe_arguments(alias) {
+        Some(arguments) => process::exec(program, &arguments, &[PATH.to_owned()]),
+        None => return 0,
+    };
+    say!("cannot run {}: {error}", program.to_string_lossy());
+    NOT_RUN
+}
+
+/// What both busybox's modprobe and kmod's understand; nothing for what can be no argument.
+fn modprobe_arguments(alias: &str) -> Option<Vec<CString>> {
+    ["modprobe", "-b", "-q", "--", alias].into_iter().map(|word| CString::new(word).ok()).collect()
 }
 
 /// The devices that were there before PID 1: what they say a driver for them is for.
@@ -199,4 +237,29 @@ pub fn aliases() -> Vec<String> {
         }
     }
     found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modprobe_runs_once_for_each_alias() {
+        let dir = std::env::temp_dir().join(format!("init-modprobe-{}", process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (program, log) = (dir.join("modprobe"), dir.join("log"));
+        // As busybox's small one: it takes one name, and most have no module.
+        let script =
+            format!("[ \"$*\" = \"-b -q -- $4\" ] || exit 2\necho \"$4\" >>{}\necho noise\nexit 1", log.display());
+        // Another process writes it: a program that is open for writing in a child of another test cannot be run.
+        let write = "printf '#!/bin/sh\n%s\n' \"$2\" >\"$1\" && chmod 755 \"$1\"";
+        let mut shell = std::process::Command::new("sh");
+        assert!(shell.args(["-c", write, "sh"]).arg(&program).arg(script).status().unwrap().success());
+        let program = CString::new(program.to_str().unwrap()).unwrap();
+        let aliases = ["pci:v1sv*".to_owned(), "of:N b".to_owned(), "a\0b".to_owned(), "cpu:x".to_owned()];
+        assert_eq!(load_with(&program, aliases.iter()), 0);
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "pci:v1sv*\nof:N b\ncpu:x\n");
+        assert_eq!(load_with(c"/no/modprobe", aliases.iter()), 1);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

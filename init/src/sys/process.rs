@@ -100,7 +100,7 @@ pub fn wait_any() -> Result<Option<(Pid, Exit)>> {
     Ok(found.map(|(pid, status)| (pid.as_raw_nonzero().get(), exit_of(status))))
 }
 
-/// Waits for the child `pid`. Only for a child that is known to end at once.
+/// Waits for the child `pid`. PID 1 itself does so only for a child that is known to end at once.
 pub fn wait_for(pid: Pid) -> Result<Exit> {
     let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::SRCH)?;
     let found = retry(|| rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()))?;
