@@ -3,6 +3,11 @@
 //! The kernel sets the clock from the RTC itself where it was built to; where it did not, [`start`] does. On a machine
 //! without an RTC, or with an empty battery, time goes on from where the last shutdown left it, and never starts before
 //! [`SOURCE_DATE`]: certificates are not valid in 1970.
+//!
+//! That the last shutdown's time may itself be wrong (an RTC that once read badly, a mistyped date) is why it never overrules
+//! a clock that works, and why any sane time replaces it.
+
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::log::{debug, info, say};
 use crate::sys::clock::{self, Fields};
@@ -21,11 +26,17 @@ const SYS_CLASS: &str = "/sys/class/rtc";
 /// wants. Then the RTC is not written.
 const ADJTIME: &str = "/etc/adjtime";
 
+/// Nothing but the last shutdown tells what time it is: [`start`] found no clock that works.
+static GUESSED: AtomicBool = AtomicBool::new(false);
+
 /// Sets the clock when it is not right already, and says so.
 pub fn start() {
     let now = clock::now();
     let rtc = if kernel_set_clock() { None } else { read_rtc() };
-    let Some(time) = right_time(now, rtc, floor()) else {
+    // Without an RTC the kernel starts in 1970, or with a time that a hypervisor or firmware told it.
+    let shown = rtc.unwrap_or(now);
+    GUESSED.store(shown < earliest(), Ordering::Relaxed);
+    let Some(time) = right_time(now, shown, earliest(), date(SAVED)) else {
         return;
     };
     match clock::set(time) {
@@ -36,18 +47,18 @@ pub fn start() {
     }
 }
 
-/// Raises the clock to the last shutdown's time, when the file that tells it came with a mount after [`start`].
+/// Raises a guessed clock to the last shutdown's time, when the file that tells it came with a mount after [`start`].
 pub fn raise() {
-    let floor = floor();
-    if clock::now() < floor && clock::set(floor).is_ok() {
-        info!("the clock was set to {}", text(floor));
+    let saved = date(SAVED);
+    if GUESSED.load(Ordering::Relaxed) && clock::now() < saved && clock::set(saved).is_ok() {
+        info!("the clock was set to {}", text(saved));
     }
 }
 
-/// Keeps the time for the next boot: in the RTC, and in a file's date for machines without one.
+/// Keeps the time for the next boot: in the RTC, and in a file's date for machines without one. The caller syncs.
 pub fn save() {
     let now = clock::now();
-    if now < floor() {
+    if now < earliest() {
         // It never was right.
         return;
     }
@@ -68,16 +79,20 @@ pub fn save() {
     }
 }
 
-/// The time to set, if any: the RTC's unless the kernel has it already, and not before `floor`.
-fn right_time(now: i64, rtc: Option<i64>, floor: i64) -> Option<i64> {
-    let best = rtc.unwrap_or(now).max(floor);
+/// The time to set, if any: what a clock shows, unless that is before `earliest` and so nothing but a guess is left.
+fn right_time(now: i64, shown: i64, earliest: i64, saved: i64) -> Option<i64> {
+    let best = if shown < earliest { now.max(saved).max(earliest) } else { shown };
     (best != now).then_some(best)
 }
 
 /// The earliest time that it can be.
-fn floor() -> i64 {
-    let date = |path: &str| files::status(path).map_or(0, |status| status.modified);
-    SOURCE_DATE.max(date(SAVED)).max(date(EPOCH))
+fn earliest() -> i64 {
+    SOURCE_DATE.max(date(EPOCH))
+}
+
+/// A file's date; 1970 without one.
+fn date(path: &str) -> i64 {
+    files::status(path).map_or(0, |status| status.modified)
 }
 
 /// Whether the kernel took its time from an RTC (CONFIG_RTC_HCTOSYS).
@@ -183,11 +198,15 @@ mod tests {
     }
 
     #[test]
-    fn the_rtc_counts_unless_it_is_before_the_floor() {
-        assert_eq!(right_time(5, Some(900), 100), Some(900));
-        assert_eq!(right_time(5, Some(90), 100), Some(100));
-        assert_eq!(right_time(5, None, 100), Some(100));
-        assert_eq!(right_time(500, None, 100), None);
+    fn a_clock_that_works_counts_more_than_the_last_shutdown() {
+        const EARLIEST: i64 = 100;
+        // The last shutdown's time was wrong once, and is later than what the RTC or the kernel shows.
+        assert_eq!(right_time(5, 900, EARLIEST, 9000), Some(900));
+        assert_eq!(right_time(900, 900, EARLIEST, 9000), None);
+        // An empty battery, or no RTC at all.
+        assert_eq!(right_time(5, 90, EARLIEST, 700), Some(700));
+        assert_eq!(right_time(5, 5, EARLIEST, 0), Some(100));
+        assert_eq!(right_time(500, 90, EARLIEST, 0), None);
     }
 
     #[test]

@@ -116,6 +116,21 @@ fn a_seed_is_never_used_twice() {
 }
 
 #[test]
+fn a_wrong_time_of_the_last_shutdown_does_not_stay() {
+    let table = "::once:/bin/sh -c 'echo MARK; sleep 4000'\n";
+    let setup = Setup { table, script: "touch -d 2061-01-01 var/clock", ..Setup::default() };
+    let Some(mut system) = System::start_with("clock", &setup) else {
+        return;
+    };
+    system.expect("MARK");
+    system.signal(libc::SIGUSR2);
+    system.expect("init: power off after");
+    let saved = fs::metadata(system.dir.join("var/clock")).unwrap().modified().unwrap();
+    assert!(saved <= std::time::SystemTime::now(), "{saved:?}");
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
 fn programs_get_the_limits_that_init_was_given() {
     let shell = Command::new("sh").args(["-c", "ulimit -n; ulimit -Hn"]).output().unwrap();
     let given = String::from_utf8(shell.stdout).unwrap();

@@ -135,6 +135,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("libc::nanosleep", "only in the handler of a fault"),
     ("libc::pause", "only in the handler of a fault, when the program is gone"),
     ("thread::sleep", "only tests sleep"),
+    ("time::clock_settime", "a clock that works is not set by what the last shutdown left, and the host's works"),
     ("net::connect", "of the control tool, which is another process"),
 ];
 

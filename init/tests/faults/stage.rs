@@ -153,11 +153,6 @@ impl Stage {
         }
     }
 
-    /// A file below the stage's directory.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
     /// What was written to the console since the last call.
     pub fn said(&self) -> String {
         let mut said = Vec::new();
