@@ -41,7 +41,9 @@ fn bring_to_rest() {
     system::sync();
     // Before the file systems, because a swap file keeps its own from being unmounted.
     stop_swapping();
-    unmount_all();
+    for (target, error) in unmount_all() {
+        keep_read_only(&target, error);
+    }
     make_root_read_only();
     system::sync();
 }
@@ -58,51 +60,57 @@ fn stop_swapping() {
     }
 }
 
-/// Unmounts all but the root, in rounds, because a mount may hold another.
-fn unmount_all() {
+/// What cannot be unmounted, and why.
+type Busy = Vec<(String, Errno)>;
+
+/// Unmounts all but the root; returns what stays.
+fn unmount_all() -> Busy {
+    in_rounds(unmount_round, detach_loops)
+}
+
+/// Unmounts in rounds, because a mount may hold another, and `free`s what holds one in between, for as long as each round
+/// leaves less than the one before. That something was freed is no reason to go on: a loop device in use takes the request,
+/// says that all is well, and keeps its file.
+fn in_rounds(mut unmount: impl FnMut() -> Busy, mut free: impl FnMut()) -> Busy {
+    let mut before = usize::MAX;
     loop {
-        let content = match mounts::read_proc(unmount::MOUNT_TABLE) {
-            Ok(content) => content,
-            Err(error) => {
-                say!("cannot read {}: {error}; only the root is made safe", unmount::MOUNT_TABLE);
-                return;
-            }
-        };
-        let targets = unmount::order(&unmount::parse(&content));
-        let (progress, failed) = unmount_round(&targets);
-        if failed.is_empty() {
-            return;
+        let busy = unmount();
+        if busy.is_empty() || busy.len() >= before {
+            return busy;
         }
-        // A loop device holds the file system that its file is on.
-        if !detach_loops() && !progress {
-            failed.iter().for_each(|(target, error)| keep_read_only(target, *error));
-            return;
-        }
+        before = busy.len();
+        free();
     }
 }
 
-/// Tries each mount once; returns whether one was unmounted, and which were not.
-fn unmount_round(targets: &[String]) -> (bool, Vec<(&String, Errno)>) {
-    let mut progress = false;
-    let mut failed = Vec::new();
-    for target in targets {
-        match system::unmount(target) {
-            Ok(()) => progress = true,
-            // A mount that a later one hides; what hid it was unmounted in this round.
-            Err(Errno::INVAL | Errno::NOENT) => {}
-            Err(error) => failed.push((target, error)),
+/// Tries each mount once.
+fn unmount_round() -> Busy {
+    let content = match mounts::read_proc(unmount::MOUNT_TABLE) {
+        Ok(content) => content,
+        Err(error) => {
+            say!("cannot read {}: {error}; only the root is made safe", unmount::MOUNT_TABLE);
+            return Busy::new();
         }
-    }
-    (progress, failed)
-}
-
-/// Frees the loop devices that still have a file; returns whether one was freed.
-fn detach_loops() -> bool {
-    let names = files::list_dir("/sys/block").unwrap_or_default();
-    let has_file = |name: &&String| {
-        name.starts_with("loop") && files::status(&format!("/sys/block/{name}/loop/backing_file")).is_ok()
     };
-    names.iter().filter(has_file).filter(|name| system::detach_loop(&format!("/dev/{name}")).is_ok()).count() > 0
+    let mut busy = Busy::new();
+    for target in unmount::order(&unmount::parse(&content)) {
+        match system::unmount(&target) {
+            // A mount that a later one hides; what hid it was unmounted in this round.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(error) => busy.push((target, error)),
+        }
+    }
+    busy
+}
+
+/// Frees the loop devices that still have a file: each holds the file system that its file is on.
+fn detach_loops() {
+    for name in files::list_dir("/sys/block").unwrap_or_default() {
+        if name.starts_with("loop") && files::status(&format!("/sys/block/{name}/loop/backing_file")).is_ok() {
+            // What is still held is told by the mount that cannot be unmounted.
+            let _ = system::detach_loop(&format!("/dev/{name}"));
+        }
+    }
 }
 
 /// Saves what can be saved of a mount that cannot be unmounted.
@@ -118,4 +126,34 @@ fn make_root_read_only() {
         return debug!("the root is read-only");
     };
     say!("the root cannot be made read-only: {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy(names: &[&str]) -> Busy {
+        names.iter().map(|name| ((*name).to_owned(), Errno::BUSY)).collect()
+    }
+
+    #[test]
+    fn what_stays_busy_ends_the_rounds() {
+        let mut rounds = 0;
+        let left = in_rounds(
+            || {
+                rounds += 1;
+                busy(&["/a", "/b"])
+            },
+            || {},
+        );
+        assert_eq!((left, rounds), (busy(&["/a", "/b"]), 2));
+    }
+
+    #[test]
+    fn loop_devices_on_each_other_are_all_freed() {
+        let freed = core::cell::Cell::new(0);
+        let chain = ["/disk", "/disk/in", "/disk/in/in"];
+        let left = in_rounds(|| busy(&chain[..3 - freed.get()]), || freed.set(freed.get() + 1));
+        assert_eq!((left, freed.get()), (Busy::new(), 3));
+    }
 }

@@ -35,7 +35,7 @@ pub fn swap_off(path: &str) -> Result<()> {
 /// `LOOP_CLR_FD` of linux/loop.h.
 const LOOP_CLR_FD: u32 = 0x4c01;
 
-/// Takes the file from a loop device that nothing has open any more.
+/// Asks a loop device to give up its file. One that is in use does so when nothing has it open any more; that is no error.
 pub fn detach_loop(path: &str) -> Result<()> {
     let fd = super::files::open_device(path)?;
     // SAFETY: the request takes no argument.
