@@ -96,6 +96,8 @@ impl System {
                 if [ -d $dir ]; then mount -t tmpfs empty $dir; fi
             done
             if [ \"$4\" ]; then mount -t cgroup2 none /sys/fs/cgroup; fi
+            # In use, so that a table with umount -a does not uncover the host's.
+            exec 9</var/lib
             eval \"$3\"
             exec \"$2\"";
         let mut unshare = Command::new("unshare");
