@@ -1,5 +1,5 @@
-//! The end of a shutdown, when all processes are gone: data to the disks, swap off, file systems away. The shutdown calls
-//! [`run`].
+//! The end of a shutdown, when all processes are gone: data to the disks, file systems away, the root read-only. The shutdown
+//! calls [`run`].
 //!
 //! A child does it, because an unmount may wait for ever (a server that is gone, a broken disk). PID 1 waits a bounded time,
 //! feeds the watchdog meanwhile, and then goes on to the reboot whatever is left.
@@ -10,53 +10,88 @@ use rustix::mount::MountFlags;
 
 use crate::log::{debug, say};
 use crate::supervisor::Supervisor;
-use crate::sys::{Errno, files, process, system};
+use crate::sys::process::{self, Exit};
+use crate::sys::{Errno, files, system};
 use crate::{clock, mounts, seed, unmount};
 
 /// The longest time that it may take. A slow disk with gigabytes to write needs most of it.
 const LIMIT: Duration = Duration::from_secs(90);
+/// The longest time for the root alone, when the rest took too long or failed.
+const ROOT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Brings the file systems to rest, at most for [`LIMIT`].
 pub fn run(supervisor: &mut Supervisor) {
+    if !in_child(supervisor, "bringing the file systems to rest", LIMIT, bring_to_rest) {
+        in_child(supervisor, "making the root read-only", ROOT_LIMIT, rest_root);
+    }
+}
+
+/// Does `work` in a child; returns whether it was done. What went wrong is said.
+fn in_child(supervisor: &mut Supervisor, what: &str, limit: Duration, work: fn()) -> bool {
     let child = || {
-        bring_to_rest();
+        work();
         0
     };
-    match process::fork(child) {
-        Ok(pid) => {
-            if supervisor.wait_for_process(pid, LIMIT).is_none() {
-                say!("the file systems do not come to rest within {} s; going on without", LIMIT.as_secs());
-            }
-        }
+    let Ok(pid) = process::fork(child) else {
         // No memory for a child.
-        Err(_) => bring_to_rest(),
+        work();
+        return true;
+    };
+    match supervisor.wait_for_process(pid, limit) {
+        Some(Exit::Code(0)) => return true,
+        // For example for want of memory.
+        Some(exit) => say!("{what} failed: {exit}"),
+        None => say!("{what} takes longer than {} s; going on without", limit.as_secs()),
     }
+    false
 }
 
 /// The steps, in order.
 fn bring_to_rest() {
     seed::save();
     clock::save();
-    // First, so that most is safe even when a later step hangs.
+    // Before the rest, so that most is safe even when a later step hangs.
     system::sync();
-    // Before the file systems, because a swap file keeps its own from being unmounted.
-    stop_swapping();
-    for (target, error) in unmount_all() {
+    // While the kernel's table is there. A kernel without swap has none.
+    let areas = unmount::swaps(&mounts::read_proc(unmount::SWAP_TABLE).unwrap_or_default());
+    let mut busy = unmount_all();
+    // Only what is in the way of this is worth reading back from a slow disk: a swap file, or swap on a loop device.
+    if !areas.is_empty() && (!busy.is_empty() || root_read_only().is_err()) {
+        stop_swapping(&areas);
+        busy = unmount_all();
+    }
+    for (target, error) in busy {
         keep_read_only(&target, error);
     }
-    make_root_read_only();
+    rest_root();
+}
+
+fn rest_root() {
+    match root_read_only() {
+        Ok(()) => debug!("the root is read-only"),
+        Err(error) => say!("the root cannot be made read-only: {error}"),
+    }
     system::sync();
 }
 
-fn stop_swapping() {
-    let Ok(table) = mounts::read_proc(unmount::SWAP_TABLE) else {
-        // A kernel without swap.
-        return;
-    };
-    for area in unmount::swaps(&table) {
-        if let Err(error) = system::swap_off(&area) {
-            say!("cannot stop swapping to {area}: {error}");
+fn root_read_only() -> Result<(), Errno> {
+    system::remount("/", MountFlags::RDONLY, "")
+}
+
+fn stop_swapping(areas: &[String]) {
+    let child = || {
+        for area in areas {
+            if let Err(error) = system::swap_off(area) {
+                say!("cannot stop swapping to {area}: {error}");
+            }
         }
+        0
+    };
+    // The kernel ends who does this first when what comes back does not fit into memory: not who has the rest to do.
+    match process::fork(child).and_then(process::wait_for) {
+        Ok(Exit::Code(0)) => {}
+        Ok(exit) => say!("cannot stop swapping: {exit}"),
+        Err(error) => say!("cannot stop swapping: {error}"),
     }
 }
 
@@ -119,13 +154,6 @@ fn keep_read_only(target: &str, error: Errno) {
         Ok(()) => say!("{target} cannot be unmounted ({error}) and was made read-only"),
         Err(second) => say!("{target} cannot be unmounted ({error}) or made read-only ({second})"),
     }
-}
-
-fn make_root_read_only() {
-    let Err(error) = system::remount("/", MountFlags::RDONLY, "") else {
-        return debug!("the root is read-only");
-    };
-    say!("the root cannot be made read-only: {error}");
 }
 
 #[cfg(test)]

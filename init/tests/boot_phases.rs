@@ -131,6 +131,23 @@ fn a_wrong_time_of_the_last_shutdown_does_not_stay() {
 }
 
 #[test]
+fn a_shutdown_says_that_its_last_steps_were_ended_and_makes_the_root_safe() {
+    // The kernel ends who writes to a file.
+    let table = "::once:/bin/sh -c 'echo MARK; sleep 4000'\n";
+    let setup = Setup { table, script: "ulimit -f 0", ..Setup::default() };
+    let Some(mut system) = System::start_with("ended", &setup) else {
+        return;
+    };
+    system.expect("MARK");
+    system.signal(libc::SIGUSR2);
+    system.expect("bringing the file systems to rest failed: signal 25");
+    // A namespace may not.
+    system.expect("the root cannot be made read-only: ");
+    system.expect("init: power off after");
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
 fn programs_get_the_limits_that_init_was_given() {
     let shell = Command::new("sh").args(["-c", "ulimit -n; ulimit -Hn"]).output().unwrap();
     let given = String::from_utf8(shell.stdout).unwrap();
