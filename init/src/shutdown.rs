@@ -29,6 +29,7 @@ pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
         watchdog.go_down();
     }
     supervisor.stop_services();
+    teardown::save(supervisor);
     supervisor.run_all(Action::Shutdown, Some(ENTRY_LIMIT), false);
     end_processes(supervisor);
     supervisor.finish_logs();

@@ -1,5 +1,5 @@
 //! The end of a shutdown, when all processes are gone: data to the disks, file systems away, the root read-only. The shutdown
-//! calls [`run`].
+//! calls [`run`], and long before it [`save`].
 //!
 //! A child does it, because an unmount may wait for ever (a server that is gone, a broken disk). PID 1 waits a bounded time,
 //! feeds the watchdog meanwhile, and then goes on to the reboot whatever is left.
@@ -18,6 +18,14 @@ use crate::{clock, mounts, seed, unmount};
 const LIMIT: Duration = Duration::from_secs(90);
 /// The longest time for the root alone, when the rest took too long or failed.
 const ROOT_LIMIT: Duration = Duration::from_secs(10);
+/// The longest time that seed and clock may take to write.
+const SAVE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Keeps seed and clock for the next boot, before anything makes the disks read-only: many a table has an entry
+/// `::shutdown:umount -a -r`.
+pub fn save(supervisor: &mut Supervisor) {
+    in_child(supervisor, "saving seed and clock", SAVE_LIMIT, save_both);
+}
 
 /// Brings the file systems to rest, at most for [`LIMIT`].
 pub fn run(supervisor: &mut Supervisor) {
@@ -46,10 +54,15 @@ fn in_child(supervisor: &mut Supervisor, what: &str, limit: Duration, work: fn()
     false
 }
 
-/// The steps, in order.
-fn bring_to_rest() {
+fn save_both() {
     seed::save();
     clock::save();
+}
+
+/// The steps, in order.
+fn bring_to_rest() {
+    // Again, because the system went on after the first time.
+    save_both();
     // Before the rest, so that most is safe even when a later step hangs.
     system::sync();
     // While the kernel's table is there. A kernel without swap has none.

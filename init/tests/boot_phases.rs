@@ -131,6 +131,23 @@ fn a_wrong_time_of_the_last_shutdown_does_not_stay() {
 }
 
 #[test]
+fn a_table_that_makes_the_disks_read_only_costs_no_seed_and_no_clock() {
+    let table = "::once:/bin/sh -c 'echo MARK; sleep 4000'\n::shutdown:mount -o remount,bind,ro /var/lib\n";
+    let Some(mut system) = System::start("read-only", table, "") else {
+        return;
+    };
+    system.expect("MARK");
+    let (seed, clock) = (system.dir.join("var/random-seed"), system.dir.join("var/clock"));
+    assert!(!seed.exists() && !clock.exists());
+    system.signal(libc::SIGUSR2);
+    system.expect("init: power off after");
+    let saved = fs::metadata(&seed).unwrap();
+    assert_eq!((saved.len(), saved.permissions().mode() & 0o777), (32, 0o600));
+    assert!(clock.exists());
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
 fn a_shutdown_says_that_its_last_steps_were_ended_and_makes_the_root_safe() {
     // The kernel ends who writes to a file.
     let table = "::once:/bin/sh -c 'echo MARK; sleep 4000'\n";
