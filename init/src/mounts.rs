@@ -73,7 +73,7 @@ const LINKS: &[(&str, &str)] = &[
 
 /// Mounts the first row, /dev. What is wrong with it is the result, because there is no console to say it on yet.
 pub fn mount_dev() -> Result<(), String> {
-    mount(&MOUNTS[0], MOUNTS[0].flags, MOUNTS[0].data)
+    mount(&MOUNTS[0], None)
 }
 
 /// Mounts the other rows, leaves out what is mounted already, and makes the links in /dev. A row that `fstab` has too gets
@@ -105,11 +105,7 @@ fn is_there(row: &Mount, mounted: &[unmount::Entry]) -> bool {
 
 fn mount_row(row: &Mount, fstab: &[fstab::Line]) {
     let line = fstab.iter().find(|line| line.target == row.target && line.kind == row.kind);
-    let mounted = match line {
-        Some(fstab::Line { options, .. }) => mount(row, options.flags(row.flags), &options.merged_data(row.data)),
-        None => mount(row, row.flags, row.data),
-    };
-    match mounted {
+    match mount(row, line.map(|line| &line.options)) {
         Err(message) if row.need == Need::Optional => debug!("{message}"),
         Err(message) => say!("{message}"),
         Ok(()) => {}
@@ -167,24 +163,38 @@ pub fn read_proc(path: &str) -> Result<Vec<u8>, Errno> {
     })
 }
 
-fn mount(row: &Mount, flags: Flags, data: &str) -> Result<(), String> {
-    let mut data = data;
+/// Mounts a row, with the options that fstab has for it.
+fn mount(row: &Mount, given: Option<&fstab::Options>) -> Result<(), String> {
+    let flags = given.map_or(row.flags, |given| given.flags(row.flags));
+    let mut result = attempt(row, flags, given);
+    if let (Err((error, _)), Some(data)) = (&result, given.map(|given| &given.data))
+        && !data.is_empty()
+        && !matches!(*error, Errno::BUSY | Errno::NODEV | Errno::NOENT)
+    {
+        say!("{}: {} does not take '{data}': {error}; the usual options are used", fstab::PATH, row.target);
+        result = attempt(row, flags, None);
+    }
+    match result {
+        Ok(()) | Err((Errno::BUSY, _)) => Ok(()),
+        Err((Errno::NODEV | Errno::NOENT, _)) if row.need == Need::BestEffort => Ok(()),
+        Err((error, made)) => Err(explain(row, error, made)),
+    }
+}
+
+/// Mounts a row with `flags`, and with the data of `given` beside its own. The error comes with that of making the mount
+/// point, where that was tried.
+fn attempt(row: &Mount, flags: Flags, given: Option<&fstab::Options>) -> Result<(), (Errno, Option<Errno>)> {
+    let mut usual = row.data;
     let mut made = None;
-    let result = loop {
-        match (system::mount(row.kind, row.target, row.kind, flags, data), shorter(data)) {
-            // An option that this kernel does not know is no reason to go without the file system.
-            (Err(Errno::INVAL), Some(rest)) => data = rest,
+    loop {
+        let data = given.map_or(usual.into(), |given| given.merged_data(usual));
+        match (system::mount(row.kind, row.target, row.kind, flags, &data), shorter(usual)) {
+            // A usual option that this kernel does not know is no reason to go without the file system. One that a person
+            // asked for is not given up so: what it was to keep out could come in.
+            (Err(Errno::INVAL), Some(rest)) => usual = rest,
             (Err(Errno::NOENT), _) if made.is_none() => made = Some(files::make_dir(row.target, 0o755)),
-            (result, _) => break result,
+            (result, _) => return result.map_err(|error| (error, made.and_then(Result::err))),
         }
-    };
-    let Err(error) = result else {
-        return Ok(());
-    };
-    match error {
-        Errno::BUSY => Ok(()),
-        Errno::NODEV | Errno::NOENT if row.need == Need::BestEffort => Ok(()),
-        _ => Err(explain(row, error, made.and_then(Result::err))),
     }
 }
 

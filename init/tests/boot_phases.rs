@@ -75,6 +75,21 @@ fn the_table_of_file_systems_is_mounted() {
 }
 
 #[test]
+fn a_mistake_in_fstab_opens_no_directory() {
+    let fstab = "tmpfs /run tmpfs size=10x,mode=0755,noexec 0 0\ntmpfs /dev/shm tmpfs nonsense 0 0\n";
+    // What is on /run already is of another kind, so that init mounts its own.
+    let setup = Setup { files: &[("etc/fstab", fstab)], script: "mount -t proc proc /run", ..Setup::default() };
+    let Some(seen) = output("fstab-mistake", &setup, "stat -c %n=%a /run /dev/shm; grep /run /proc/mounts") else {
+        return;
+    };
+    assert!(seen.contains("/run=755") && seen.contains("/dev/shm=1777"), "{seen}");
+    let run = seen.lines().rfind(|line| line.contains(" /run tmpfs ")).unwrap_or_default();
+    assert!(run.contains("noexec") && run.contains("nosuid"), "{seen}");
+    assert!(seen.contains("/etc/fstab: /run does not take 'size=10x,mode=0755': "), "{seen}");
+    assert!(seen.contains("/etc/fstab: /dev/shm does not take 'nonsense': "), "{seen}");
+}
+
+#[test]
 fn emergency_runs_nothing_but_a_shell() {
     let setup = Setup {
         table: "::sysinit:echo SYSINIT\n",
