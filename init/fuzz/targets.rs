@@ -189,7 +189,7 @@ pub fn tables(data: &[u8]) {
     let (lines, faults) = fstab::parse(&text);
     assert!(lines.len() + faults.len() <= text.lines().count());
     fstab::to_mount(&lines, &mounted);
-    fstab::has_swap(&lines);
+    fstab::swaps(&lines).count();
     for line in &lines {
         fstab::node(&line.source);
     }

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use crate::fstab::{self, Line};
+use crate::fstab::{self, Line, Node};
 use crate::log::{debug, info, say};
 use crate::supervisor::Supervisor;
 use crate::sys::process::Exit;
@@ -29,7 +29,10 @@ pub fn mount_and_swap(supervisor: &mut Supervisor, lines: &[Line]) {
         wait_for_device(supervisor, &line.source, devices_by);
         mount(supervisor, line);
     }
-    if fstab::has_swap(lines) && !supervisor.is_going_down() {
+    for line in fstab::swaps(lines).filter(|line| !line.options.network) {
+        wait_for_device(supervisor, &line.source, devices_by);
+    }
+    if fstab::swaps(lines).next().is_some() && !supervisor.is_going_down() {
         match supervisor.run_program("swapon -a", MOUNT_LIMIT) {
             Some(Exit::Code(0)) => {}
             outcome => say!("not all swap areas of {} are in use: {}", fstab::PATH, text(outcome)),
@@ -51,20 +54,24 @@ fn mount(supervisor: &mut Supervisor, Line { target, options, .. }: &Line) {
     }
 }
 
-/// Waits for a device's node. Labels are only waited for where something makes links of them.
+/// Waits for a device's node. Its names by label and UUID are only waited for while something makes them.
 fn wait_for_device(supervisor: &mut Supervisor, source: &str, until: Duration) {
     let Some(node) = fstab::node(source) else {
         return;
     };
-    let made = |path: &str| files::status(path).is_ok();
-    let directory = node.rsplit_once('/').map_or("/dev", |(directory, _)| directory);
-    while !made(&node) && (source.starts_with('/') || made(directory)) {
+    while !is_there(&node) && (source.starts_with('/') || supervisor.listens_to_devices()) {
         let now = system::uptime();
         if now >= until || supervisor.is_going_down() {
             return;
         }
         supervisor.step(Some(until.min(now + LOOK)));
     }
+}
+
+/// A link whose device is gone does not count.
+fn is_there(node: &Node) -> bool {
+    let files = files::list_dir(&node.directory).unwrap_or_default();
+    files.iter().any(|file| node.is(file) && files::status(&format!("{}/{file}", node.directory)).is_ok())
 }
 
 fn text(outcome: Option<Exit>) -> String {

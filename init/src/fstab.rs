@@ -2,6 +2,7 @@
 
 use rustix::mount::MountFlags as Flags;
 
+use crate::devices::names;
 use crate::dropins;
 use crate::unmount;
 
@@ -165,19 +166,44 @@ pub fn to_mount<'a>(lines: &'a [Line], mounted: &[unmount::Entry]) -> Vec<&'a Li
     lines.iter().filter(wanted).collect()
 }
 
-/// Whether the boot has to start swapping.
-pub fn has_swap(lines: &[Line]) -> bool {
-    lines.iter().any(|line| line.kind == "swap" && !line.options.by_hand)
+/// The lines that the boot swaps to.
+pub fn swaps(lines: &[Line]) -> impl Iterator<Item = &Line> {
+    lines.iter().filter(|line| line.kind == "swap" && !line.options.by_hand)
 }
 
-/// The device node that a source will have, when it is a device.
-pub fn node(source: &str) -> Option<String> {
-    const TAGS: &[(&str, &str)] =
-        &[("UUID=", "by-uuid"), ("LABEL=", "by-label"), ("PARTUUID=", "by-partuuid"), ("PARTLABEL=", "by-partlabel")];
-    if source.starts_with("/dev/") {
-        return Some(source.into());
+/// Where the node of a device will be.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The directory, which may come with the node.
+    pub directory: String,
+    name: String,
+    /// A UUID is a number, which people copy in upper or lower case.
+    any_case: bool,
+}
+
+impl Node {
+    /// Whether a file in the directory is it.
+    pub fn is(&self, file: &str) -> bool {
+        if self.any_case { self.name.eq_ignore_ascii_case(file) } else { self.name == file }
     }
-    TAGS.iter().find_map(|(tag, dir)| Some(format!("/dev/disk/{dir}/{}", source.strip_prefix(tag)?.trim_matches('"'))))
+}
+
+/// The node that a source will have, when it is a device.
+pub fn node(source: &str) -> Option<Node> {
+    const TAGS: &[(&str, &str, bool)] = &[
+        ("UUID=", "by-uuid", true),
+        ("LABEL=", "by-label", false),
+        ("PARTUUID=", "by-partuuid", true),
+        ("PARTLABEL=", "by-partlabel", false),
+    ];
+    if source.starts_with("/dev/") {
+        let (directory, name) = source.rsplit_once('/')?;
+        return Some(Node { directory: directory.into(), name: name.into(), any_case: false });
+    }
+    TAGS.iter().find_map(|&(tag, directory, any_case)| {
+        let name = names::encode(source.strip_prefix(tag)?.trim_matches('"'));
+        Some(Node { directory: format!("/dev/disk/{directory}"), name, any_case })
+    })
 }
 
 #[cfg(test)]
@@ -221,8 +247,8 @@ broken
         };
         assert_eq!(targets(&[]), ["/data x", "/tmp"]);
         assert_eq!(targets(&[mounted("/tmp", "tmpfs"), mounted("/data x", "ext4")]), ["/data x"]);
-        assert!(has_swap(&lines));
-        assert!(!has_swap(&lines[..2]));
+        assert_eq!(swaps(&lines).map(|line| line.source.as_str()).collect::<Vec<_>>(), ["/dev/vdb"]);
+        assert_eq!(swaps(&lines[..2]).count(), 0);
     }
 
     #[test]
@@ -239,9 +265,19 @@ broken
 
     #[test]
     fn nodes_of_sources() {
-        assert_eq!(node("/dev/vdb").as_deref(), Some("/dev/vdb"));
-        assert_eq!(node("LABEL=\"home\"").as_deref(), Some("/dev/disk/by-label/home"));
-        assert_eq!(node("PARTUUID=1-2").as_deref(), Some("/dev/disk/by-partuuid/1-2"));
+        let is = |source: &str, directory: &str, file: &str| {
+            node(source).is_some_and(|node| node.directory == directory && node.is(file))
+        };
+        assert!(is("/dev/vdb", "/dev", "vdb") && is("/dev/mapper/a", "/dev/mapper", "a"));
+        assert!(!is("/dev/vdb", "/dev", "VDB"));
+        assert!(is("LABEL=\"home\"", "/dev/disk/by-label", "home"));
+        assert!(!is("LABEL=home", "/dev/disk/by-label", "Home"));
+        // As the links are written.
+        let (lines, _) = parse("LABEL=my\\040disk /data ext4\n");
+        assert!(is(&lines[0].source, "/dev/disk/by-label", "my\\x20disk"));
+        assert!(is("UUID=12ab-cdef", "/dev/disk/by-uuid", "12AB-CDEF"));
+        assert!(is("PARTUUID=1A-02", "/dev/disk/by-partuuid", "1a-02"));
         assert_eq!(node("tmpfs"), None);
+        assert_eq!(node("/swapfile"), None);
     }
 }

@@ -75,6 +75,23 @@ fn the_table_of_file_systems_is_mounted() {
 }
 
 #[test]
+fn swapping_waits_for_a_disk_that_comes_late() {
+    // The link comes, in a directory that was not there, after init has mounted the disk before it.
+    let script = "PATH=/etc/bin:$PATH; chmod 755 etc/bin/swapon
+        (until grep -q ' /dev/data ' /proc/mounts; do sleep 0.1; done
+        mkdir -p /dev/disk/by-label; : >'/dev/disk/by-label/my\\x20disk') &";
+    let files = [
+        ("etc/fstab", "tmpfs /dev/data tmpfs\nLABEL=my\\040disk none swap\n"),
+        ("etc/bin/swapon", "#!/bin/sh\nls /dev/disk/by-label; echo SWAPON\n"),
+    ];
+    let Some(seen) = output("late-disk", &Setup { files: &files, script, ..Setup::default() }, "true") else {
+        return;
+    };
+    let before = seen.split("SWAPON").next().unwrap_or_default();
+    assert!(before.contains("my\\x20disk"), "{seen}");
+}
+
+#[test]
 fn a_mistake_in_fstab_opens_no_directory() {
     let fstab = "tmpfs /run tmpfs size=10x,mode=0755,noexec 0 0\ntmpfs /dev/shm tmpfs nonsense 0 0\n";
     // What is on /run already is of another kind, so that init mounts its own.

@@ -56,7 +56,7 @@ fn is_plain(char: char) -> bool {
 }
 
 /// A label as a file name: what could not be in one is written as `\x20`, so that nothing is lost.
-fn encode(label: &str) -> String {
+pub fn encode(label: &str) -> String {
     let mut text = String::new();
     for char in label.chars() {
         match is_plain(char) {

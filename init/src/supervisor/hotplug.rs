@@ -42,6 +42,11 @@ impl Supervisor {
         self.wait_for_uevents();
     }
 
+    /// Whether devices that come are set up.
+    pub fn listens_to_devices(&self) -> bool {
+        self.hotplug.uevents.is_some()
+    }
+
     /// Configures the network, now and when something changes.
     pub fn start_network(&mut self) {
         if self.options.single {
