@@ -117,7 +117,7 @@ fn a_client_runs_for_as_long_as_its_cable_is_there() {
     let seen = system.expect("CLIENT -f -i w0");
     assert!(came.elapsed() < SOON, "{:?}", came.elapsed());
     assert!(!seen.contains("-i p1"), "{seen}");
-    system.expect("metric 10");
+    system.expect("metric 1");
     std::fs::write(system.dir.join("etc/go1"), "").unwrap();
     system.expect("w0: 10.5.0.20/24 at ");
     std::fs::write(system.dir.join("etc/go2"), "").unwrap();
@@ -132,6 +132,77 @@ fn a_client_runs_for_as_long_as_its_cable_is_there() {
     assert!(end.contains("CLIENT ENDS"), "{end}");
     assert!(gone.elapsed() < SOON, "{:?}", gone.elapsed());
     system.ends_by(POWERED_OFF);
+}
+
+#[test]
+fn cards_of_one_rule_keep_their_routes() {
+    if !has_cables() {
+        return;
+    }
+    let rule =
+        "match = ['v0', 'v1']\naddresses = '192.168.7.5/24'\ngateway = ['192.168.7.1', '192.168.7.2']\nmetric = 7\n";
+    let script = [
+        "ip link add v0 type veth peer name p0; ip link set p0 up; ip link add v1 type veth peer name p1; ip link set p1 up; ",
+        &until("[ $(ip route show default | wc -l) = 4 ]"),
+        "ip route; echo BE\"\"FORE; kill -USR2 1",
+    ]
+    .concat();
+    let files = [("etc/network/v.toml", rule), ("etc/script", &script)];
+    let table = "::once:/bin/sh /etc/script\n";
+    let Some(mut system) = System::start_with("one-rule", &Setup { table, files: &files, ..Setup::default() }) else {
+        return;
+    };
+    let seen = system.expect("BEFORE");
+    for words in ["192.168.7.1 dev v0", "192.168.7.2 dev v0", "192.168.7.1 dev v1", "192.168.7.2 dev v1"] {
+        assert!(seen.contains(&format!("default via {words} proto static metric 7")), "'{words}' in {seen}");
+    }
+    system.ends_by(POWERED_OFF);
+}
+
+/// Runs shell words in a network of their own that has the cards d0 and d1 with cables, and the function `event`, which
+/// calls the DHCP client's script for d0. Nothing where that is not possible.
+fn with_lease_script(words: &str) -> Option<String> {
+    if !has_cables() {
+        return None;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../sysroot/skeleton/usr/share/udhcpc/default.script");
+    let before = "set -e; mount -t tmpfs run /run; mkdir /run/resolv
+        for card in d0 d1; do
+            ip link add $card type veth peer name p$card
+            ip link set $card up; ip link set p$card up
+        done
+        event() { # name, and what the server said as NAME=value
+            name=$1; shift
+            env interface=d0 IF_METRIC=103 ip=10.5.0.20 mask=24 \"$@\" sh \"$script\" \"$name\"
+        }
+        ";
+    let output = Command::new("unshare")
+        .args(["-U", "-r", "-n", "-m", "sh", "-c", &[before, words].concat()])
+        .env("script", script)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && output.stderr.is_empty(), "{text}\n{output:?}");
+    Some(text)
+}
+
+#[test]
+fn a_lease_leaves_the_routes_of_other_cards() {
+    let words = "ip address add 10.6.0.9/24 dev d1; ip route add default via 10.6.0.1 dev d1 metric 104
+        event bound router='10.5.0.1 10.5.0.2' staticroutes=; ip route show default
+        event bound staticroutes='10.8.0.0/16 10.5.0.9 0.0.0.0/0 10.5.0.1 10.9.0.0/16 0.0.0.0'; ip route";
+    let Some(seen) = with_lease_script(words) else {
+        return;
+    };
+    assert_eq!(seen.matches("default via 10.6.0.1 dev d1 metric 104").count(), 2, "{seen}");
+    for words in [
+        "default via 10.5.0.2 dev d0 proto dhcp metric 104",
+        "10.8.0.0/16 via 10.5.0.9 dev d0 proto dhcp metric 103",
+        "default via 10.5.0.1 dev d0 proto dhcp metric 103",
+        "10.9.0.0/16 dev d0 proto dhcp scope link metric 103",
+    ] {
+        assert!(seen.contains(words), "'{words}' in {seen}");
+    }
 }
 
 #[test]

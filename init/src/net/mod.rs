@@ -276,6 +276,7 @@ impl Network {
         let name = |index| self.planner.name(index).unwrap_or("an interface").to_owned();
         // An interface can go while a request about it is on its way.
         const GONE: &[Errno] = &[Errno::NODEV];
+        const GONE_OR_THERE: &[Errno] = &[Errno::NODEV, Errno::EXIST];
         const GONE_OR_LOST: &[Errno] = &[Errno::NODEV, Errno::ADDRNOTAVAIL, Errno::SRCH];
         match action {
             Action::Up(index) => {
@@ -294,7 +295,7 @@ impl Network {
             }
             Action::Route(index, route, add) => {
                 let what = format!("{}: {} {}", name(index), if add { "add" } else { "remove" }, describe(&route));
-                let fine = if add { GONE } else { GONE_OR_LOST };
+                let fine = if add { GONE_OR_THERE } else { GONE_OR_LOST };
                 self.request(sequence, what, fine, &wire::change_route(sequence, index, &route, add));
             }
             Action::Ipv6(name, setting, value) => set_ipv6(&name, setting, value),

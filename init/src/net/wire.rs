@@ -33,6 +33,7 @@ const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
+const NLM_F_APPEND: u16 = 0x800;
 /// The answer holds only the header of the request.
 const NLM_F_CAPPED: u16 = 0x100;
 /// The answer ends with attributes that explain it.

@@ -6,9 +6,10 @@ use crate::net::config::{self, Settings, Way};
 use crate::net::wire::{Prefix, Route};
 
 /// The metric of an interface's routes: without one in the configuration the card that came first is the way out, and
-/// another one takes over when it is gone. The kernel's own, for routes of routers, is 1024.
+/// another one takes over when it is gone. Each has ten, because the script of DHCP clients counts on for further routers.
+/// The kernel's own, for routes of routers, is 1024.
 pub fn metric(settings: &Settings, index: u32) -> u32 {
-    settings.metric.unwrap_or(index.saturating_add(100).min(1000))
+    settings.metric.unwrap_or(index.saturating_mul(10).saturating_add(100).min(1000))
 }
 
 /// The routes in the kernel's terms: those to networks first, because a gateway may be behind one.

@@ -39,7 +39,7 @@ fn v4(text: &str) -> Prefix {
 }
 
 fn start(index: u32) -> Action {
-    Action::StartClient { name: format!("eth{index}"), metric: 100 + index, mtu: true }
+    Action::StartClient { name: format!("eth{index}"), metric: 100 + 10 * index, mtu: true }
 }
 
 fn stop(index: u32) -> [Action; 2] {
@@ -78,7 +78,7 @@ fn a_static_host_from_a_file() {
     let ipv6 = |name, value| Action::Ipv6("eth2".into(), name, value);
     let expected = [Action::Mtu(2, 9000), ipv6("disable_ipv6", "0"), ipv6("accept_ra", "0"), Action::Up(2)];
     assert_eq!(planner.link(card(2, false, false), true, ZERO), expected);
-    let route = Route { to: None, via: Some([192, 168, 1, 1].into()), metric: 102, on_link: false };
+    let route = Route { to: None, via: Some([192, 168, 1, 1].into()), metric: 120, on_link: false };
     let text = "search a.org b.org\nnameserver 9.9.9.9\n";
     let applied = [
         Action::Address(2, v4("192.168.1.5/24"), true),
@@ -131,7 +131,7 @@ fn another_name_is_another_interface() {
     assert_eq!(planner.link(card(2, true, true), true, ZERO), []);
     let renamed = Link { name: "lan0".into(), ..card(2, true, true) };
     let actions = planner.link(renamed, true, ZERO);
-    assert_eq!(actions, [Action::StartClient { name: "lan0".into(), metric: 102, mtu: true }]);
+    assert_eq!(actions, [Action::StartClient { name: "lan0".into(), metric: 120, mtu: true }]);
     assert_eq!(planner.name(2), Some("lan0"));
     let actions = planner.link(card(2, true, true), true, ZERO);
     assert_eq!(actions[0], Action::StopClient("lan0".into()));
@@ -186,7 +186,7 @@ fn a_reload_changes_what_changed() {
     assert!(!actions.iter().any(|action| matches!(action, Action::Route(_, _, false))));
 
     let actions = planner.reload(config_of(&[], ""), |_| true, ZERO);
-    let route = Route { to: None, via: Some([10, 0, 0, 254].into()), metric: 102, on_link: false };
+    let route = Route { to: None, via: Some([10, 0, 0, 254].into()), metric: 120, on_link: false };
     let expected = [Action::Route(2, route, false), Action::Address(2, v4("10.0.0.2/24"), false), start(2)];
     assert_eq!(actions, expected);
 }

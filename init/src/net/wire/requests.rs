@@ -4,9 +4,9 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use super::{
     AF_INET, AF_INET6, AF_UNSPEC, IFA_ADDRESS, IFA_BROADCAST, IFA_LOCAL, IFF_UP, IFLA_EXT_MASK, IFLA_MTU, NLM_F_ACK,
-    NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, Prefix, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PRIORITY,
-    RTEXT_FILTER_SKIP_STATS, RTM_DELADDR, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK,
-    RTM_NEWROUTE, Route,
+    NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, Prefix, RTA_DST, RTA_GATEWAY, RTA_OIF,
+    RTA_PRIORITY, RTEXT_FILTER_SKIP_STATS, RTM_DELADDR, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_NEWADDR,
+    RTM_NEWLINK, RTM_NEWROUTE, Route,
 };
 
 const RT_TABLE_MAIN: u8 = 254;
@@ -105,9 +105,10 @@ pub(super) fn broadcast(address: Ipv4Addr, length: u8) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(u32::from(address) | hosts))
 }
 
-/// A request to add a route through an interface (`add`; an equal one is replaced), or to remove it.
+/// A request to add a route through an interface (`add`), or to remove it. The kernel answers EEXIST when that very route is
+/// there. It would take another card's route for the same one when it is asked to replace, and both have the same metric.
 pub fn change_route(sequence: u32, index: u32, route: &Route, add: bool) -> Vec<u8> {
-    let (kind, flags) = if add { (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE) } else { (RTM_DELROUTE, 0) };
+    let (kind, flags) = if add { (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND) } else { (RTM_DELROUTE, 0) };
     let known = route.to.map(|prefix| prefix.address).or(route.via);
     // `struct rtmsg`: family, lengths of destination and source, type of service, table, protocol, scope, type, flags.
     let mut body = [0; 12];

@@ -227,7 +227,8 @@ fn requests_about_routes() {
     let via = Some([10, 0, 2, 2].into());
     let request = change_route(9, 2, &Route { to: None, via, metric: 102, on_link: false }, true);
     let (kind, flags, body) = parts(&request);
-    assert_eq!((kind, flags & NLM_F_CREATE), (RTM_NEWROUTE, NLM_F_CREATE));
+    // Never in place of another: that could be another card's.
+    assert_eq!((kind, flags), (RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND));
     assert_eq!(body[..12], [2, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0]);
     let attributes: Vec<_> = Attributes(&body[12..]).collect();
     let (index, metric) = (2u32.to_ne_bytes(), 102u32.to_ne_bytes());
