@@ -187,6 +187,40 @@ fn with_lease_script(words: &str) -> Option<String> {
 }
 
 #[test]
+fn a_lease_gives_what_the_configuration_does_not() {
+    let words = "S='search=lan dns=10.5.0.1'
+        event bound $S; cat /run/resolv.conf; echo both
+        echo 'search a.org' >/run/resolv/static.d0; event renew $S; cat /run/resolv.conf; echo servers
+        echo 'nameserver 9.9.9.9' >/run/resolv/static.d0; event renew $S; cat /run/resolv.conf; echo search
+        rm /run/resolv/static.d0; event renew $S; cat /run/resolv.conf";
+    let Some(seen) = with_lease_script(words) else {
+        return;
+    };
+    let both = "search lan\nnameserver 10.5.0.1\n";
+    let (servers, search) = ("search a.org\nnameserver 10.5.0.1\n", "nameserver 9.9.9.9\nsearch lan\n");
+    assert_eq!(seen, format!("{both}both\n{servers}servers\n{search}search\n{both}"));
+}
+
+#[test]
+fn a_lease_that_is_renewed_has_its_routes() {
+    let words = "event bound router='10.5.0.1 10.5.0.2'; ip route show default; echo bound
+        event renew router='10.5.0.1 10.5.0.2'; ip route show default; echo renewed
+        ip link set d0 down; ip link set d0 up; ip route show default; echo lost
+        event renew router='10.5.0.1 10.5.0.2'; ip route show default; echo again
+        event bound router=10.5.0.3; ip route show default; echo changed
+        event deconfig; ip route show default; ip -4 address show dev d0";
+    let Some(seen) = with_lease_script(words) else {
+        return;
+    };
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    let seen = words.join(" ");
+    let route = |number: u32, metric: u32| format!("default via 10.5.0.{number} dev d0 proto dhcp metric {metric} ");
+    let both = route(1, 103) + &route(2, 104);
+    let changed = route(3, 103);
+    assert_eq!(seen, format!("{both}bound {both}renewed lost {both}again {changed}changed"));
+}
+
+#[test]
 fn a_lease_leaves_the_routes_of_other_cards() {
     let words = "ip address add 10.6.0.9/24 dev d1; ip route add default via 10.6.0.1 dev d1 metric 104
         event bound router='10.5.0.1 10.5.0.2' staticroutes=; ip route show default
