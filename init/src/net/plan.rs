@@ -70,6 +70,8 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 struct Managed {
     link: Link,
+    /// See [`Planner::link`].
+    wired: bool,
     settings: Option<Settings>,
     /// Addresses and routes were added since it was last set up.
     applied: bool,
@@ -79,7 +81,7 @@ struct Managed {
     /// When the carrier was lost while the client ran.
     lost: Option<Duration>,
     addresses: Vec<Prefix>,
-    /// Name servers from routers and when they end.
+    /// Name servers from routers and when they end, also while the settings are in their place.
     servers: Vec<(Ipv6Addr, Option<Duration>)>,
     /// It was in the list that is being read.
     listed: bool,
@@ -120,6 +122,13 @@ impl Planner {
         }
         if let Some(managed) = self.links.get_mut(&link.index) {
             managed.listed = true;
+            if (managed.wired, managed.link.enslaved) != (wired, link.enslaved) {
+                // It became a port of a bridge, or left one.
+                managed.wired = wired;
+                self.first = self.first.filter(|&first| wired || first != link.index);
+                let settings = settings_for(&self.config, &link, wired, &mut self.first);
+                managed.adopt(settings, &link, &mut actions);
+            }
             managed.change(link, now, &mut actions);
         }
         actions
@@ -130,12 +139,8 @@ impl Planner {
         if link.loopback && !link.up {
             actions.push(Action::Up(link.index));
         }
-        if let Some(settings) = &settings {
-            prepare(link, settings, actions);
-        }
-        // What it has is compared with nothing, so that an interface that is up already is configured as well.
-        let link = Link { up: false, carrier: false, ..link.clone() };
-        let managed = Managed {
+        let mut managed = Managed {
+            wired,
             settings,
             applied: false,
             told: false,
@@ -144,9 +149,11 @@ impl Planner {
             addresses: Vec::new(),
             servers: Vec::new(),
             listed: true,
-            link,
+            // What it has is compared with nothing, so that an interface that is up already is configured as well.
+            link: Link { up: false, carrier: false, ..link.clone() },
         };
-        self.links.insert(managed.link.index, managed);
+        managed.prepare(link, actions);
+        self.links.insert(link.index, managed);
     }
 
     /// An interface is gone, and its addresses and routes with it.
@@ -159,7 +166,10 @@ impl Planner {
         }
         let mut actions = Vec::new();
         managed.stop_client(&mut actions);
-        managed.clear_resolver(&mut actions);
+        managed.clear_told(&mut actions);
+        let before = managed.resolver_lines();
+        managed.servers.clear();
+        actions.extend(managed.resolver_change(&before));
         actions
     }
 
@@ -198,14 +208,6 @@ impl Planner {
         let Some(managed) = self.links.get_mut(&index) else {
             return Vec::new();
         };
-        let Some(settings) =
-            managed.settings.as_ref().filter(|settings| !settings.ignore && settings.ra != Some(false))
-        else {
-            return Vec::new();
-        };
-        if !settings.dns.is_empty() {
-            return Vec::new();
-        }
         let before = managed.resolver_lines();
         let end = (lifetime != u32::MAX).then(|| now.saturating_add(Duration::from_secs(lifetime.into())));
         for server in servers {
@@ -243,17 +245,10 @@ impl Planner {
         self.first = None;
         let mut actions = Vec::new();
         for managed in self.links.values_mut() {
-            let settings = settings_for(&self.config, &managed.link, wired(&managed.link), &mut self.first);
-            if settings == managed.settings {
-                continue;
-            }
-            managed.undo(settings.as_ref(), &mut actions);
-            managed.settings = settings;
-            managed.applied = false;
-            if let Some(settings) = &managed.settings {
-                prepare(&managed.link, settings, &mut actions);
-            }
+            managed.wired = wired(&managed.link);
+            let settings = settings_for(&self.config, &managed.link, managed.wired, &mut self.first);
             let link = managed.link.clone();
+            managed.adopt(settings, &link, &mut actions);
             managed.change(link, now, &mut actions);
         }
         actions
@@ -275,25 +270,41 @@ fn settings_for(config: &Config, link: &Link, wired: bool, first: &mut Option<u3
     (!rule.settings.ignore).then(|| rule.settings.clone())
 }
 
-/// What comes before an interface is set up, and that.
-fn prepare(link: &Link, settings: &Settings, actions: &mut Vec<Action>) {
-    if let Some(mtu) = settings.mtu.filter(|&mtu| mtu != link.mtu) {
-        actions.push(Action::Mtu(link.index, mtu));
-    }
-    let mut ipv6 = |name, value| actions.push(Action::Ipv6(link.name.clone(), name, value));
-    if let Some(on) = settings.ipv6 {
-        ipv6("disable_ipv6", if on { "0" } else { "1" });
-    }
-    if let Some(on) = settings.ra {
-        // 2: on a router as well, because it is asked for.
-        ipv6("accept_ra", if on { "2" } else { "0" });
-    }
-    if !link.up {
-        actions.push(Action::Up(link.index));
-    }
-}
-
 impl Managed {
+    /// Takes new settings for the interface, whose state is now `link`. The same settings change nothing.
+    fn adopt(&mut self, settings: Option<Settings>, link: &Link, actions: &mut Vec<Action>) {
+        if settings == self.settings {
+            return;
+        }
+        self.undo(settings.as_ref(), actions);
+        let before = self.resolver_lines();
+        self.settings = settings;
+        self.applied = false;
+        actions.extend(self.resolver_change(&before));
+        self.prepare(link, actions);
+    }
+
+    /// What comes before an interface is set up, and that.
+    fn prepare(&mut self, link: &Link, actions: &mut Vec<Action>) {
+        let Some(settings) = &self.settings else {
+            return;
+        };
+        if let Some(mtu) = settings.mtu.filter(|&mtu| mtu != link.mtu) {
+            actions.push(Action::Mtu(link.index, mtu));
+        }
+        let mut ipv6 = |name, value| actions.push(Action::Ipv6(link.name.clone(), name, value));
+        if let Some(on) = settings.ipv6 {
+            ipv6("disable_ipv6", if on { "0" } else { "1" });
+        }
+        if let Some(on) = settings.ra {
+            // 2: on a router as well, because it is asked for.
+            ipv6("accept_ra", if on { "2" } else { "0" });
+        }
+        if !link.up {
+            actions.push(Action::Up(link.index));
+        }
+    }
+
     /// Takes the interface's new state.
     fn change(&mut self, link: Link, now: Duration, actions: &mut Vec<Action>) {
         let had_carrier = self.link.carrier && self.link.up;
@@ -337,12 +348,7 @@ impl Managed {
             }
             (true, true) if !had => {
                 self.lost = None;
-                if self.addresses.iter().any(|prefix| prefix.address.is_ipv4()) {
-                    actions.push(Action::Renew(name()));
-                } else {
-                    // It may be in the pause between two attempts: a new one asks at once.
-                    actions.push(Action::RestartClient(name()));
-                }
+                self.ask_again(actions);
             }
             (true, false) if self.lost.is_none() => self.lost = Some(now),
             _ => {}
@@ -357,25 +363,30 @@ impl Managed {
         }
     }
 
-    fn clear_resolver(&mut self, actions: &mut Vec<Action>) {
-        let name = || self.link.name.clone();
-        if core::mem::take(&mut self.told) {
-            actions.push(Action::Resolver(Origin::Static, name(), String::new()));
+    /// The client asks the server at once, and its script does what is to be done with the answer.
+    fn ask_again(&self, actions: &mut Vec<Action>) {
+        let name = self.link.name.clone();
+        if self.addresses.iter().any(|prefix| prefix.address.is_ipv4()) {
+            actions.push(Action::Renew(name));
+        } else {
+            // It may be in the pause between two attempts: a new one asks at once.
+            actions.push(Action::RestartClient(name));
         }
-        if !self.servers.is_empty() {
-            actions.push(Action::Resolver(Origin::Ra, name(), String::new()));
-            self.servers.clear();
+    }
+
+    fn clear_told(&mut self, actions: &mut Vec<Action>) {
+        if core::mem::take(&mut self.told) {
+            actions.push(Action::Resolver(Origin::Static, self.link.name.clone(), String::new()));
         }
     }
 
     /// Takes back what the old settings gave and the `new` ones do not.
     fn undo(&mut self, new: Option<&Settings>, actions: &mut Vec<Action>) {
         let index = self.link.index;
-        let stays = |client: bool| client && new.is_some_and(|new| new.dhcp);
         let old = self.settings.clone().unwrap_or_default();
+        let stays = |client: bool| client && new.is_some_and(|new| new.dhcp);
         let asked = |settings: &Settings| (metric(settings, index), settings.mtu.is_none());
-        let changed = new.is_some_and(|new| asked(new) != asked(&old));
-        if !stays(self.client) || changed {
+        if !stays(self.client) || new.is_some_and(|new| asked(new) != asked(&old)) {
             self.stop_client(actions);
         }
         if self.applied {
@@ -385,7 +396,12 @@ impl Managed {
             let gone = old.addresses.iter().filter(|prefix| new.is_none_or(|new| !new.addresses.contains(prefix)));
             actions.extend(gone.map(|&prefix| Action::Address(index, prefix, false)));
         }
-        self.clear_resolver(actions);
+        self.clear_told(actions);
+        // The lines of the client's script depend on these.
+        let tells = |settings: &Settings| (settings.dns.is_empty(), settings.search.is_empty());
+        if self.client && new.is_some_and(|new| tells(new) != tells(&old)) {
+            self.ask_again(actions);
+        }
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -393,7 +409,13 @@ impl Managed {
         self.servers.iter().filter_map(|(_, end)| *end).chain(lost).min()
     }
 
+    /// The resolver's lines of routers: none where the settings are in their place.
     fn resolver_lines(&self) -> String {
+        let hears =
+            |settings: &Settings| settings.ra != Some(false) && settings.ipv6 != Some(false) && settings.dns.is_empty();
+        if !self.settings.as_ref().is_some_and(hears) {
+            return String::new();
+        }
         let line = |(server, _): &(Ipv6Addr, _)| match server.is_unicast_link_local() {
             // It is reached through this interface only.
             true => format!("nameserver {server}%{}\n", self.link.name),

@@ -202,6 +202,45 @@ fn a_reload_that_changes_what_a_client_is_told_starts_another() {
 }
 
 #[test]
+fn a_reload_about_the_resolver_lets_the_client_write_its_lines_again() {
+    let mut planner = planner(&["match = 'eth2'"], "");
+    planner.link(card(2, true, true), true, ZERO);
+    let told = |text: &str| Action::Resolver(Origin::Static, "eth2".into(), text.into());
+    let actions = planner.reload(config_of(&["match = 'eth2'\ndns = '9.9.9.9'"], ""), |_| true, ZERO);
+    let lines = told("nameserver 9.9.9.9\n");
+    assert_eq!(actions, [Action::RestartClient("eth2".into()), lines.clone()], "it has no address yet");
+    planner.address(2, v4("10.0.2.15/24"), true, true);
+    let renew = || Action::Renew("eth2".into());
+    let actions = planner.reload(config_of(&["match = 'eth2'\nsearch = 'a.org'"], ""), |_| true, ZERO);
+    assert_eq!(actions, [told(""), renew(), told("search a.org\n")]);
+    let actions = planner.reload(config_of(&["match = 'eth2'\nsearch = 'b.org'"], ""), |_| true, ZERO);
+    assert_eq!(actions, [told(""), told("search b.org\n")], "nothing new for the client");
+    assert_eq!(planner.reload(config_of(&["match = 'eth2'"], ""), |_| true, ZERO), [told(""), renew()]);
+}
+
+#[test]
+fn a_port_of_a_bridge_is_let_go_and_configured_again_when_it_leaves() {
+    let mut planner = planner(&["match = 'eth3'\naddresses = '10.1.0.1/24'"], "");
+    planner.link(card(2, true, true), true, ZERO);
+    planner.link(card(3, true, true), true, ZERO);
+    let port = |index| Link { enslaved: true, ..card(index, true, true) };
+    assert_eq!(planner.link(port(2), false, ZERO), stop(2));
+    assert_eq!(planner.link(port(2), false, ZERO), []);
+    assert_eq!(planner.link(port(3), false, ZERO), [], "a rule names it");
+    assert_eq!(planner.link(card(2, true, true), true, ZERO), [start(2)]);
+}
+
+#[test]
+fn the_first_card_that_becomes_a_port_is_not_the_first_any_more() {
+    let mut planner = planner(&[], "ip=10.0.0.9");
+    let address = |index, add| Action::Address(index, v4("10.0.0.9/8"), add);
+    planner.link(card(2, true, true), true, ZERO);
+    let port = Link { enslaved: true, ..card(2, true, true) };
+    assert_eq!(planner.link(port, false, ZERO), [address(2, false)]);
+    assert_eq!(planner.link(card(3, true, true), true, ZERO), [address(3, true)]);
+}
+
+#[test]
 fn a_reload_that_ends_dhcp_takes_the_lease_away() {
     let mut planner = planner(&[], "");
     planner.link(card(2, true, true), true, ZERO);
@@ -238,6 +277,27 @@ fn name_servers_of_routers_come_change_and_end() {
     assert_eq!(planner.tick(at(90)), wrote("nameserver fe80::53%eth2\n"));
     assert_eq!(planner.servers(2, &[near], 0, at(91)), wrote(""));
     assert_eq!(planner.servers(3, &[far], 60, ZERO), [], "the file's servers are in their place");
+}
+
+#[test]
+fn a_reload_keeps_the_name_servers_of_routers_that_the_settings_want() {
+    let mut planner = planner(&[], "");
+    planner.link(card(2, true, true), true, ZERO);
+    let server: Ipv6Addr = "2001:db8::53".parse().unwrap();
+    planner.servers(2, &[server], 60, ZERO);
+    let of_routers = |actions: Vec<Action>| -> Vec<String> {
+        let lines = |action| match action {
+            Action::Resolver(Origin::Ra, _, lines) => Some(lines),
+            _ => None,
+        };
+        actions.into_iter().filter_map(lines).collect()
+    };
+    let mut reload = |files: &[&str]| of_routers(planner.reload(config_of(files, ""), |_| true, ZERO));
+    assert_eq!(reload(&["match = 'eth2'\nmtu = 1400"]), [""; 0]);
+    assert_eq!(reload(&["match = 'eth2'\ndns = '9.9.9.9'"]), [""]);
+    assert_eq!(reload(&["match = 'eth2'\nsearch = 'a.org'"]), ["nameserver 2001:db8::53\n"]);
+    assert_eq!(reload(&["match = 'eth2'\nra = false"]), [""]);
+    assert_eq!(of_routers(planner.gone(2)), [""; 0]);
 }
 
 #[test]
