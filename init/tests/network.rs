@@ -135,27 +135,42 @@ fn a_client_runs_for_as_long_as_its_cable_is_there() {
 }
 
 #[test]
-fn cards_of_one_rule_keep_their_routes() {
+fn cards_of_one_rule_keep_their_routes_and_a_reload_takes_settings_back() {
     if !has_cables() {
         return;
     }
-    let rule =
-        "match = ['v0', 'v1']\naddresses = '192.168.7.5/24'\ngateway = ['192.168.7.1', '192.168.7.2']\nmetric = 7\n";
+    let rule = "match = ['v0', 'v1']\naddresses = '192.168.7.5/24'\ngateway = ['192.168.7.1', '192.168.7.2']\n\
+                metric = 7\nmtu = 1400\nra = true\nipv6 = false\n";
     let script = [
         "ip link add v0 type veth peer name p0; ip link set p0 up; ip link add v1 type veth peer name p1; ip link set p1 up; ",
         &until("[ $(ip route show default | wc -l) = 4 ]"),
-        "ip route; echo BE\"\"FORE; kill -USR2 1",
+        "ip route; ip -o link show v0; echo BE\"\"FORE; echo \"match = 'v?'\" >/etc/network/v.toml; kill -HUP 1; ",
+        &until("ip -o link show v0 | grep -q 'mtu 1500'"),
+        "cat /proc/sys/net/ipv6/conf/v0/accept_ra /proc/sys/net/ipv6/conf/v0/disable_ipv6; ip route; kill -USR2 1",
     ]
     .concat();
-    let files = [("etc/network/v.toml", rule), ("etc/script", &script)];
+    let ipv6 = |name: &str, setting: &str| format!("sys/net/ipv6/conf/{name}/{setting}");
+    let paths = [ipv6("v0", "accept_ra"), ipv6("v0", "disable_ipv6")];
+    let defaults = [ipv6("default", "accept_ra"), ipv6("default", "disable_ipv6")];
+    let files = [
+        ("etc/network/v.toml", rule),
+        ("etc/script", &script),
+        (&paths[0], "8"),
+        (&paths[1], "8"),
+        (&defaults[0], "5\n"),
+        (&defaults[1], "6\n"),
+    ];
     let table = "::once:/bin/sh /etc/script\n";
     let Some(mut system) = System::start_with("one-rule", &Setup { table, files: &files, ..Setup::default() }) else {
         return;
     };
     let seen = system.expect("BEFORE");
+    assert!(seen.contains("mtu 1400"), "{seen}");
     for words in ["192.168.7.1 dev v0", "192.168.7.2 dev v0", "192.168.7.1 dev v1", "192.168.7.2 dev v1"] {
         assert!(seen.contains(&format!("default via {words} proto static metric 7")), "'{words}' in {seen}");
     }
+    let seen = system.expect("5\n6\n") + &system.expect("power");
+    assert!(!seen.contains("default via"), "{seen}");
     system.ends_by(POWERED_OFF);
 }
 

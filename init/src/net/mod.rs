@@ -299,6 +299,7 @@ impl Network {
                 self.request(sequence, what, fine, &wire::change_route(sequence, index, &route, add));
             }
             Action::Ipv6(name, setting, value) => set_ipv6(&name, setting, value),
+            Action::FlushIpv6(name) => flush_ipv6(&name),
             Action::Resolver(origin, name, lines) => resolver::change(origin, &name, &lines),
             Action::ForgetLease(index, name) => {
                 if let Some(prefix) = resolver::forget_lease(&name) {
@@ -399,13 +400,31 @@ fn describe(route: &wire::Route) -> String {
     text
 }
 
-fn set_ipv6(name: &str, setting: &str, value: &str) {
-    let path = format!("/proc/sys/net/ipv6/conf/{name}/{setting}");
-    match files::write_file(&path, value.as_bytes()) {
-        Ok(()) => debug!("{path} = {value}"),
+fn ipv6_path(name: &str, setting: &str) -> String {
+    format!("/proc/sys/net/ipv6/conf/{name}/{setting}")
+}
+
+/// Writes a setting of an interface; without a value the one that new interfaces get.
+fn set_ipv6(name: &str, setting: &str, value: Option<&str>) {
+    let result = match value {
+        Some(value) => files::write_file(&ipv6_path(name, setting), value.as_bytes()),
+        None => files::read_file(&ipv6_path("default", setting))
+            .and_then(|value| files::write_file(&ipv6_path(name, setting), &value)),
+    };
+    match result {
+        Ok(()) => debug!("{name}: {setting} = {}", value.unwrap_or("default")),
         // A kernel without IPv6 has none of its settings.
-        Err(Errno::NOENT) => debug!("there is no {path}"),
-        Err(error) => say!("cannot write {value} to {path}: {error}"),
+        Err(Errno::NOENT) => debug!("{name}: there is no {setting}"),
+        Err(error) => say!("{name}: cannot set {setting}: {error}"),
+    }
+}
+
+/// Lets the kernel end IPv6 on an interface and begin anew, which forgets addresses and routes that came from routers.
+fn flush_ipv6(name: &str) {
+    let path = ipv6_path(name, "disable_ipv6");
+    if files::read_file(&path).is_ok_and(|value| value.trim_ascii() == b"0") {
+        set_ipv6(name, "disable_ipv6", Some("1"));
+        set_ipv6(name, "disable_ipv6", Some("0"));
     }
 }
 

@@ -28,8 +28,11 @@ pub enum Action {
     Up(u32),
     /// Set its largest packet.
     Mtu(u32, u32),
-    /// Write a setting of IPv6 on the interface: its name below `/proc/sys/net/ipv6/conf/NAME`, and the value.
-    Ipv6(String, &'static str, &'static str),
+    /// Write a setting of IPv6 on the interface: its name below `/proc/sys/net/ipv6/conf/NAME`, and the value; without one
+    /// what new interfaces get.
+    Ipv6(String, &'static str, Option<&'static str>),
+    /// Take all IPv6 addresses and routes away and begin with IPv6 anew: what came from routers is gone.
+    FlushIpv6(String),
     /// Add (or take away) an address.
     Address(u32, Prefix, bool),
     /// Add (or remove) a route.
@@ -73,6 +76,8 @@ struct Managed {
     /// See [`Planner::link`].
     wired: bool,
     settings: Option<Settings>,
+    /// The largest packet that it had before its settings changed that.
+    mtu: Option<u32>,
     /// Addresses and routes were added since it was last set up.
     applied: bool,
     /// The name servers of its settings are in the resolver's lines.
@@ -142,6 +147,7 @@ impl Planner {
         let mut managed = Managed {
             wired,
             settings,
+            mtu: None,
             applied: false,
             told: false,
             client: false,
@@ -278,10 +284,19 @@ impl Managed {
         }
         self.undo(settings.as_ref(), actions);
         let before = self.resolver_lines();
+        let refused = self.refuses_routers();
         self.settings = settings;
         self.applied = false;
         actions.extend(self.resolver_change(&before));
         self.prepare(link, actions);
+        if self.refuses_routers() && !refused {
+            // The kernel would keep what routers told for as long as they said.
+            actions.push(Action::FlushIpv6(link.name.clone()));
+        }
+    }
+
+    fn refuses_routers(&self) -> bool {
+        self.settings.as_ref().is_some_and(|settings| settings.ra == Some(false))
     }
 
     /// What comes before an interface is set up, and that.
@@ -290,9 +305,10 @@ impl Managed {
             return;
         };
         if let Some(mtu) = settings.mtu.filter(|&mtu| mtu != link.mtu) {
+            self.mtu.get_or_insert(link.mtu);
             actions.push(Action::Mtu(link.index, mtu));
         }
-        let mut ipv6 = |name, value| actions.push(Action::Ipv6(link.name.clone(), name, value));
+        let mut ipv6 = |name, value| actions.push(Action::Ipv6(link.name.clone(), name, Some(value)));
         if let Some(on) = settings.ipv6 {
             ipv6("disable_ipv6", if on { "0" } else { "1" });
         }
@@ -401,6 +417,23 @@ impl Managed {
         let tells = |settings: &Settings| (settings.dns.is_empty(), settings.search.is_empty());
         if self.client && new.is_some_and(|new| tells(new) != tells(&old)) {
             self.ask_again(actions);
+        }
+        self.undo_kernel_settings(&old, new, actions);
+    }
+
+    /// Gives the kernel its own settings back where the `old` ones said something and the `new` ones do not.
+    fn undo_kernel_settings(&mut self, old: &Settings, new: Option<&Settings>, actions: &mut Vec<Action>) {
+        let name = || self.link.name.clone();
+        if new.is_none_or(|new| new.mtu.is_none())
+            && let Some(mtu) = self.mtu.take()
+        {
+            actions.push(Action::Mtu(self.link.index, mtu));
+        }
+        if old.ipv6.is_some() && new.is_none_or(|new| new.ipv6.is_none()) {
+            actions.push(Action::Ipv6(name(), "disable_ipv6", None));
+        }
+        if old.ra.is_some() && new.is_none_or(|new| new.ra.is_none()) {
+            actions.push(Action::Ipv6(name(), "accept_ra", None));
         }
     }
 

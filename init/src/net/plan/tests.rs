@@ -75,7 +75,7 @@ fn a_static_host_from_a_file() {
     let file = "match = 'eth2'\naddresses = '192.168.1.5/24'\ngateway = '192.168.1.1'\ndns = '9.9.9.9'\n\
                 search = ['a.org', 'b.org']\nmtu = 9000\nra = false\nipv6 = true";
     let mut planner = planner(&[file], "");
-    let ipv6 = |name, value| Action::Ipv6("eth2".into(), name, value);
+    let ipv6 = |name, value| Action::Ipv6("eth2".into(), name, Some(value));
     let expected = [Action::Mtu(2, 9000), ipv6("disable_ipv6", "0"), ipv6("accept_ra", "0"), Action::Up(2)];
     assert_eq!(planner.link(card(2, false, false), true, ZERO), expected);
     let route = Route { to: None, via: Some([192, 168, 1, 1].into()), metric: 120, on_link: false };
@@ -216,6 +216,38 @@ fn a_reload_about_the_resolver_lets_the_client_write_its_lines_again() {
     let actions = planner.reload(config_of(&["match = 'eth2'\nsearch = 'b.org'"], ""), |_| true, ZERO);
     assert_eq!(actions, [told(""), told("search b.org\n")], "nothing new for the client");
     assert_eq!(planner.reload(config_of(&["match = 'eth2'"], ""), |_| true, ZERO), [told(""), renew()]);
+}
+
+#[test]
+fn a_reload_takes_back_what_it_set_in_the_kernel() {
+    let mut planner =
+        planner(&["match = 'eth2'\nmtu = 9000\nra = true\nipv6 = false\naddresses = 'fd00::1/64'"], "ip=off");
+    let first = planner.link(card(2, true, true), true, ZERO);
+    assert_eq!(first[0], Action::Mtu(2, 9000));
+    planner.link(Link { mtu: 9000, ..card(2, true, true) }, true, ZERO);
+    let actions = planner.reload(config_of(&["match = 'eth2'\nmtu = 1400\nra = true"], "ip=off"), |_| true, ZERO);
+    let back = |name| Action::Ipv6("eth2".into(), name, None);
+    assert!(actions.contains(&back("disable_ipv6")) && !actions.contains(&back("accept_ra")), "{actions:?}");
+    assert!(actions.contains(&Action::Mtu(2, 1400)), "{actions:?}");
+    let actions = planner.reload(config_of(&[], "ip=off"), |_| true, ZERO);
+    assert!(actions.contains(&Action::Mtu(2, 1500)) && actions.contains(&back("accept_ra")), "{actions:?}");
+    assert!(!actions.contains(&back("disable_ipv6")), "{actions:?}");
+}
+
+#[test]
+fn a_reload_that_refuses_routers_takes_away_what_they_gave() {
+    let mut planner = planner(&["match = 'eth2'\naddresses = 'fd00::1/64'\ndhcp = false"], "");
+    planner.link(card(2, true, true), true, ZERO);
+    let refusing = "match = 'eth2'\naddresses = 'fd00::1/64'\ndhcp = false\nra = false";
+    let actions = planner.reload(config_of(&[refusing], ""), |_| true, ZERO);
+    let expected = [
+        Action::Ipv6("eth2".into(), "accept_ra", Some("0")),
+        Action::FlushIpv6("eth2".into()),
+        Action::Address(2, v4("fd00::1/64"), true),
+    ];
+    assert_eq!(actions, expected);
+    let actions = planner.reload(config_of(&[&format!("{refusing}\nmetric = 3")], ""), |_| true, ZERO);
+    assert!(!actions.contains(&Action::FlushIpv6("eth2".into())), "{actions:?}");
 }
 
 #[test]
