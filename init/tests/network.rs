@@ -255,6 +255,53 @@ fn a_lease_leaves_the_routes_of_other_cards() {
 }
 
 #[test]
+fn services_can_wait_for_the_network() {
+    if !has_cables() {
+        return;
+    }
+    let service = |name: &str, key: &str| {
+        let text = format!("command = 'echo UP-{name}'\ntype = 'oneshot'\noutput = 'console'\n{key} = ['network']\n");
+        (format!("etc/services.d/{name}.toml"), text)
+    };
+    let services = [service("after", "after"), service("needs", "needs")];
+    let late = service("late", "needs").1;
+    let script = [
+        "PATH=/etc/bin:$PATH; until initctl list | grep -q 'network *starting'; do sleep 0.05; done; echo CA\"\"BLE; ",
+        "kill -URG 1; ip link add v0 type veth peer name p0; ip link set p0 up; ",
+        &until("[ -e /etc/go ]"),
+        "cp /etc/late /etc/services.d/late.toml; initctl reload; ",
+        &until("initctl list | grep -q 'late *done'"),
+        "initctl restart network; initctl list; kill -USR2 1",
+    ]
+    .concat();
+    let files = [
+        (services[0].0.as_str(), services[0].1.as_str()),
+        (&services[1].0, &services[1].1),
+        ("etc/late", &late),
+        ("etc/network/v.toml", "match = 'v0'\naddresses = '10.9.9.9/24'\n"),
+        ("etc/script", &script),
+    ];
+    let setup = Setup {
+        table: "::once:/bin/sh /etc/script\n",
+        files: &files,
+        script: "mkdir etc/bin; cp \"$2\" etc/bin/init; ln etc/bin/init etc/bin/initctl; set -- \"$1\" /etc/bin/init",
+        ..Setup::default()
+    };
+    let Some(mut system) = System::start_with("wait", &setup) else {
+        return;
+    };
+    let seen = system.expect("CABLE");
+    assert!(!seen.contains("UP-"), "{seen}");
+    let seen = system.expect("UP-") + &system.expect("UP-");
+    assert!(seen.contains("init: v0: 10.9.9.9/24 at "), "{seen}");
+    std::fs::write(system.dir.join("etc/go"), "").unwrap();
+    system.expect("UP-late");
+    let seen = system.expect("going down");
+    assert!(seen.lines().any(|line| line.contains("network") && line.contains("done")), "{seen}");
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
 fn the_kernel_command_line_has_the_first_word() {
     if !has_cables() {
         return;

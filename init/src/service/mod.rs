@@ -13,6 +13,7 @@ pub mod launch;
 pub mod machine;
 mod messages;
 pub mod names;
+mod network;
 pub mod notify;
 pub mod report;
 pub mod requests;

@@ -9,6 +9,7 @@ use super::file;
 use super::launch::{self, Problem, Setting};
 use super::machine::Machine;
 use super::messages;
+use super::network;
 use super::requests::Changes;
 use super::runtime::{Reloading, Runtime};
 use super::state::{Action, State, Unit, Weight};
@@ -46,12 +47,15 @@ pub struct Runner {
     pub(super) look_at: Option<Duration>,
     /// Where datagrams are read to.
     pub(super) buffer: Vec<u8>,
+    /// The machine has had an address.
+    pub(super) online: bool,
 }
 
 impl Runner {
     /// No services yet. `grace` is the usual time between stop signal and SIGKILL.
     pub fn new(grace: Duration) -> Runner {
-        Runner { machine: Machine::new(grace), runtimes: Vec::new(), groups: None, look_at: None, buffer: Vec::new() }
+        let machine = Machine::new(grace);
+        Runner { machine, runtimes: Vec::new(), groups: None, look_at: None, buffer: Vec::new(), online: false }
     }
 
     /// What is known about the services.
@@ -69,7 +73,9 @@ impl Runner {
     /// # Errors
     /// When their directory cannot be read; all stays as it was.
     pub fn load(&mut self, around: &mut Surroundings<'_>) -> Result<Changes> {
-        let changes = self.machine.set_files(file::load()?, around.now);
+        let mut files = file::load()?;
+        network::add_if_named(&mut files);
+        let changes = self.machine.set_files(files, around.now);
         self.add_streams(around);
         Ok(changes)
     }
@@ -153,6 +159,9 @@ impl Runner {
             return;
         };
         let (stream, config) = (unit.stream, unit.config.clone());
+        if network::is_meant(&config) {
+            return self.end_wait_for_network(around.now);
+        }
         match self.launch(stream, &config, around) {
             Ok(pid) => {
                 debug!("{} started as process {pid}", config.name);

@@ -155,6 +155,7 @@ impl Supervisor {
                     }
                 }
                 Order::Online => {
+                    services.network_is_online(now);
                     if let Some(since) = self.hotplug.since.take() {
                         self.timeline.add("network address", since, now);
                     }
