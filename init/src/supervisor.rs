@@ -457,6 +457,8 @@ impl Supervisor {
 
     fn reload_if_wanted(&mut self) {
         if core::mem::take(&mut self.wanted.reload) {
+            // Not for a request on the control socket, which shows that it is there, and whose server is at work.
+            self.open_control();
             match self.reload() {
                 Ok(text) => info!("tables read again: {text}"),
                 Err(reason) => say!("{reason}"),
@@ -466,7 +468,6 @@ impl Supervisor {
 
     /// Reads inittab and the services' files again. Returns what changed, or why nothing did.
     fn reload(&mut self) -> core::result::Result<String, String> {
-        self.open_control();
         let services = self.load_services();
         self.reload_network();
         let lines = inittab::load();

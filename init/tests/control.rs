@@ -77,6 +77,22 @@ fn services_are_shown_and_controlled() {
 }
 
 #[test]
+fn the_control_socket_is_left_alone_by_a_reload_and_comes_back_when_it_is_gone() {
+    let script = "
+        initctl reload; echo \"reload $?\"
+        rm /run/initctl.sock; kill -HUP 1
+        until initctl list >/dev/null 2>&1; do sleep 0.1; done; echo back
+        initctl poweroff";
+    let Some(mut system) = system("reload", &[WEB], script) else {
+        return;
+    };
+    let seen = system.expect("reload 0");
+    assert!(!seen.contains("control socket"), "{seen}");
+    assert!(!system.expect("back").contains("cannot open"));
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
 fn a_follower_sees_lines_as_they_come() {
     let ticker = (
         "etc/services.d/ticker.toml",
