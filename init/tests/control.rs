@@ -93,6 +93,25 @@ fn the_control_socket_is_left_alone_by_a_reload_and_comes_back_when_it_is_gone()
 }
 
 #[test]
+fn a_fifo_in_the_place_of_a_table_stops_nothing() {
+    let script = "
+        mkfifo /etc/services.d/pipe.toml /etc/passwd; mv /etc/inittab /etc/kept; mkfifo /etc/inittab
+        initctl reload; echo \"reload $?\"
+        mv /etc/kept /etc/inittab
+        initctl list; echo \"list $?\"
+        initctl poweroff";
+    let Some(mut system) = system("fifo", &[WEB], script) else {
+        return;
+    };
+    let seen = system.expect("reload 0");
+    assert!(seen.contains("init: cannot read /etc/inittab: "), "{seen}");
+    assert!(seen.contains("init: /etc/services.d/pipe.toml: it cannot be read: "), "{seen}");
+    let list = system.expect("list 0");
+    assert!(list.contains("pipe") && list.contains("web"), "{list}");
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
 fn a_follower_sees_lines_as_they_come() {
     let ticker = (
         "etc/services.d/ticker.toml",

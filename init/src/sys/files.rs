@@ -9,9 +9,26 @@ use super::{Errno, Result, retry};
 /// Files that PID 1 reads are small; a larger one is cut here (bytes), so that a wrong file cannot take all memory.
 const MAX_FILE: usize = 1 << 20;
 
-/// Reads a whole file, at most 1 MiB of it.
+/// The major and minor number of /dev/null, the same on every Linux.
+const NULL: (u32, u32) = (1, 3);
+
+/// Reads a whole file, at most 1 MiB of it. /dev/null is an empty one.
+///
+/// # Errors
+/// `EINVAL` for what is neither; a FIFO or a terminal has no end.
 pub fn read_file(path: &str) -> Result<Vec<u8>> {
-    let fd = retry(|| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
+    let flags = OFlags::RDONLY
+        | OFlags::NOCTTY
+        | OFlags::NONBLOCK // Else a FIFO without a writer stops PID 1.
+        | OFlags::CLOEXEC;
+    let fd = retry(|| rustix::fs::open(path, flags, Mode::empty()))?;
+    let stat = rustix::fs::fstat(&fd)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => return Err(Errno::ISDIR),
+        _ if (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == NULL => return Ok(Vec::new()),
+        _ => return Err(Errno::INVAL),
+    }
     let mut content = Vec::new();
     let mut block = [0; 4096];
     while content.len() < MAX_FILE {
@@ -218,4 +235,24 @@ pub fn check_executable(path: &str) -> Result<()> {
 pub fn is_read_only(path: &str) -> Result<bool> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_end_is_refused_at_once() {
+        let path = std::env::temp_dir().join(format!("init-fifo-{}", std::process::id()));
+        let path = path.to_str().unwrap();
+        rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(read_file(path), Err(Errno::INVAL), "without a writer");
+        let _both_ends = rustix::fs::open(path, OFlags::RDWR, Mode::empty()).unwrap();
+        assert_eq!(read_file(path), Err(Errno::INVAL), "with one");
+        remove(path).unwrap();
+        assert_eq!(read_file("/dev/zero"), Err(Errno::INVAL));
+        assert_eq!(read_file("/dev"), Err(Errno::ISDIR));
+        assert_eq!(read_file("/dev/null"), Ok(Vec::new()));
+        assert!(read_file("/proc/self/stat").is_ok_and(|content| !content.is_empty()));
+    }
 }
