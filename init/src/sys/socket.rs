@@ -52,10 +52,32 @@ pub fn send(fd: impl AsFd, bytes: &[u8]) -> Result<usize> {
     retry(|| net::send(&fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
 }
 
-/// Connects to `path`. Reads of the connection wait at most for `patience`, for ever without one. For the tool, not PID 1.
-pub fn connect(path: &str, patience: Option<Duration>) -> Result<OwnedFd> {
+/// Connects to `path`, and waits at most for `limit` when the listener's queue is full. Reads of the connection wait at most
+/// for `patience`, for ever without one. After these times the error is `EAGAIN`. For the tool, not PID 1.
+pub fn connect(path: &str, limit: Duration, patience: Option<Duration>) -> Result<OwnedFd> {
     let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // connect(2) takes the time for sending (unix_stream_connect in net/unix/af_unix.c).
+    sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(limit))?;
     retry(|| net::connect(&fd, &SocketAddrUnix::new(path)?))?;
     sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, patience)?;
     Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_is_waited_for_a_bounded_time() {
+        let path = std::env::temp_dir().join(format!("init-queue-{}", std::process::id()));
+        let path = path.to_str().unwrap();
+        let listener = listen(path).unwrap();
+        let connect = || connect(path, Duration::from_millis(20), None);
+        let queue: Vec<_> = std::iter::from_fn(|| connect().ok()).take(100).collect();
+        assert_eq!(queue.len(), BACKLOG as usize + 1);
+        assert_eq!(connect().unwrap_err(), Errno::AGAIN);
+        accept(&listener).unwrap();
+        assert!(connect().is_ok());
+        rustix::fs::unlink(path).unwrap();
+    }
 }

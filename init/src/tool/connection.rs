@@ -3,11 +3,11 @@
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 
+use crate::control::Refusal;
 use crate::control::protocol::{self, Part};
-use crate::control::{Code, Refusal};
 use crate::sys::{Errno, files, socket};
 
-/// PID 1 answers at once, so a longer silence than this is that of a PID 1 in trouble.
+/// PID 1 accepts and answers at once, so a longer silence than this is that of a PID 1 in trouble.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why there is no answer.
@@ -30,9 +30,10 @@ impl Connection {
     /// for ever.
     pub fn ask(path: &str, request: &str, wait: Option<Duration>) -> Result<Connection, Failure> {
         let patience = wait.map(|wait| wait.saturating_add(PATIENCE));
-        let fd = socket::connect(path, patience).map_err(|error| {
+        let fd = socket::connect(path, PATIENCE, patience).map_err(|error| {
             let hint = match error {
                 Errno::NOENT => "; hint: is PID 1 this init? `readlink /proc/1/exe` tells",
+                Errno::AGAIN => "; PID 1 does not answer, and others wait already",
                 Errno::CONNREFUSED => "; hint: nobody listens there; `kill -HUP 1` makes init open it again",
                 _ => "",
             };
@@ -68,7 +69,7 @@ impl Connection {
                 self.bytes.extend_from_slice(block.get(..count).unwrap_or_default());
                 Ok(())
             }
-            Err(Errno::AGAIN) => Err(Failure::Refused(Refusal::new(Code::Timeout, "PID 1 does not answer"))),
+            Err(Errno::AGAIN) => Err(Failure::Silent("PID 1 does not answer".into())),
             Err(error) => Err(Failure::Silent(format!("cannot read PID 1's answer: {error}"))),
         }
     }
@@ -79,4 +80,18 @@ pub fn ask(path: &str, request: &str) -> Result<String, Failure> {
     let mut text = Vec::new();
     Connection::ask(path, request, Some(Duration::ZERO))?.answer(|block| text.extend_from_slice(block))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_silence_is_no_refusal() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        near.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let failure = Connection { fd: near.into(), bytes: Vec::new() }.answer(|_| {}).unwrap_err();
+        assert!(matches!(&failure, Failure::Silent(message) if message == "PID 1 does not answer"), "{failure:?}");
+    }
 }
