@@ -11,9 +11,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use crate::log::say;
 use crate::sys::epoll::Epoll;
 use crate::sys::ring::Ring;
-use crate::sys::{Errno, Result};
+use crate::sys::{Errno, Result, files};
 
 pub use crate::sys::wait::{Interest, Token, What};
+
+/// What a pipe holds, unless its owner asked for another size (pipe(7)).
+const PIPE: usize = 64 << 10;
 
 /// What a descriptor is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +140,24 @@ impl Reactor {
     pub fn forget(&mut self, token: Token) {
         self.events.retain(|event| event.token != token);
         backend!(self, backend => backend.forget(token));
+    }
+
+    /// Hands to `each` what was read from a pipe and not taken yet, and what is in it now. The watch stays.
+    pub fn drain(&mut self, token: Token, mut each: impl FnMut(&[u8])) {
+        self.quiesce();
+        while let Some(index) = self.events.iter().position(|event| event.token == token) {
+            let Some(event) = self.events.remove(index) else {
+                break;
+            };
+            if let What::Data(bytes) = &event.what {
+                each(bytes);
+            }
+            self.recycle(event);
+        }
+        // Nobody waits for the rest of a pipe that cannot be read.
+        if let Some(Ok(bytes)) = self.descriptor(token).map(|fd| files::read_waiting(fd, PIPE)) {
+            each(&bytes);
+        }
     }
 
     /// Stops to read from a watch, or goes on. One read that was under way may still come out.
@@ -413,6 +434,26 @@ mod tests {
             assert!(is_data(&next(reactor), "later"));
             drop(_poll_writer);
             assert_eq!(next(reactor).token, poll);
+        });
+    }
+
+    #[test]
+    fn what_is_left_in_a_pipe_is_drained() {
+        on_each_backend(|reactor| {
+            let (token, mut writer) = watched(reactor, Source::Output(1));
+            let mut seen = Vec::new();
+            reactor.drain(token, |bytes| seen.extend_from_slice(bytes));
+            assert_eq!(seen, b"", "an empty pipe is not waited for");
+            reactor.wait(Some(Duration::ZERO)).unwrap();
+            for number in 0..1000 {
+                writeln!(writer, "a line of some length and number {number}").unwrap();
+            }
+            reactor.drain(token, |bytes| seen.extend_from_slice(bytes));
+            assert!(seen.ends_with(b"number 999\n"));
+            assert_eq!(seen.split(|&byte| byte == b'\n').count(), 1001);
+            quiet(reactor);
+            drop(writer);
+            assert!(is_data(&next(reactor), ""), "the watch goes on");
         });
     }
 

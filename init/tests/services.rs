@@ -181,6 +181,42 @@ fn a_control_group_goes_with_its_service() {
     assert!(seen.contains("0::/services/divided/below"), "{seen}");
 }
 
+/// A service that writes 200 lines, 40 kB, when it is told to end: more than one read of PID 1, and less than a pipe holds.
+fn talks_at_last(log: &str) -> String {
+    let script = "trap 'for i in $(seq 200); do printf \"%0190d line\\n\" $i; done; exit 0' TERM; \
+                  echo ready; while :; do sleep 0.05; done";
+    format!("command = ['/bin/sh', '-c', '''{script}''']\n[log]\nfile = '{log}'\nsize = 1000000\n")
+}
+
+fn the_last_output_is_kept(name: &str, command_line: &str) {
+    let (gone, stays) = (talks_at_last("/var/lib/gone.log"), talks_at_last("/var/lib/stays.log"));
+    let script = "for name in gone stays; do until initctl log $name | grep -q ready; do sleep 0.05; done; done
+        rm /etc/services.d/gone.toml; initctl reload; while initctl status gone >/dev/null; do sleep 0.05; done
+        kill -USR2 1";
+    let services = [("gone", gone.as_str()), ("stays", stays.as_str())];
+    let Some(mut system) = system(name, &services, script, command_line) else {
+        return;
+    };
+    system.expect("init: power off after");
+    for log in ["gone", "stays"] {
+        let text = std::fs::read_to_string(system.dir.join(format!("var/{log}.log"))).unwrap();
+        let count = text.lines().filter(|line| line.ends_with(" line")).count();
+        assert_eq!(count, 200, "{log}: {text}");
+        assert!(!text.contains("are missing"), "{log}: {text}");
+    }
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
+fn the_last_output_is_kept_on_the_ring() {
+    the_last_output_is_kept("last", "");
+}
+
+#[test]
+fn the_last_output_is_kept_on_epoll() {
+    the_last_output_is_kept("last-epoll", "init.epoll");
+}
+
 #[test]
 fn crashes_are_limited_and_named() {
     let crash = "command = 'false'\nrestart-delay = 0.01\nstart-limit = 3\n";

@@ -124,7 +124,10 @@ impl Runner {
                 groups.remove(unit.name());
             }
             if let Some(index) = self.runtimes.iter().position(|runtime| runtime.stream == unit.stream) {
-                self.runtimes.swap_remove(index).end(around.reactor);
+                let logs = &mut *around.logs;
+                self.runtimes
+                    .swap_remove(index)
+                    .end(around.reactor, |bytes| logs.append(unit.stream, bytes, Now::read()));
             }
             around.logs.remove_stream(unit.stream);
         });
@@ -333,6 +336,15 @@ impl Runner {
                 if runtime.outputs.is_empty() {
                     around.logs.end(stream, now);
                 }
+            }
+        }
+    }
+
+    /// Takes what all services wrote last.
+    pub fn drain(&mut self, around: &mut Surroundings<'_>) {
+        for runtime in &self.runtimes {
+            for &token in &runtime.outputs {
+                around.reactor.drain(token, |bytes| around.logs.append(runtime.stream, bytes, Now::read()));
             }
         }
     }

@@ -109,9 +109,10 @@ impl Runtime {
         }
     }
 
-    /// Closes everything.
-    pub fn end(self, reactor: &mut Reactor) {
+    /// Closes everything, after what its processes wrote last went to `each`.
+    pub fn end(self, reactor: &mut Reactor, mut each: impl FnMut(&[u8])) {
         for token in self.outputs {
+            reactor.drain(token, &mut each);
             reactor.forget(token);
         }
         if let Some(notify) = self.notify {
@@ -156,7 +157,7 @@ mod tests {
             runtime.add_output(token, &mut reactor);
         }
         assert_eq!(runtime.outputs.len(), OUTPUTS);
-        runtime.end(&mut reactor);
+        runtime.end(&mut reactor, |_| {});
         reactor.wait(Some(Duration::ZERO)).unwrap();
         assert!(reactor.next_event().is_none());
     }

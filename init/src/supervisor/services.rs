@@ -85,6 +85,8 @@ impl Supervisor {
 
     /// Writes what services wrote last and closes their files, so that file systems can be unmounted.
     pub fn finish_logs(&mut self) {
+        let (services, mut around) = self.services();
+        services.drain(&mut around);
         self.logs.finish(Now::read());
     }
 

@@ -45,6 +45,16 @@ pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
     retry(|| rustix::io::read(&fd, &mut *buffer))
 }
 
+/// Reads what is in the pipe `fd` at this moment, at most `most` bytes.
+pub fn read_waiting(fd: impl AsFd, most: usize) -> Result<Vec<u8>> {
+    // As many bytes as are there can be read without waiting: nobody else reads.
+    let there = usize::try_from(rustix::io::ioctl_fionread(&fd)?).unwrap_or(most);
+    let mut bytes = vec![0; there.min(most)];
+    let count = if bytes.is_empty() { 0 } else { read(fd, &mut bytes)? };
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
 /// Writes all of `bytes`, or as much as is taken until the first error.
 pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {

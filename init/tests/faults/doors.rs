@@ -81,6 +81,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fs::unlink", &["unlink", "unlinkat"]),
     ("io::fcntl_dupfd_cloexec", &["fcntl"]),
     ("io::fcntl_setfd", &["fcntl"]),
+    ("io::ioctl_fionread", &["ioctl"]),
     ("io::pread", &["pread64"]),
     ("io::read", &["read"]),
     ("io::write", &["write"]),
