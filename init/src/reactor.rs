@@ -1,4 +1,4 @@
-//! The one place where PID 1 waits: reads from watched descriptors, readiness of others, and a timeout.
+//! The one place where PID 1 waits: reads from watched descriptors, readiness of others, jobs on files, and a timeout.
 //!
 //! The supervisor and the shutdown wait here. Behind it is one io_uring ring, or epoll where the kernel refuses a ring.
 //! A turn is a [`Reactor::wait`] and then [`Reactor::next_event`] until there is none. Signals come first in a turn, and
@@ -8,11 +8,13 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use crate::log::say;
+use crate::log::{debug, say};
+use crate::sys::append::Job;
 use crate::sys::epoll::Epoll;
 use crate::sys::ring::Ring;
 use crate::sys::{Errno, Result, files};
 
+pub use crate::sys::append::Done;
 pub use crate::sys::wait::{Interest, Token, What};
 
 /// What a pipe holds, unless its owner asked for another size (pipe(7)).
@@ -31,6 +33,8 @@ pub enum Source {
     Notify(u32),
     /// A service's main process that it did not get from PID 1; the number is that of its stream.
     MainProcess(u32),
+    /// A log file; the number is its own.
+    LogFile(u32),
     /// The listening socket of the control tool.
     Control,
     /// A connection of the control tool.
@@ -135,6 +139,17 @@ impl Reactor {
         }
     }
 
+    /// Does a job on a file: one [`What::File`] of `source`, or a [`What::Error`] when the ring failed meanwhile. It cannot be
+    /// forgotten. epoll has no way to wait for files, so there it is done here and now.
+    pub fn file(&mut self, job: Job, source: Source) {
+        match &mut self.backend {
+            Backend::Ring(ring) => drop(ring.file(job, source)),
+            Backend::Epoll(_) => {
+                push(&mut self.events, Event { source, token: Token::NONE, what: What::File(job.run()) });
+            }
+        }
+    }
+
     /// Ends a watch, whose descriptor is closed, or a poll. No event of it comes out any more. A token whose watch or poll
     /// has ended by itself is fine.
     pub fn forget(&mut self, token: Token) {
@@ -203,7 +218,7 @@ impl Reactor {
         }
     }
 
-    /// Ends all reads that are under way; what they read are events. The next [`Reactor::wait`] starts them again. After
+    /// Ends all reads that are under way; what they read are events. Jobs on files go on. The next [`Reactor::wait`] starts them again. After
     /// this the program may be replaced without losing what others wrote.
     pub fn quiesce(&mut self) {
         let events = &mut self.events;
@@ -211,6 +226,18 @@ impl Reactor {
             && let Err(error) = ring.quiesce(|token, source, what| push(events, Event { source, token, what }))
         {
             say!("io_uring failed ({error}); some output of services may be lost");
+        }
+    }
+
+    /// After [`Reactor::quiesce`]: waits for a job to be done, at most for `timeout`, and starts no reads.
+    pub fn wait_for_files(&mut self, timeout: Duration) {
+        let timeout = if self.events.is_empty() { timeout } else { Duration::ZERO };
+        let events = &mut self.events;
+        if let Backend::Ring(ring) = &mut self.backend
+            && let Err(error) =
+                ring.wait_parked(timeout, |token, source, what| push(events, Event { source, token, what }))
+        {
+            debug!("cannot wait for files: {error}");
         }
     }
 
@@ -345,7 +372,7 @@ mod tests {
             quiet(reactor);
             writer.write_all(b"x").unwrap();
             let event = next(reactor);
-            assert_eq!((event.token, event.what), (token, What::Ready));
+            assert!(event.token == token && matches!(event.what, What::Ready), "{event:?}");
             quiet(reactor);
             let second = reactor.poll(reader.as_fd(), Interest::Read, Source::Control).unwrap();
             assert_eq!(next(reactor).token, second);

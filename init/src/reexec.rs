@@ -134,7 +134,9 @@ pub fn go(supervisor: &mut Supervisor) -> String {
         None => return format!("{path} does not answer"),
     }
     // What was read so far is dealt with by this program.
-    supervisor.quiesce();
+    if let Err(reason) = supervisor.quiesce() {
+        return reason.into();
+    }
     if supervisor.is_going_down() {
         return "the system goes down".into();
     }

@@ -13,7 +13,7 @@ use crate::button;
 use crate::control::Server;
 use crate::inittab::{self, Action, Line};
 use crate::log::{debug, info, say};
-use crate::logs::Logs;
+use crate::logs::{Logs, Now};
 use crate::options::Options;
 use crate::reactor::{Event, Reactor, Source, What};
 use crate::reexec;
@@ -339,12 +339,23 @@ impl Supervisor {
         if let Err(error) = self.reactor.wait(timeout) {
             rescue::last_resort(&format!("cannot wait for events any more: {error}"));
         }
-        while let Some(event) = self.reactor.next_event() {
-            self.take_event(&event);
-            self.reactor.recycle(event);
-        }
+        self.take_events();
         // Also without a SIGCHLD in the events: several may have merged into one, and asking costs one call.
         self.reap()
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.reactor.next_event() {
+            match event {
+                Event { source: Source::LogFile(file), what: What::File(done), .. } => {
+                    self.logs.done(file, Ok(done), Now::read());
+                }
+                event => {
+                    self.take_event(&event);
+                    self.reactor.recycle(event);
+                }
+            }
+        }
     }
 
     fn take_event(&mut self, event: &Event) {
@@ -369,6 +380,7 @@ impl Supervisor {
                 let (services, mut around) = self.services();
                 services.output(event, stream, &mut around);
             }
+            (Source::LogFile(file), What::Error(error)) => self.logs.done(file, Err(*error), Now::read()),
             (Source::Notify(stream), _) => {
                 let (services, mut around) = self.services();
                 services.notified(stream, &mut around);
@@ -381,7 +393,7 @@ impl Supervisor {
             }
             (Source::Uevents, _) => self.take_uevents(),
             (Source::Links, _) => self.take_links(),
-            (Source::PowerKey, _) => {}
+            (Source::PowerKey | Source::LogFile(_), _) => {}
         }
     }
 

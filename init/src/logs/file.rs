@@ -1,19 +1,26 @@
 //! The file of a service's log: written from memory, rotated by size. Where it cannot be written the log stays in
 //! memory, and the file is tried again later.
+//!
+//! A disk may take long, or for ever. So everything that is done to the file is a [`Job`], one at a time, that somebody else
+//! carries out; meanwhile lines stay in memory.
 
 use core::time::Duration;
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
-use super::copy;
 use super::retry::Retry;
 use super::ring::Ring;
+use super::{Scratch, copy};
 use crate::log::{info, say};
-use crate::sys::{Errno, Result, append, files};
+use crate::sys::append::{Done, Job, Status};
+use crate::sys::{Errno, Result, files};
 
-/// Bytes that one turn writes at most.
-const TURN: usize = 64 << 10;
-/// The kernel's messages of a service are for root's eyes, and for a group that its directory may be given to.
-const MODE: u32 = 0o640;
+/// Bytes of one write at most.
+const MOST: usize = 64 << 10;
+/// A file that was written to is asked again after this time whether it is still there.
+const LOOK: Duration = Duration::from_secs(1);
+/// A job that takes longer is said, and memory waits for it no more.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where a file is and how large it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,22 +33,76 @@ pub struct Place {
     pub keep: u32,
 }
 
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    /// It is opened; the directories above were made, or not.
+    Open {
+        made: bool,
+    },
+    /// The directory whose name is so many bytes of the path is made.
+    MakeDir(usize),
+    /// It is asked about; the first time since it was opened, or again.
+    Look {
+        fresh: bool,
+    },
+    /// The file with this number gets the next one.
+    Rename(u32),
+    /// Lines from number `first` on are written, and `notes` that are no lines of the ring.
+    Write {
+        first: u64,
+        lines: u64,
+        notes: usize,
+    },
+}
+
 /// A service's log file.
 #[derive(Debug)]
 pub struct LogFile {
+    id: u32,
     place: Place,
+    /// The file, while it is open and no job has it.
     fd: Option<OwnedFd>,
+    /// Its size in bytes, and when it was asked for.
+    size: u64,
+    looked: Duration,
     /// The number of the next line to write.
     next: u64,
     /// The last write ended inside a line.
     torn: bool,
     retry: Retry,
+    step: Step,
+    /// The job of this step, until somebody takes it.
+    job: Option<Job>,
+    /// When this step began.
+    since: Duration,
+    /// That it takes long was said.
+    slow: bool,
 }
 
 impl LogFile {
-    /// A file that has the lines from number `next` on. It is opened with the first line.
-    pub fn new(place: Place, next: u64) -> LogFile {
-        LogFile { place, fd: None, next, torn: false, retry: Retry::default() }
+    /// A file that has the lines from number `next` on, by its number `id`. It is opened with the first line.
+    pub fn new(id: u32, place: Place, next: u64) -> LogFile {
+        LogFile {
+            id,
+            place,
+            fd: None,
+            size: 0,
+            looked: Duration::ZERO,
+            next,
+            torn: false,
+            retry: Retry::default(),
+            step: Step::Nothing,
+            job: None,
+            since: Duration::ZERO,
+            slow: false,
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// Where it is.
@@ -49,111 +110,210 @@ impl LogFile {
         &self.place
     }
 
+    /// What is to be done now. [`LogFile::done`] takes what became of it.
+    pub fn take_job(&mut self) -> Option<Job> {
+        self.job.take()
+    }
+
+    /// The number of the first line that no write has yet.
+    pub fn unsent(&self) -> u64 {
+        match self.step {
+            Step::Write { first, lines, .. } => first + lines,
+            _ => self.next,
+        }
+    }
+
+    /// Whether there are lines that wait for a job, and not longer than is usual.
+    pub fn is_behind(&self, ring: &Ring, now: Duration) -> bool {
+        let usual = !self.slow && now < self.since.saturating_add(PATIENCE);
+        self.step != Step::Nothing && usual && self.unsent() < ring.end()
+    }
+
+    /// Whether there is a job, or one to come without another line.
+    pub fn is_at_work(&self, ring: &Ring) -> bool {
+        self.step != Step::Nothing || (self.next < ring.end() && self.retry.deadline().is_none())
+    }
+
     /// When it has to be looked at again without new lines.
     pub fn deadline(&self, ring: &Ring) -> Option<Duration> {
-        // After a turn that did not write all there is no failure, and the rest is due at once.
-        (self.next < ring.end()).then(|| self.retry.deadline().unwrap_or(Duration::ZERO))
+        match self.step {
+            // Lines that came while another job was done have no failure before them, and are due at once.
+            Step::Nothing => (self.next < ring.end()).then(|| self.retry.deadline().unwrap_or(Duration::ZERO)),
+            _ => (!self.slow).then(|| self.since.saturating_add(PATIENCE)),
+        }
     }
 
-    /// Writes the lines that are not in the file yet, at most [`TURN`] bytes. `buffer` is scratch memory.
-    pub fn flush(&mut self, ring: &Ring, now: Duration, buffer: &mut Vec<u8>) {
-        if self.next >= ring.end() || !self.retry.is_due(now) {
+    /// Says that a job takes long, once.
+    pub fn complain(&mut self, now: Duration) {
+        let long = self.step != Step::Nothing && now >= self.since.saturating_add(PATIENCE);
+        if long && !core::mem::replace(&mut self.slow, true) {
+            let wait = PATIENCE.as_secs();
+            say!("{} was not written for {wait} s; the log stays in memory until its disk answers", self.place.path);
+        }
+    }
+
+    /// Begins to write the lines that are not in the file yet, unless it is at work.
+    pub fn flush(&mut self, ring: &Ring, now: Duration, scratch: &mut Scratch) {
+        if self.step != Step::Nothing || self.next >= ring.end() || !self.retry.is_due(now) {
             return;
         }
-        match self.write(ring, buffer) {
-            Ok(()) => {
-                if self.retry.succeeded() {
-                    info!("{} is written again", self.place.path);
-                }
+        match self.fd.take() {
+            None => self.open(false, false, now),
+            Some(fd) if now >= self.looked.saturating_add(LOOK) => {
+                self.begin(Step::Look { fresh: false }, Job::look(fd), now);
             }
-            Err(error) => {
-                self.fd = None;
-                if self.retry.failed(now) {
-                    say!("cannot write {}: {error}; the log stays in memory for now", self.place.path);
-                }
-            }
+            Some(fd) => self.write(fd, ring, now, scratch),
         }
     }
 
-    fn write(&mut self, ring: &Ring, buffer: &mut Vec<u8>) -> Result<()> {
-        let notes = self.fill(ring, buffer);
-        let fd = self.ready_for(buffer.len() as u64)?;
-        let result = append::write(fd, buffer);
-        let written = buffer.get(..*result.as_ref().unwrap_or(&0)).unwrap_or_default();
-        // Lines have no line end inside, so line ends count lines.
-        let ends = written.iter().filter(|&&byte| byte == b'\n').count();
-        self.next = self.next.max(ring.oldest()) + ends.saturating_sub(notes) as u64;
-        if let Some(&last) = written.last() {
-            self.torn = last != b'\n';
-        }
-        match result {
-            Ok(count) if count == buffer.len() => Ok(()),
-            Ok(_) => Err(Errno::NOSPC),
-            Err(errno) => Err(errno),
+    fn begin(&mut self, step: Step, job: Job, now: Duration) {
+        (self.step, self.job, self.since) = (step, Some(job), now);
+    }
+
+    fn open(&mut self, made: bool, empty: bool, now: Duration) {
+        self.begin(Step::Open { made }, Job::Open { path: path(&self.place.path), empty }, now);
+    }
+
+    /// Takes what became of the job.
+    pub fn done(&mut self, done: Done, ring: &Ring, now: Duration, scratch: &mut Scratch) {
+        match (done, core::mem::replace(&mut self.step, Step::Nothing)) {
+            (Done::Opened(Ok(fd)), _) => self.begin(Step::Look { fresh: true }, Job::look(fd), now),
+            (Done::Opened(Err(Errno::NOENT)), Step::Open { made: false }) => self.make_parent(0, now),
+            (Done::Opened(Err(error)), _) => self.failed(error, now),
+            (Done::Made(result), Step::MakeDir(end)) => {
+                if result == Err(Errno::INVAL) {
+                    // Linux before 5.15. What cannot be made shows when the file is opened.
+                    let _ = files::make_dir(&self.place.path[..end], 0o755);
+                }
+                self.make_parent(end, now);
+            }
+            (Done::Looked(fd, result), Step::Look { fresh }) => match usable(&fd, result, fresh) {
+                // Removed under our hands.
+                Ok(Status { removed: true, .. }) => {
+                    scratch.closing.push(fd);
+                    self.open(false, false, now);
+                }
+                Ok(status) => {
+                    (self.size, self.looked) = (status.size, now);
+                    self.write(fd, ring, now, scratch);
+                }
+                Err(error) => {
+                    scratch.closing.push(fd);
+                    self.failed(error, now);
+                }
+            },
+            (Done::Renamed(Ok(()) | Err(Errno::NOENT)), Step::Rename(number)) => self.rename(number, now),
+            // The file has to end at its size all the same.
+            (Done::Renamed(Err(_)), _) => self.rename(0, now),
+            (Done::Wrote(fd, buffer, result), Step::Write { first, notes, .. }) => {
+                self.wrote(&buffer, result, first, notes);
+                match result {
+                    Ok(count) if count == buffer.len() => {
+                        self.fd = Some(fd);
+                        if self.retry.succeeded() || core::mem::take(&mut self.slow) {
+                            info!("{} is written again", self.place.path);
+                        }
+                    }
+                    result => {
+                        scratch.closing.push(fd);
+                        self.failed(result.err().unwrap_or(Errno::NOSPC), now);
+                    }
+                }
+                scratch.buffer = buffer;
+            }
+            (done, _) => scratch.discard(done),
         }
     }
 
-    /// Puts what is to be written next into `buffer`. Returns how many of its line ends belong to no line of the ring.
-    fn fill(&self, ring: &Ring, buffer: &mut Vec<u8>) -> usize {
+    /// The job did not come to its end.
+    pub fn failed(&mut self, error: Errno, now: Duration) {
+        (self.step, self.job) = (Step::Nothing, None);
+        if self.retry.failed(now) {
+            say!("cannot write {}: {error}; the log stays in memory for now", self.place.path);
+        }
+    }
+
+    /// Makes the next of the directories above, whose name is longer than `end` bytes, or opens the file in them.
+    fn make_parent(&mut self, end: usize, now: Duration) {
+        let path_of = &self.place.path;
+        match path_of.match_indices('/').map(|(index, _)| index).find(|&index| index > end) {
+            Some(end) => {
+                let job = Job::MakeDir(path(&path_of[..end]));
+                self.begin(Step::MakeDir(end), job, now);
+            }
+            None => self.open(true, false, now),
+        }
+    }
+
+    /// Gives the rotated files below `number` their next names, and begins a new file.
+    fn rename(&mut self, number: u32, now: Duration) {
+        // It is the old file when it was not renamed.
+        let Some(before) = number.checked_sub(1) else {
+            self.torn = false;
+            return self.open(true, true, now);
+        };
+        let name = |number: u32| match number {
+            0 => path(&self.place.path),
+            _ => path(&format!("{}.{number}", self.place.path)),
+        };
+        self.begin(Step::Rename(before), Job::Rename(name(before), name(number)), now);
+    }
+
+    /// Writes what the file has not yet, or begins a new one where it has no room for that.
+    fn write(&mut self, fd: OwnedFd, ring: &Ring, now: Duration, scratch: &mut Scratch) {
+        let mut buffer = core::mem::take(&mut scratch.buffer);
+        let (notes, lines) = self.fill(ring, &mut buffer);
+        if self.size > 0 && self.size.saturating_add(buffer.len() as u64) > self.place.size {
+            scratch.buffer = buffer;
+            scratch.closing.push(fd);
+            return self.rename(self.place.keep, now);
+        }
+        let step = Step::Write { first: self.next.max(ring.oldest()), lines, notes };
+        self.begin(step, Job::Write(fd, buffer), now);
+    }
+
+    /// Puts what is to be written next into `buffer`. Returns how many of its line ends belong to no line of the ring, and how
+    /// many lines of the ring there are.
+    fn fill(&self, ring: &Ring, buffer: &mut Vec<u8>) -> (usize, u64) {
         buffer.clear();
         if self.torn {
             buffer.push(b'\n');
         }
-        let (notes, _) = copy(ring, self.next, TURN, buffer);
-        notes + usize::from(self.torn)
+        let (notes, lines) = copy(ring, self.next, MOST, buffer);
+        (notes + usize::from(self.torn), lines)
     }
 
-    /// The file, open and with room for `more` bytes.
-    fn ready_for(&mut self, more: u64) -> Result<&OwnedFd> {
-        let size = match &self.fd {
-            // Nothing: the file was removed under our hands.
-            Some(fd) => append::size(fd)?,
-            None => None,
-        };
-        let size = match size {
-            Some(size) => size,
-            None => append::size(self.fd.insert(open(&self.place.path)?))?.unwrap_or(0),
-        };
-        if size > 0 && size.saturating_add(more) > self.place.size {
-            self.rotate()?;
-            self.torn = false;
+    /// Counts what was written of `buffer`.
+    fn wrote(&mut self, buffer: &[u8], result: Result<usize>, first: u64, notes: usize) {
+        let written = buffer.get(..result.unwrap_or(0)).unwrap_or_default();
+        // Lines have no line end inside, so line ends count lines.
+        let ends = written.iter().filter(|&&byte| byte == b'\n').count();
+        self.next = first + ends.saturating_sub(notes) as u64;
+        self.size = self.size.saturating_add(written.len() as u64);
+        if let Some(&last) = written.last() {
+            self.torn = last != b'\n';
         }
-        self.fd.as_ref().ok_or(Errno::BADF)
     }
 
-    /// Begins a new file.
-    fn rotate(&mut self) -> Result<()> {
-        let Place { path, keep, .. } = &self.place;
-        let name = |number: u32| if number == 0 { path.clone() } else { format!("{path}.{number}") };
-        for number in (1..=*keep).rev() {
-            match append::rename(&name(number - 1), &name(number)) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                // The file has to end at its size all the same.
-                Err(_) => break,
-            }
-        }
-        self.fd = None;
-        let fd = self.fd.insert(open(path)?);
-        // It is the old one when it was not renamed.
-        append::truncate(fd)
+    /// Gives up the file; a job that is under way ends without it.
+    pub fn close(self, scratch: &mut Scratch) {
+        scratch.closing.extend(self.fd);
     }
 }
 
-fn open(path: &str) -> Result<OwnedFd> {
-    match append::open(path, MODE) {
-        Err(Errno::NOENT) => {
-            make_parents(path);
-            append::open(path, MODE)
-        }
-        result => result,
+/// What is known about a file that may be written to. One that was just opened is made to wait, which io_uring does for us:
+/// in non-blocking mode it would fail instead.
+fn usable(fd: &OwnedFd, result: Result<Status>, fresh: bool) -> Result<Status> {
+    match result? {
+        Status { regular: false, .. } => Err(Errno::INVAL),
+        status if fresh => files::set_blocking(fd).map(|()| status),
+        status => Ok(status),
     }
 }
 
-fn make_parents(path: &str) {
-    for (end, _) in path.match_indices('/').filter(|&(end, _)| end > 0) {
-        // What cannot be made shows when the file is opened.
-        let _ = files::make_dir(&path[..end], 0o755);
-    }
+/// A path for the kernel; an empty one, which no file has, where it holds a zero byte.
+fn path(path: &str) -> CString {
+    CString::new(path).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -167,7 +327,7 @@ mod tests {
         dir: PathBuf,
         ring: Ring,
         file: LogFile,
-        buffer: Vec<u8>,
+        scratch: Scratch,
     }
 
     impl Case {
@@ -175,8 +335,8 @@ mod tests {
             let dir = std::env::temp_dir().join(format!("init-log-{name}-{}", std::process::id()));
             let _ = fs::remove_dir_all(&dir);
             let path = dir.join("run/log/web.log").to_str().unwrap().to_owned();
-            let file = LogFile::new(Place { path, size, keep }, 0);
-            Case { dir, ring: Ring::new(64 << 10), file, buffer: Vec::new() }
+            let file = LogFile::new(1, Place { path, size, keep }, 0);
+            Case { dir, ring: Ring::new(64 << 10), file, scratch: Scratch::default() }
         }
 
         fn push(&mut self, lines: &[&str]) {
@@ -186,7 +346,12 @@ mod tests {
         }
 
         fn flush(&mut self, seconds: u64) {
-            self.file.flush(&self.ring, Duration::from_secs(seconds), &mut self.buffer);
+            let now = Duration::from_secs(seconds);
+            self.file.flush(&self.ring, now, &mut self.scratch);
+            while let Some(job) = self.file.take_job() {
+                self.file.done(job.run(), &self.ring, now, &mut self.scratch);
+                self.file.flush(&self.ring, now, &mut self.scratch);
+            }
         }
 
         fn read(&self, suffix: &str) -> String {
@@ -239,7 +404,7 @@ mod tests {
         case.flush(0);
         fs::remove_file(&case.file.place.path).unwrap();
         case.push(&["b"]);
-        case.flush(0);
+        case.flush(1);
         assert_eq!(case.read(""), "b\n");
     }
 
@@ -277,14 +442,21 @@ mod tests {
     fn links_fifos_and_devices_are_refused() {
         let mut case = Case::new("link", 1000, 1);
         let path = case.file.place.path.clone();
-        make_parents(&path);
+        fs::create_dir_all(case.dir.join("run/log")).unwrap();
         let other = case.dir.join("other");
         fs::write(&other, "").unwrap();
         std::os::unix::fs::symlink(&other, &path).unwrap();
-        assert_eq!(open(&path).unwrap_err(), Errno::LOOP);
-        assert!(open("/dev/null").is_err());
         case.push(&["a"]);
         case.flush(0);
+        assert_eq!(case.file.retry.deadline(), Some(Duration::from_secs(5)));
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        case.flush(5);
+        fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let _both_ends = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        case.flush(15);
+        assert_eq!((case.file.retry.deadline(), case.file.next), (Some(Duration::from_secs(35)), 0));
         assert_eq!(fs::read(&other).unwrap(), b"");
     }
 
@@ -297,5 +469,43 @@ mod tests {
         case.push(&["b"]);
         case.flush(0);
         assert_eq!((case.read(""), case.file.next), ("a\n\nb\n".into(), 2));
+    }
+
+    #[test]
+    fn one_job_at_a_time_and_lines_wait_for_it() {
+        let mut case = Case::new("slow", 1000, 1);
+        let second = Duration::from_secs(1);
+        case.push(&["a"]);
+        case.flush(0);
+        case.push(&["b"]);
+        case.file.flush(&case.ring, second / 2, &mut case.scratch);
+        let Some(Job::Write(fd, bytes)) = case.file.take_job() else {
+            panic!("no write");
+        };
+        assert!(!case.file.is_behind(&case.ring, second));
+        case.push(&["c"]);
+        case.file.flush(&case.ring, second, &mut case.scratch);
+        assert!(case.file.take_job().is_none() && case.file.is_behind(&case.ring, second));
+        assert_eq!(case.file.deadline(&case.ring), Some(second * 5 / 2));
+        case.file.complain(second * 3);
+        assert!(!case.file.is_behind(&case.ring, second * 3), "long enough");
+        assert_eq!(case.file.deadline(&case.ring), None);
+        case.file.done(Job::Write(fd, bytes).run(), &case.ring, second * 100, &mut case.scratch);
+        assert!(case.file.is_at_work(&case.ring) && !case.file.slow);
+        case.flush(100);
+        assert_eq!(case.read(""), "a\nb\nc\n");
+        assert!(!case.file.is_at_work(&case.ring));
+    }
+
+    #[test]
+    fn a_job_that_is_lost_is_a_failure() {
+        let mut case = Case::new("lost", 1000, 1);
+        case.push(&["a"]);
+        case.file.flush(&case.ring, Duration::ZERO, &mut case.scratch);
+        drop(case.file.take_job());
+        case.file.failed(Errno::IO, Duration::ZERO);
+        assert!(!case.file.is_at_work(&case.ring));
+        case.flush(5);
+        assert_eq!(case.read(""), "a\n");
     }
 }

@@ -2,7 +2,8 @@
 //! kernel log. The supervisor hands over what it reads; the control socket reads it back.
 //!
 //! Memory comes first: file and kernel log are readers of it, as a person with `initctl log -f` is. A full disk so loses no
-//! line that memory still has, and no reader makes anything wait.
+//! line that memory still has, and no reader makes anything wait, but for one case: while memory is full of lines that the file
+//! is about to get, the service waits, for as long as a disk usually takes.
 
 mod budget;
 mod file;
@@ -16,9 +17,13 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 
 pub use file::Place;
 pub use stamp::{Now, Stamp};
+
+use crate::sys::Errno;
+use crate::sys::append::{Done, Job};
 
 use budget::Budget;
 use file::LogFile;
@@ -33,6 +38,9 @@ const DIRECTORY: &str = "/run/log";
 /// Bytes of a read that are cut into lines at once. An empty line takes more memory than its one byte, and the file must
 /// get the lines before they leave memory.
 const PIECE: usize = 256;
+
+/// In the place of a file's number: closes files. No file has it.
+const CLOSER: u32 = 0;
 
 /// What becomes of a service's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +70,25 @@ impl Settings {
     }
 }
 
+/// What the streams share.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// What is being written; kept, so that a turn allocates nothing.
+    buffer: Vec<u8>,
+    /// Files that are to be closed.
+    closing: Vec<OwnedFd>,
+}
+
+impl Scratch {
+    /// Takes what became of a job that nobody waits for any more.
+    fn discard(&mut self, done: Done) {
+        match done {
+            Done::Opened(Ok(fd)) | Done::Looked(fd, _) | Done::Wrote(fd, ..) => self.closing.push(fd),
+            Done::Opened(Err(_)) | Done::Renamed(_) | Done::Made(_) | Done::Closed => {}
+        }
+    }
+}
+
 struct Stream {
     name: String,
     memory: usize,
@@ -70,16 +97,29 @@ struct Stream {
     budget: Budget,
     file: Option<LogFile>,
     kernel: Option<KernelLog>,
+    /// Bytes of memory that lines take which the file has not yet.
+    unwritten: usize,
+    /// Output for which memory has no room before the file has had its lines.
+    waiting: Vec<u8>,
+    /// The service closed its output, and the last line comes from what waits.
+    ending: bool,
 }
 
 impl Stream {
-    fn set(&mut self, settings: Settings) {
+    fn set(&mut self, settings: Settings, file: u32, scratch: &mut Scratch) {
         self.memory = settings.memory;
         self.budget.set(settings.rate, settings.burst);
         let next = self.ring.end();
         self.file = match (self.file.take(), settings.file) {
             (Some(file), Some(place)) if *file.place() == place => Some(file),
-            (_, place) => place.map(|place| LogFile::new(place, next)),
+            (old, place) => {
+                // The new file gets what the old one has not yet.
+                let from = old.as_ref().map_or(next, LogFile::unsent);
+                if let Some(old) = old {
+                    old.close(scratch);
+                }
+                place.map(|place| LogFile::new(file, place, from))
+            }
         };
         self.kernel = match (self.kernel.take(), settings.kernel) {
             (Some(kernel), true) => Some(kernel),
@@ -87,25 +127,68 @@ impl Stream {
         };
     }
 
-    fn append(&mut self, bytes: &[u8], now: Now, buffer: &mut Vec<u8>) {
+    fn append(&mut self, bytes: &[u8], now: Now, scratch: &mut Scratch) {
+        let waiting = core::mem::take(&mut self.waiting);
+        if !waiting.is_empty() {
+            self.cut(&waiting, now, scratch);
+        }
+        self.cut(bytes, now, scratch);
+    }
+
+    /// Cuts into lines, until memory is so full of lines for the file that the rest has to wait.
+    fn cut(&mut self, bytes: &[u8], now: Now, scratch: &mut Scratch) {
         self.say_dropped(now);
-        let stamp = Stamp::of(now);
         let quarter = self.ring.limit() / 4;
-        let mut unwritten = 0;
-        for piece in bytes.chunks(PIECE) {
-            let Stream { splitter, ring, budget, .. } = self;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if self.unwritten >= quarter {
+                // The next pieces may push these lines out of a small memory.
+                self.flush(now.uptime, scratch);
+                if !self.waiting.is_empty() || self.file.as_ref().is_some_and(|f| f.is_behind(&self.ring, now.uptime)) {
+                    self.waiting.extend_from_slice(rest);
+                    return;
+                }
+                self.unwritten = 0;
+            }
+            let (piece, more) = rest.split_at(rest.len().min(PIECE));
+            let Stream { splitter, ring, budget, unwritten, .. } = self;
             splitter.split(piece, |line| {
                 if budget.take(line.len()) {
-                    unwritten += ring.push(stamp, line);
+                    *unwritten += ring.push(Stamp::of(now), line);
                 }
             });
-            // The next pieces may push these lines out of a small memory.
-            if unwritten >= quarter {
-                self.flush(now.uptime, buffer);
-                unwritten = 0;
-            }
+            rest = more;
         }
-        self.flush(now.uptime, buffer);
+        self.flush(now.uptime, scratch);
+    }
+
+    /// Goes on with what waits, after a job on the file.
+    fn go_on(&mut self, now: Now, scratch: &mut Scratch) {
+        self.flush(now.uptime, scratch);
+        self.append(&[], now, scratch);
+        if self.ending && self.waiting.is_empty() {
+            self.end(now, scratch);
+        }
+    }
+
+    /// Ends the last line.
+    fn end(&mut self, now: Now, scratch: &mut Scratch) {
+        self.ending = !self.waiting.is_empty();
+        if self.ending {
+            return;
+        }
+        let Stream { splitter, ring, budget, .. } = self;
+        splitter.finish(|line| {
+            if budget.take(line.len()) {
+                ring.push(Stamp::of(now), line);
+            }
+        });
+        self.flush(now.uptime, scratch);
+    }
+
+    /// Whether its file gets something yet.
+    fn is_at_work(&self) -> bool {
+        !self.waiting.is_empty() || self.file.as_ref().is_some_and(|file| file.is_at_work(&self.ring))
     }
 
     fn say_dropped(&mut self, now: Now) {
@@ -114,12 +197,26 @@ impl Stream {
         }
     }
 
-    fn flush(&mut self, now: Duration, buffer: &mut Vec<u8>) {
+    fn flush(&mut self, now: Duration, scratch: &mut Scratch) {
         if let Some(file) = &mut self.file {
-            file.flush(&self.ring, now, buffer);
+            file.flush(&self.ring, now, scratch);
         }
         if let Some(kernel) = &mut self.kernel {
-            kernel.flush(&self.name, &self.ring, now, buffer);
+            kernel.flush(&self.name, &self.ring, now, &mut scratch.buffer);
+        }
+        if self.file.as_ref().is_none_or(|file| file.unsent() >= self.ring.end()) {
+            self.unwritten = 0;
+        }
+    }
+
+    /// Does what is due without new output.
+    fn tick(&mut self, now: Now, scratch: &mut Scratch) {
+        if self.deadline().is_some_and(|deadline| deadline <= now.uptime) {
+            self.say_dropped(now);
+            if let Some(file) = &mut self.file {
+                file.complain(now.uptime);
+            }
+            self.go_on(now, scratch);
         }
     }
 
@@ -136,8 +233,13 @@ pub struct Logs {
     // By number and not by place: a number is never used again.
     streams: BTreeMap<u32, Stream>,
     next: u32,
-    /// What is being written; kept, so that a turn allocates nothing.
-    buffer: Vec<u8>,
+    /// Those that were removed, until their files have everything.
+    leaving: Vec<Stream>,
+    /// The number of the latest file.
+    files: u32,
+    scratch: Scratch,
+    /// Files that are being closed.
+    closing: usize,
 }
 
 impl Logs {
@@ -160,12 +262,16 @@ impl Logs {
                 budget: Budget::new(settings.rate, settings.burst),
                 file: None,
                 kernel: None,
+                unwritten: 0,
+                waiting: Vec::new(),
+                ending: false,
             };
             self.streams.insert(number, new);
             number
         });
         if let Some(stream) = self.streams.get_mut(&stream) {
-            stream.set(settings);
+            self.files = self.files.wrapping_add(1).max(CLOSER + 1);
+            stream.set(settings, self.files, &mut self.scratch);
         }
         self.share_memory();
         stream
@@ -174,8 +280,18 @@ impl Logs {
     /// Forgets a stream; its files stay.
     pub fn remove_stream(&mut self, stream: u32) {
         self.end(stream, Now::read());
-        self.streams.remove(&stream);
+        self.leaving.extend(self.streams.remove(&stream));
+        self.let_go();
         self.share_memory();
+    }
+
+    /// Forgets the removed streams whose files have everything, or cannot have it.
+    fn let_go(&mut self) {
+        for gone in self.leaving.extract_if(.., |stream| !stream.is_at_work()) {
+            if let Some(file) = gone.file {
+                file.close(&mut self.scratch);
+            }
+        }
     }
 
     fn share_memory(&mut self) {
@@ -193,57 +309,104 @@ impl Logs {
     /// Takes what a service wrote.
     pub fn append(&mut self, stream: u32, bytes: &[u8], now: Now) {
         if let Some(stream) = self.streams.get_mut(&stream) {
-            stream.append(bytes, now, &mut self.buffer);
+            stream.append(bytes, now, &mut self.scratch);
         }
+    }
+
+    /// Whether a stream has output that waits for its file; more of it should not be read for now.
+    pub fn is_waiting(&self, stream: u32) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| !stream.waiting.is_empty())
+    }
+
+    /// Hands what is to be done to files to `each`, with the number that [`Logs::done`] wants. To be called once a turn.
+    pub fn hand_out(&mut self, mut each: impl FnMut(u32, Job)) {
+        let streams = self.streams.values_mut().chain(&mut self.leaving);
+        for file in streams.filter_map(|stream| stream.file.as_mut()) {
+            if let Some(job) = file.take_job() {
+                each(file.id(), job);
+            }
+        }
+        for fd in self.scratch.closing.drain(..) {
+            self.closing += 1;
+            each(CLOSER, Job::Close(fd));
+        }
+    }
+
+    /// Takes what became of a job; an error where nobody knows what became of it.
+    pub fn done(&mut self, file: u32, result: core::result::Result<Done, Errno>, now: Now) {
+        if file == CLOSER {
+            self.closing = self.closing.saturating_sub(1);
+            return;
+        }
+        let mut streams = self.streams.values_mut().chain(&mut self.leaving);
+        let found = streams.find(|stream| stream.file.as_ref().is_some_and(|known| known.id() == file));
+        match (found, result) {
+            (Some(stream), result) => {
+                if let Some(file) = &mut stream.file {
+                    match result {
+                        Ok(done) => file.done(done, &stream.ring, now.uptime, &mut self.scratch),
+                        Err(error) => file.failed(error, now.uptime),
+                    }
+                }
+                stream.go_on(now, &mut self.scratch);
+            }
+            (None, Ok(done)) => self.scratch.discard(done),
+            (None, Err(_)) => {}
+        }
+        self.let_go();
+    }
+
+    /// Whether a file gets something yet, or is being closed.
+    pub fn is_at_work(&self) -> bool {
+        let mut streams = self.streams.values().chain(&self.leaving);
+        self.closing > 0 || !self.scratch.closing.is_empty() || streams.any(Stream::is_at_work)
     }
 
     /// The service closed its output: a last line without an end is one all the same.
     pub fn end(&mut self, stream: u32, now: Now) {
         if let Some(stream) = self.streams.get_mut(&stream) {
-            let Stream { splitter, ring, budget, .. } = stream;
-            splitter.finish(|line| {
-                if budget.take(line.len()) {
-                    ring.push(Stamp::of(now), line);
-                }
-            });
-            stream.flush(now.uptime, &mut self.buffer);
+            stream.end(now, &mut self.scratch);
         }
     }
 
-    /// Ends all streams and closes their files, which would keep file systems from being unmounted. Lines that come later stay
-    /// in memory, until [`Logs::add_stream`] gives a stream its settings again.
-    pub fn finish(&mut self, now: Now) {
-        let streams: Vec<u32> = self.streams.keys().copied().collect();
-        for stream in streams {
-            self.end(stream, now);
-        }
-        for stream in self.streams.values_mut() {
-            stream.file = None;
+    /// Ends all streams.
+    pub fn end_all(&mut self, now: Now) {
+        self.streams.values_mut().for_each(|stream| stream.end(now, &mut self.scratch));
+    }
+
+    /// Closes the files of all streams, which would keep file systems from being unmounted. Lines that come later stay in
+    /// memory, until [`Logs::add_stream`] gives a stream its settings again.
+    pub fn close(&mut self) {
+        for stream in self.streams.values_mut().chain(&mut self.leaving) {
+            if let Some(file) = stream.file.take() {
+                file.close(&mut self.scratch);
+            }
             stream.kernel = None;
+            // Nothing more comes in its way.
+            stream.waiting.clear();
         }
+        self.let_go();
     }
 
     /// Adds a line of PID 1 itself, such as that the service was started.
     pub fn note(&mut self, stream: u32, text: fmt::Arguments<'_>, now: Now) {
         if let Some(stream) = self.streams.get_mut(&stream) {
             stream.ring.push(Stamp::of(now), format!("init: {text}").as_bytes());
-            stream.flush(now.uptime, &mut self.buffer);
+            stream.flush(now.uptime, &mut self.scratch);
         }
     }
 
     /// When [`Logs::tick`] has work.
     pub fn deadline(&self) -> Option<Duration> {
-        self.streams.values().filter_map(Stream::deadline).min()
+        self.streams.values().chain(&self.leaving).filter_map(Stream::deadline).min()
     }
 
     /// Does what is due without new output: says what was dropped, tries files again.
     pub fn tick(&mut self, now: Now) {
-        for stream in self.streams.values_mut() {
-            if stream.deadline().is_some_and(|deadline| deadline <= now.uptime) {
-                stream.say_dropped(now);
-                stream.flush(now.uptime, &mut self.buffer);
-            }
+        for stream in self.streams.values_mut().chain(&mut self.leaving) {
+            stream.tick(now, &mut self.scratch);
         }
+        self.let_go();
     }
 
     /// The number of the first of the last `count` lines, where a reader starts; nothing when there is no such stream.
@@ -318,6 +481,16 @@ mod tests {
     /// In memory alone.
     fn settings(memory: usize) -> Settings {
         Settings { memory, file: None, ..Settings::new("x") }
+    }
+
+    /// Does what there is to do to files.
+    fn settle(logs: &mut Logs, now: Now) {
+        while logs.is_at_work() {
+            let mut jobs = Vec::new();
+            logs.hand_out(|file, job| jobs.push((file, job)));
+            assert!(!jobs.is_empty(), "at work without work");
+            jobs.into_iter().for_each(|(file, job)| logs.done(file, Ok(job.run()), now));
+        }
     }
 
     fn text(logs: &Logs, stream: u32, next: &mut u64, room: usize) -> String {
@@ -409,9 +582,9 @@ mod tests {
         let mut logs = Logs::new();
         let web = logs.add_stream("web", Settings { file: Some(place), ..settings(8192) });
         logs.append(web, "\n".repeat(4096).as_bytes(), EARLY);
-        while logs.deadline().is_some() {
-            logs.tick(EARLY);
-        }
+        assert!(logs.is_waiting(web));
+        settle(&mut logs, EARLY);
+        assert!(!logs.is_waiting(web));
         let content = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!((content.lines().count(), content.contains("missing")), (4096, false));
@@ -426,12 +599,16 @@ mod tests {
         let settings = Settings { file: Some(place), ..settings(8192) };
         let web = logs.add_stream("web", settings.clone());
         logs.append(web, b"one\nno end", EARLY);
-        logs.finish(EARLY);
+        logs.end_all(EARLY);
+        settle(&mut logs, EARLY);
+        logs.close();
+        settle(&mut logs, EARLY);
         logs.append(web, b"late\n", EARLY);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "+0.000 one\n+0.000 no end\n");
         assert_eq!(text(&logs, web, &mut 2, 100), "+0.000 late\n");
         logs.add_stream("web", settings);
         logs.append(web, b"again\n", EARLY);
+        settle(&mut logs, EARLY);
         assert!(std::fs::read_to_string(&path).unwrap().ends_with("no end\n+0.000 again\n"));
         std::fs::remove_file(&path).unwrap();
     }

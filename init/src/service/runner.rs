@@ -103,7 +103,7 @@ impl Runner {
     pub fn act(&mut self, around: &mut Surroundings<'_>) -> bool {
         let mut moved = false;
         for runtime in &mut self.runtimes {
-            runtime.release(around.reactor, around.now);
+            runtime.release(around.reactor, around.now, around.logs.is_waiting(runtime.stream));
         }
         moved |= self.end_main_processes(around);
         moved |= self.look_for_rest(around.now);
@@ -322,7 +322,7 @@ impl Runner {
         match &event.what {
             What::Data(bytes) if !bytes.is_empty() => {
                 around.logs.append(stream, bytes, now);
-                if self.runtime(stream).floods(bytes.len(), now.uptime) {
+                if self.runtime(stream).floods(bytes.len(), now.uptime) || around.logs.is_waiting(stream) {
                     around.reactor.hold(event.token, true);
                     self.runtime(stream).held.push(event.token);
                 }

@@ -60,6 +60,8 @@ pub struct Runtime {
     pub reloading: Option<Reloading>,
     window: Duration,
     bytes: usize,
+    /// Held pipes wait for the log's file.
+    waits: bool,
 }
 
 impl Runtime {
@@ -74,6 +76,7 @@ impl Runtime {
             reloading: None,
             window: Duration::ZERO,
             bytes: 0,
+            waits: false,
         }
     }
 
@@ -92,17 +95,22 @@ impl Runtime {
             self.bytes = 0;
         }
         self.bytes = self.bytes.saturating_add(bytes);
+        self.is_flooding()
+    }
+
+    fn is_flooding(&self) -> bool {
         self.bytes > FLOOD
     }
 
-    /// When held pipes are read again.
+    /// When held pipes are read again; those that wait for the log's file are when that is written.
     pub fn deadline(&self) -> Option<Duration> {
-        (!self.held.is_empty()).then(|| self.window + WINDOW)
+        (!self.held.is_empty() && self.is_flooding() && !self.waits).then(|| self.window + WINDOW)
     }
 
-    /// Reads held pipes again when the window is over.
-    pub fn release(&mut self, reactor: &mut Reactor, now: Duration) {
-        if self.deadline().is_some_and(|time| time <= now) {
+    /// Reads held pipes again when the window of a flood is over, unless output `waits` for the log's file.
+    pub fn release(&mut self, reactor: &mut Reactor, now: Duration, waits: bool) {
+        self.waits = waits;
+        if !waits && self.deadline().is_none_or(|time| time <= now) {
             for token in self.held.drain(..) {
                 reactor.hold(token, false);
             }
@@ -135,14 +143,17 @@ mod tests {
         assert!(!runtime.floods(FLOOD, ms(1000)));
         assert!(runtime.floods(1, ms(1050)));
         assert!(!runtime.floods(FLOOD, ms(1100)));
+        assert!(runtime.floods(1, ms(1100)));
         assert_eq!(runtime.deadline(), None);
         let mut reactor = Reactor::new(false).unwrap();
         let (reader, _writer) = crate::sys::files::pipe().unwrap();
         runtime.held.push(reactor.watch(reader, crate::reactor::Source::Output(1)).unwrap());
         assert_eq!(runtime.deadline(), Some(ms(1200)));
-        runtime.release(&mut reactor, ms(1199));
+        runtime.release(&mut reactor, ms(1199), false);
         assert_eq!(runtime.held.len(), 1);
-        runtime.release(&mut reactor, ms(1200));
+        runtime.release(&mut reactor, ms(1200), true);
+        assert_eq!((runtime.held.len(), runtime.deadline()), (1, None));
+        runtime.release(&mut reactor, ms(1200), false);
         assert!(runtime.held.is_empty());
     }
 

@@ -1,9 +1,13 @@
 //! What the supervisor tells the next program of PID 1, and what it takes from the one before. [`crate::reexec`] calls it.
 
+use core::time::Duration;
+
+use super::services::DISKS;
 use super::{Entry, Supervisor};
 use crate::button;
 use crate::inittab::{Action, Line};
 use crate::log::{debug, info};
+use crate::logs::Now;
 use crate::reexec;
 use crate::service::saved;
 use crate::state::{Record, Writer};
@@ -11,15 +15,38 @@ use crate::sys::system;
 use crate::watchdog::Watchdog;
 use std::os::fd::AsFd;
 
+/// How long PID 1 looks at nothing but log files, so that the watchdog gets its food.
+const SLICE: Duration = Duration::from_millis(100);
+
 impl Supervisor {
     /// Deals with everything that was read so far, so that nothing is lost with this program.
-    pub fn quiesce(&mut self) {
+    ///
+    /// # Errors
+    /// Why this program cannot go: the kernel would wait for a disk before it runs the next.
+    pub fn quiesce(&mut self) -> Result<(), &'static str> {
         self.reactor.quiesce();
-        while let Some(event) = self.reactor.next_event() {
-            self.take_event(&event);
-            self.reactor.recycle(event);
+        self.take_events();
+        let deadline = system::uptime() + DISKS;
+        loop {
+            let now = system::uptime();
+            if self.logs.deadline().is_some_and(|time| time <= now) {
+                self.logs.tick(Now::read());
+            }
+            self.write_logs();
+            if !self.logs.is_at_work() {
+                break;
+            }
+            if now >= deadline {
+                return Err("a log file's disk does not answer");
+            }
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.feed_if_due(now);
+            }
+            self.reactor.wait_for_files(SLICE);
+            self.take_events();
         }
         self.reap();
+        Ok(())
     }
 
     /// All that the next program has to know.
@@ -147,7 +174,6 @@ mod tests {
     use crate::reactor::Reactor;
     use crate::spawn::Environment;
     use crate::state;
-    use core::time::Duration;
 
     fn supervisor() -> Supervisor {
         let environment = Environment::new(Vec::new(), None);

@@ -6,7 +6,7 @@ use super::Supervisor;
 use crate::control::{self, Code, Operations, Progress, Refusal, Server, Span, Summary};
 use crate::log::{info, say};
 use crate::logs::{Logs, Now};
-use crate::reactor::Reactor;
+use crate::reactor::{Reactor, Source};
 use crate::service::report;
 use crate::service::requests::Changes;
 use crate::service::runner::{Runner, Surroundings};
@@ -14,6 +14,9 @@ use crate::sys::system::{self, Power};
 
 /// How often services and the control socket are asked in one turn, for as long as they keep each other busy.
 const ROUNDS: usize = 4;
+
+/// How long disks have to take the last lines of logs.
+pub(super) const DISKS: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     /// The services, and what they work with.
@@ -59,6 +62,7 @@ impl Supervisor {
         if self.logs.deadline().is_some_and(|time| time <= now) {
             self.logs.tick(Now::read());
         }
+        self.write_logs();
         // Who waits for a state of the services looks at them before this waits.
         let deadlines = [self.services.deadline(), self.control.deadline(), self.logs.deadline(), moved.then_some(now)];
         deadlines.into_iter().flatten().min()
@@ -83,11 +87,31 @@ impl Supervisor {
         }
     }
 
-    /// Writes what services wrote last and closes their files, so that file systems can be unmounted.
+    /// Starts what is to be done to log files.
+    pub(super) fn write_logs(&mut self) {
+        let reactor = &mut self.reactor;
+        self.logs.hand_out(|file, job| reactor.file(job, Source::LogFile(file)));
+    }
+
+    /// Writes what services wrote last and closes their files, so that file systems can be unmounted. A disk that does not
+    /// answer is not waited for.
     pub fn finish_logs(&mut self) {
         let (services, mut around) = self.services();
         services.drain(&mut around);
-        self.logs.finish(Now::read());
+        self.logs.end_all(Now::read());
+        if !self.wait_for_logs() {
+            say!("log files are not written after {} s; going on without", DISKS.as_secs());
+        }
+        self.logs.close();
+        self.wait_for_logs();
+    }
+
+    fn wait_for_logs(&mut self) -> bool {
+        let deadline = system::uptime() + DISKS;
+        while self.logs.is_at_work() && system::uptime() < deadline {
+            self.step(Some(deadline));
+        }
+        !self.logs.is_at_work()
     }
 
     /// Opens the control socket, or opens it again where it is gone.

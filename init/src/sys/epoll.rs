@@ -103,7 +103,7 @@ impl<S: Copy> Epoll<S> {
     pub fn descriptor(&self, token: Token) -> Option<BorrowedFd<'_>> {
         match &self.registrations.get(token)?.target {
             Target::Watch { fd, .. } => Some(fd.as_fd()),
-            Target::Poll { .. } => None,
+            Target::Poll { .. } | Target::File(_) => None,
         }
     }
 
@@ -137,7 +137,7 @@ impl<S: Copy> Epoll<S> {
         };
         let source = registration.source;
         let what = match &registration.target {
-            Target::Poll { .. } => What::Ready,
+            Target::Poll { .. } | Target::File(_) => What::Ready,
             Target::Watch { fd, size } => match self.buffers.take(*size).and_then(|buffer| read_into(fd, buffer)) {
                 Ok(buffer) => What::Data(buffer),
                 // It stays ready and is read at the next turn.
@@ -164,6 +164,8 @@ fn read_into(fd: &OwnedFd, mut buffer: Vec<u8>) -> Result<Vec<u8>> {
 fn duplicated(target: Target) -> Result<Target> {
     Ok(match target {
         Target::Poll { fd, interest } => Target::Poll { fd: PolledFd::Duplicate(fd.duplicate()?), interest },
+        // Done or not, nobody knows.
+        Target::File(_) => return Err(Errno::IO),
         watch => watch,
     })
 }
@@ -176,7 +178,7 @@ fn add<S>(set: BorrowedFd<'_>, token: Token, registration: &Registration<S>) -> 
         Target::Watch { fd, .. } => (fd.as_fd(), EventFlags::IN),
         Target::Poll { fd: PolledFd::Duplicate(fd), interest: Interest::Read } => (fd.as_fd(), EventFlags::IN),
         Target::Poll { fd: PolledFd::Duplicate(fd), interest: Interest::Write } => (fd.as_fd(), EventFlags::OUT),
-        Target::Poll { fd: PolledFd::Borrowed(_), .. } => return Err(Errno::BADF),
+        Target::Poll { fd: PolledFd::Borrowed(_), .. } | Target::File(_) => return Err(Errno::BADF),
     };
     epoll::add(set, fd, EventData::new_u64(token.bits()), flags)
 }
@@ -185,7 +187,7 @@ fn add<S>(set: BorrowedFd<'_>, token: Token, registration: &Registration<S>) -> 
 fn remove<S>(set: BorrowedFd<'_>, registration: &Registration<S>) {
     let fd = match &registration.target {
         Target::Watch { fd, .. } | Target::Poll { fd: PolledFd::Duplicate(fd), .. } => fd,
-        Target::Poll { fd: PolledFd::Borrowed(_), .. } => return,
+        Target::Poll { fd: PolledFd::Borrowed(_), .. } | Target::File(_) => return,
     };
     // The set has it, or it was held: there is nothing else that could go wrong.
     let _ = epoll::delete(set, fd);

@@ -1,10 +1,11 @@
-//! io_uring: one ring, one READ or POLL in flight for each descriptor that is waited for.
+//! io_uring: one ring, one READ or POLL in flight for each descriptor that is waited for, and jobs on files.
 
 use core::time::Duration;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
+use super::append::Job;
 use super::wait::{Buffers, Interest, PolledFd, Slots, Target, Token, What};
 use super::{Errno, Result};
 
@@ -22,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(100);
 enum State {
     /// It goes to the kernel at the next wait.
     Queued,
-    /// The kernel has a READ of it, or a POLL for a poll.
+    /// The kernel has a READ of it, a POLL for a poll, or a job.
     Armed,
     /// The kernel has a POLL for a watch, because a read from it would not wait.
     Polled,
@@ -32,7 +33,7 @@ enum State {
     Forgotten,
 }
 
-/// A descriptor that is waited for.
+/// What is waited for.
 pub(super) struct Operation<S> {
     pub(super) source: S,
     pub(super) target: Target,
@@ -66,9 +67,9 @@ pub struct Ring<S> {
     queued: Vec<Token>,
     /// Operations in [`State::Forgotten`] that the kernel was not told about yet.
     cancelled: Vec<Token>,
-    /// Operations that the kernel has.
+    /// Reads and polls that the kernel has.
     in_flight: usize,
-    /// Nothing new goes to the kernel, see [`Ring::quiesce`].
+    /// No reads and polls go to the kernel, see [`Ring::quiesce`].
     parking: bool,
     /// Waits in a row that the kernel refused, see [`REFUSALS`].
     refused: u32,
@@ -117,6 +118,11 @@ impl<S: Copy> Ring<S> {
         self.insert(Target::Poll { fd: PolledFd::Borrowed(fd.as_raw_fd()), interest }, source)
     }
 
+    /// Does a job on a file, which takes as long as it takes; it can be neither forgotten nor taken back.
+    pub fn file(&mut self, job: Job, source: S) -> Token {
+        self.insert(Target::File(Some(job)), source)
+    }
+
     fn insert(&mut self, target: Target, source: S) -> Token {
         let (buffer, state) = (Vec::new(), State::Queued);
         let token = self.operations.insert(Operation { source, target, buffer, state, hold: false, would_wait: false });
@@ -130,6 +136,7 @@ impl<S: Copy> Ring<S> {
             return;
         };
         match operation.state {
+            _ if matches!(operation.target, Target::File(_)) => {}
             State::Queued | State::Held => {
                 self.operations.remove(token);
             }
@@ -158,7 +165,7 @@ impl<S: Copy> Ring<S> {
     pub fn descriptor(&self, token: Token) -> Option<BorrowedFd<'_>> {
         match &self.operations.get(token)?.target {
             Target::Watch { fd, .. } => Some(fd.as_fd()),
-            Target::Poll { .. } => None,
+            Target::Poll { .. } | Target::File(_) => None,
         }
     }
 
@@ -188,18 +195,26 @@ impl<S: Copy> Ring<S> {
         Ok(())
     }
 
-    /// Takes all operations back from the kernel, so that no read is in flight; what was read comes out. The next wait
+    /// Waits as [`Ring::wait`] does, for jobs alone: no reads and polls are started.
+    pub fn wait_parked(&mut self, timeout: Duration, each: impl FnMut(Token, S, What)) -> Result<()> {
+        self.parking = true;
+        let result = self.wait(Some(timeout), each);
+        self.parking = false;
+        result
+    }
+
+    /// Takes all reads and polls back from the kernel, so that no read is in flight; what was read comes out. The next wait
     /// hands them to the kernel again.
     pub fn quiesce(&mut self, mut each: impl FnMut(Token, S, What)) -> Result<()> {
-        let armed = |operation: &Operation<S>| matches!(operation.state, State::Armed | State::Polled);
+        let armed = |operation: &Operation<S>| {
+            matches!(operation.state, State::Armed | State::Polled) && !matches!(operation.target, Target::File(_))
+        };
         let tokens = self.operations.iter_mut().filter(|(_, operation)| armed(operation)).map(|(token, _)| token);
         self.cancelled.extend(tokens);
-        self.parking = true;
         let mut result = Ok(());
         while self.in_flight > 0 && result.is_ok() {
-            result = self.wait(Some(RETRY), &mut each);
+            result = self.wait_parked(RETRY, &mut each);
         }
-        self.parking = false;
         result
     }
 
@@ -219,29 +234,31 @@ impl<S: Copy> Ring<S> {
                 self.cancelled.pop();
             }
         }
-        if self.parking {
-            return result;
-        }
         let mut queued = core::mem::take(&mut self.queued);
-        queued.retain(|&token| match self.arm(token) {
-            Ok(()) => false,
-            Err(error) => {
-                result = Err(error);
-                true
+        queued.retain(|&token| {
+            if self.parking && !self.is_job(token) {
+                return true;
             }
+            let armed = self.arm(token);
+            result = result.and(armed);
+            armed.is_err()
         });
         self.queued = queued;
         result
     }
 
-    /// Puts the next READ or POLL of an operation in the submission queue.
+    fn is_job(&self, token: Token) -> bool {
+        self.operations.get(token).is_some_and(|operation| matches!(operation.target, Target::File(_)))
+    }
+
+    /// Puts the next READ or POLL of an operation, or its job, in the submission queue.
     fn arm(&mut self, token: Token) -> Result<()> {
         let Some(operation) = self.operations.get_mut(token).filter(|operation| operation.state == State::Queued)
         else {
             // Forgotten in the meantime.
             return Ok(());
         };
-        let (entry, state) = match &operation.target {
+        let (entry, state) = match &mut operation.target {
             Target::Watch { .. } if operation.hold => {
                 operation.state = State::Held;
                 return Ok(());
@@ -265,12 +282,14 @@ impl<S: Copy> Ring<S> {
                 };
                 (readiness(fd.raw(), events), State::Armed)
             }
+            Target::File(Some(job)) => (job.entry(), State::Armed),
+            Target::File(None) => return Ok(()),
         };
-        // SAFETY: the buffer stays where it is until the completion: nothing touches the buffer of an operation that is
-        // armed or forgotten, and [`keep_buffers`] leaks it when the ring goes first. A watch's descriptor lives as long as
-        // its operation; a poll's may be closed by its owner, which the kernel answers with an error.
+        // SAFETY: the buffer stays where it is until the completion: nothing touches the buffer or the job of an operation
+        // that is armed or forgotten, and [`keep_buffers`] leaks them when the ring goes first. The descriptor of a watch or
+        // a job lives as long as its operation; a poll's may be closed by its owner, which the kernel answers with an error.
         unsafe { self.push(&entry.user_data(token.bits())) }?;
-        self.in_flight += 1;
+        self.in_flight += usize::from(!self.is_job(token));
         if let Some(operation) = self.operations.get_mut(token) {
             operation.state = state;
         }
@@ -321,6 +340,12 @@ impl<S: Copy> Ring<S> {
             // The answer to a cancellation.
             return;
         };
+        if matches!(operation.target, Target::File(_)) {
+            if let Some(Operation { target: Target::File(Some(job)), source, .. }) = self.operations.remove(token) {
+                each(token, source, What::File(job.done(result)));
+            }
+            return;
+        }
         self.in_flight = self.in_flight.saturating_sub(1);
         let source = operation.source;
         let result = usize::try_from(result).map_err(|_| Errno::from_raw_os_error(result.saturating_neg()));
@@ -370,11 +395,14 @@ impl<S> Drop for Ring<S> {
     }
 }
 
-/// Leaks the buffers that the kernel may still write to: closing a ring cancels its reads some time later.
+/// Leaks the memory that the kernel may still use: closing a ring cancels its reads some time later, and its jobs go on.
 fn keep_buffers<S>(operations: &mut Slots<Operation<S>>) {
     for (_, operation) in operations.iter_mut() {
         if matches!(operation.state, State::Armed | State::Forgotten) {
             core::mem::forget(core::mem::take(&mut operation.buffer));
+            if let Target::File(job) = &mut operation.target {
+                core::mem::forget(job.take());
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use super::append::{Done, Job};
 use super::{Errno, Result, check};
 
 /// Names one watch or poll. It is not reused while the kernel may still answer for it.
@@ -13,6 +14,9 @@ pub struct Token {
 }
 
 impl Token {
+    /// Names nothing.
+    pub const NONE: Token = Token { slot: u32::MAX, generation: u32::MAX };
+
     /// The token as the 64 bits that the kernel hands back.
     pub(super) fn bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
@@ -34,17 +38,19 @@ pub enum Interest {
 }
 
 /// What happened to a descriptor.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum What {
     /// A watch read this; nothing at the end of the stream, after which the watch is gone and its descriptor closed.
     Data(Vec<u8>),
     /// A poll's descriptor is ready; the poll is gone.
     Ready,
-    /// The watch or poll failed and is gone.
+    /// A job on a file is done.
+    File(Done),
+    /// The watch, poll or job failed and is gone.
     Error(Errno),
 }
 
-/// A descriptor that is waited for.
+/// What is waited for.
 pub(super) enum Target {
     /// Read again and again.
     Watch {
@@ -60,6 +66,8 @@ pub(super) enum Target {
         /// For what.
         interest: Interest,
     },
+    /// A job on a file, of the ring alone. None is left where the ring failed while the kernel had it.
+    File(Option<Job>),
 }
 
 /// The descriptor of a poll.

@@ -53,6 +53,8 @@ const CHANGE: &[c_int] = &[
     EACCES, EBUSY, EDQUOT, EEXIST, EIO, EISDIR, ELOOP, EMLINK, ENAMETOOLONG, ENOENT, ENOMEM, ENOSPC, ENOTDIR,
     ENOTEMPTY, EPERM, EROFS, EXDEV,
 ];
+#[rustfmt::skip]
+const WRITE: &[c_int] = &[EAGAIN, EDQUOT, EFBIG, EINTR, EIO, ENOMEM, ENOSPC, EPERM, EPIPE, EACCES, EINVAL, EBUSY];
 const MAKE: &[c_int] = &[EAGAIN, ENOMEM, ENOSPC, EPERM];
 const SOCKET: &[c_int] = &[EACCES, EAFNOSUPPORT, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EPROTONOSUPPORT];
 const RECEIVE: &[c_int] = &[EAGAIN, ECONNREFUSED, ECONNRESET, EINTR, ENOBUFS, ENOMEM];
@@ -64,7 +66,7 @@ pub const ROWS: &[Row] = &[
     row(SYS_openat, "openat", Path(1), OPEN),
     row(SYS_read, "read", Descriptor(0), &[EAGAIN, EINTR, EIO, EISDIR, ENOMEM]),
     row(SYS_pread64, "pread64", Descriptor(0), &[EINTR, EIO, ENOMEM]),
-    row(SYS_write, "write", Descriptor(0), &[EAGAIN, EDQUOT, EFBIG, EINTR, EIO, ENOMEM, ENOSPC, EPERM, EPIPE, EACCES, EINVAL, EBUSY]),
+    row(SYS_write, "write", Descriptor(0), WRITE),
     row(SYS_writev, "writev", Descriptor(0), &[EAGAIN, EINTR, EIO, ENOSPC, EPIPE]),
     row(SYS_lseek, "lseek", Descriptor(0), &[ESPIPE, EOVERFLOW]),
     row(SYS_getdents64, "getdents64", Descriptor(0), &[EIO, ENOENT, ENOMEM]),
@@ -155,6 +157,12 @@ pub const ROWS: &[Row] = &[
     // What is asked through io_uring; the errors are in the answers.
     row(ring::READ, "io_uring:read", No, &[EIO, ENOMEM, EINTR, EAGAIN, ECANCELED]),
     row(ring::POLL, "io_uring:poll", No, &[ENOMEM, EINTR, ECANCELED, EBADF]),
+    row(ring::OPEN, "io_uring:openat", No, OPEN),
+    row(ring::STATUS, "io_uring:statx", No, LOOK),
+    row(ring::WRITE, "io_uring:write", No, WRITE),
+    row(ring::RENAME, "io_uring:renameat", No, CHANGE),
+    row(ring::MAKE_DIR, "io_uring:mkdirat", No, CHANGE),
+    row(ring::CLOSE, "io_uring:close", No, &[EINTR, EIO, ENOSPC]),
     row(ring::CANCEL, "io_uring:cancel", No, &[ENOENT, EALREADY]),
     // The memory of the program itself.
     row(SYS_brk, "brk", No, &[ENOMEM]),

@@ -60,7 +60,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fs::fcntl_setfl", &["fcntl"]),
     ("fs::fstat", &["fstat"]),
     ("fs::fsync", &["fsync"]),
-    ("fs::ftruncate", &["ftruncate"]),
     ("fs::lstat", &["lstat", "newfstatat", "statx"]),
     ("fs::major", &[]),
     ("fs::makedev", &[]),
@@ -130,7 +129,6 @@ const DOORS: &[(&str, &[&str])] = &[
 const NOT_HERE: &[(&str, &str)] = &[
     ("fs::chownat", "of nodes in /dev whose group is another; the stage's are files of a group that it cannot leave"),
     ("fs::mknodat", "a missing console is one fault already; a lasting one comes here"),
-    ("fs::ftruncate", "when a log that cannot be renamed is begun anew"),
     ("libc::getpgid", "of the processes in a control group, of which the stage has none"),
     ("libc::syscall", "only after a fault of the program: closes what the one before had open"),
     ("libc::nanosleep", "only in the handler of a fault"),

@@ -50,9 +50,9 @@ const TABLE: &str =
     "::sysinit:/bin/true\n::once:/bin/sh /etc/run.sh\n::respawn:/bin/sleep 1000\n::shutdown:/bin/true\n";
 const RUN: &str =
     "initctl list\ninitctl restart talk\nkill -HUP 1\ninitctl status talk\nkill -URG 1\nexec sleep 1000\n";
-const TALK: &str = "command = ['/bin/sh', '-c', 'echo hello; exec /bin/sleep 1000']\nenvironment = { A = 'b' }\nnice = 1\n\
+const TALK: &str = "command = ['/bin/sh', '-c', 'echo hello; printf %03000d 0; exec /bin/sleep 1000']\nenvironment = { A = 'b' }\nnice = 1\n\
                     restart-delay = 0.05\nstop-timeout = 1\noom-score-adj = 10\nno-new-privileges = true\n\
-                    capabilities = ['chown']\n[limits]\nnofile = 100\n";
+                    capabilities = ['chown']\n[limits]\nnofile = 100\n[log]\nsize = 4096\n";
 /// With what only root can do.
 const USER: &str =
     "command = ['/bin/sh', '-c', 'exec /bin/sleep 1000']\nuser = 'web'\ncapabilities = ['net_bind_service']\n";
@@ -649,7 +649,7 @@ const LASTING: &[(&str, c_int)] = &[
     ("open /dev/console", libc::ENOENT), ("open /dev/console", libc::EIO), ("openat /dev/console", libc::ENOENT),
     ("write /dev/console", libc::EIO), ("write /dev/console", libc::EAGAIN), ("writev", libc::EIO),
     // A disk that is full, read-only or broken.
-    ("write /run/log", libc::ENOSPC), ("write /run", libc::EIO), ("write /var/lib", libc::ENOSPC), ("fsync", libc::EIO),
+    ("io_uring:write", libc::ENOSPC), ("io_uring:openat", libc::EROFS), ("io_uring:statx", libc::EIO), ("write /run/log", libc::ENOSPC), ("write /run", libc::EIO), ("write /var/lib", libc::ENOSPC), ("fsync", libc::EIO),
     ("mkdir", libc::EROFS), ("mkdirat", libc::EROFS), ("symlink", libc::EROFS), ("symlinkat", libc::EROFS),
     ("unlink", libc::EROFS), ("unlinkat", libc::EROFS), ("rename", libc::EROFS), ("renameat", libc::EROFS),
     ("open /var/lib", libc::EROFS), ("open /run", libc::EROFS), ("open /etc", libc::EIO), ("read /etc", libc::EIO),

@@ -20,10 +20,17 @@ const ANSWER: u64 = 16;
 /// Numbers that no system call has, for what is asked through the ring: the operation's (`IORING_OP_*`) below this.
 const FIRST: c_long = -1000;
 
-/// Operations: `IORING_OP_POLL_ADD`, `IORING_OP_ASYNC_CANCEL`, `IORING_OP_READ`.
+/// Operations: `IORING_OP_POLL_ADD`, `IORING_OP_ASYNC_CANCEL`, `IORING_OP_OPENAT`, `IORING_OP_CLOSE`, `IORING_OP_STATX`,
+/// `IORING_OP_READ`, `IORING_OP_WRITE`, `IORING_OP_RENAMEAT`, `IORING_OP_MKDIRAT`.
 pub const POLL: c_long = FIRST - 6;
 pub const CANCEL: c_long = FIRST - 14;
+pub const OPEN: c_long = FIRST - 18;
+pub const CLOSE: c_long = FIRST - 19;
+pub const STATUS: c_long = FIRST - 21;
 pub const READ: c_long = FIRST - 22;
+pub const WRITE: c_long = FIRST - 23;
+pub const RENAME: c_long = FIRST - 35;
+pub const MAKE_DIR: c_long = FIRST - 37;
 
 /// A ring of PID 1, as far as it is known yet.
 pub struct Ring {
