@@ -149,9 +149,9 @@ impl Supervisor {
 
     /// Keeps the table running until the system is asked to go down.
     fn supervise(&mut self) -> Goal {
-        let runs = |entry: &Entry| entry.line.action.respawns() || entry.line.action == Action::Once;
-        if !self.entries.iter().any(runs) && !self.services.machine().units().iter().any(|unit| unit.wanted) {
-            self.rescue("there is nothing to run: no respawn, askfirst or once entry in inittab, and no service");
+        // What was asked for during the boot counts: a rescue would forget it.
+        if self.goal().is_none() && self.has_nothing_to_run() {
+            self.rescue("there is nothing to run: inittab has no entry for it, and there is no service");
         }
         loop {
             if let Some(goal) = self.goal() {
@@ -176,6 +176,14 @@ impl Supervisor {
             let deadline = self.entries.iter().filter_map(|entry| entry.deadline(self.paused)).min();
             self.step(deadline);
         }
+    }
+
+    /// Whether the table and the services' files ask for no program at all. A table whose programs have ended is obeyed: what
+    /// they set up may be all that the machine is for, and nobody is to get a shell that it does not name.
+    fn has_nothing_to_run(&self) -> bool {
+        let runs =
+            |entry: &Entry| !matches!(entry.line.action, Action::CtrlAltDel | Action::Shutdown | Action::Restart);
+        !self.entries.iter().any(runs) && !self.services.machine().units().iter().any(|unit| unit.wanted)
     }
 
     /// Replaces the table by a shell on the console, because `reason`.

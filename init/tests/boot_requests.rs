@@ -1,0 +1,51 @@
+//! What is asked of PID 1 while it boots, and what a table without a lasting program means, in namespaces.
+
+mod common;
+
+use common::{POWERED_OFF, Setup, System};
+
+/// The tool's name for the program, below the test's /etc.
+const TOOL: &str = "mkdir -p etc/bin; cp \"$2\" etc/bin/initctl; chmod 755 etc/bin/initctl";
+
+#[test]
+fn a_request_during_sysinit_counts_where_nothing_else_runs() {
+    for (name, action) in [("down-sysinit", "sysinit"), ("down-wait", "wait")] {
+        let table = format!("::{action}:/bin/sh -c 'echo RC; kill -USR2 1; sleep 1000'\n::shutdown:echo SHUTDOWN\n");
+        let Some(mut system) = System::start(name, &table, "") else {
+            return;
+        };
+        let seen = system.expect("init: power off after");
+        assert!(seen.contains("RC") && seen.contains("SHUTDOWN") && !seen.contains("rescue"), "{seen}");
+        system.ends_by(POWERED_OFF);
+    }
+}
+
+#[test]
+fn a_table_whose_programs_have_ended_gives_no_shell() {
+    // The tables are read at once only when the entries of the boot have ended.
+    let script = "(until /etc/bin/initctl reload | grep \"inittab has\"; do sleep 0.05; done; kill -USR2 1) &";
+    for (name, action) in [("no-shell-sysinit", "sysinit"), ("no-shell-wait", "wait")] {
+        let table = format!("::{action}:/bin/sh -c '{script}'\n");
+        let Some(mut system) = System::start_with(name, &Setup { table: &table, script: TOOL, ..Setup::default() })
+        else {
+            return;
+        };
+        let seen = system.expect("init: power off after");
+        assert!(seen.contains("inittab has 1 entries") && !seen.contains("rescue"), "{seen}");
+        system.ends_by(POWERED_OFF);
+    }
+}
+
+#[test]
+fn a_table_that_runs_nothing_gives_a_shell() {
+    let Some(mut system) = System::start("nothing-to-run", "::ctrlaltdel:reboot\n::shutdown:echo SHUTDOWN\n", "")
+    else {
+        return;
+    };
+    system.expect("there is nothing to run: ");
+    system.expect("a rescue shell starts on the console");
+    system.signal(libc::SIGUSR2);
+    system.expect("SHUTDOWN");
+    system.expect("init: power off after");
+    system.ends_by(POWERED_OFF);
+}
