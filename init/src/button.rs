@@ -1,5 +1,5 @@
-//! The power button: ACPI and virtual machines send it as a key of an input device. The supervisor calls [`watch`] once,
-//! and [`watch_one`] for devices that come later.
+//! The power button: ACPI and virtual machines send it as a key of an input device. The supervisor calls [`watch`] for
+//! those that are there, and [`watch_one`] for devices that come later.
 
 use crate::log::{debug, say};
 use crate::reactor::{Reactor, Source};
@@ -9,24 +9,23 @@ const DIR: &str = "/dev/input";
 /// `KEY_POWER` of linux/input-event-codes.h.
 const KEY_POWER: u16 = 116;
 
-/// Watches every input device that has a power key. A system without one is not told about it.
-pub fn watch(reactor: &mut Reactor) {
-    let Ok(names) = files::list_dir(DIR) else {
-        return;
-    };
-    for name in names.iter().filter(|name| name.starts_with("event")) {
-        watch_one(reactor, &format!("input/{name}"));
-    }
+/// Watches every input device that has a power key; whether there is one. A system without one is not told about it.
+pub fn watch(reactor: &mut Reactor) -> bool {
+    let names = files::list_dir(DIR).unwrap_or_default();
+    let devices = names.iter().filter(|name| name.starts_with("event"));
+    devices.fold(false, |found, name| watch_one(reactor, &format!("input/{name}")) | found)
 }
 
-/// Watches the input device `name`, a path below /dev, if it has a power key.
-pub fn watch_one(reactor: &mut Reactor, name: &str) {
+/// Watches the input device `name`, a path below /dev, if it has a power key; whether it has.
+pub fn watch_one(reactor: &mut Reactor, name: &str) -> bool {
     let path = format!("/dev/{name}");
-    match watch_device(reactor, &path) {
+    let watched = watch_device(reactor, &path);
+    match watched {
         Ok(true) => debug!("{path} has a power key"),
         Ok(false) => {}
         Err(error) => say!("cannot watch {path} for the power button: {error}"),
     }
+    watched == Ok(true)
 }
 
 fn watch_device(reactor: &mut Reactor, path: &str) -> Result<bool> {

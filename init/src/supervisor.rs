@@ -75,6 +75,8 @@ pub struct Supervisor {
     logs: Logs,
     control: Server,
     hotplug: hotplug::Hotplug,
+    /// A power key is watched.
+    power_key: bool,
     /// Somebody goes through the list of entries, which must not change.
     walking: bool,
     /// There may be ended children that were not taken yet.
@@ -98,6 +100,7 @@ impl Supervisor {
             logs: Logs::new(),
             control: Server::default(),
             hotplug: hotplug::Hotplug::default(),
+            power_key: false,
             walking: false,
             unreaped: false,
             options,
@@ -134,17 +137,26 @@ impl Supervisor {
     /// Boots by the table, then keeps it running until the system is asked to go down.
     pub fn run(&mut self) -> Goal {
         self.start_control();
+        self.watch_power_keys();
         for action in [Action::Sysinit, Action::Wait] {
             self.run_all(action, None, true);
             self.reload_if_wanted();
         }
         self.timeline.booted = Some(system::uptime());
-        button::watch(&mut self.reactor);
+        // An entry may have brought the first one.
+        self.watch_power_keys();
         if self.goal().is_none() {
             self.load_services();
             self.start_all(Action::Once);
         }
         self.supervise()
+    }
+
+    /// Watches the power keys that are there, unless one is watched already or they would have their events.
+    fn watch_power_keys(&mut self) {
+        if !self.power_key && !self.hotplug.listens() {
+            self.power_key = button::watch(&mut self.reactor);
+        }
     }
 
     /// Keeps the table running until the system is asked to go down.
@@ -201,8 +213,9 @@ impl Supervisor {
         self.services.machine_mut().pause(paused);
     }
 
-    /// Goes on after a [`Supervisor::rescue`].
+    /// Goes on after a [`Supervisor::rescue`], or where the program before this one was replaced.
     pub fn resume(&mut self) -> Goal {
+        self.watch_power_keys();
         self.supervise()
     }
 

@@ -49,3 +49,19 @@ fn a_table_that_runs_nothing_gives_a_shell() {
     system.expect("init: power off after");
     system.ends_by(POWERED_OFF);
 }
+
+#[test]
+fn power_keys_are_watched_before_the_first_entry() {
+    // No input device, which is said when it is looked at.
+    let script = "mkdir dev/input; touch dev/input/event0";
+    for (name, command_line) in [("power-key", ""), ("power-key-alone", "init.skip=devices")] {
+        let table = "::sysinit:/bin/sh -c 'echo RC; kill -USR2 1; sleep 1000'\n";
+        let setup = Setup { table, command_line, script, ..Setup::default() };
+        let Some(mut system) = System::start_with(name, &setup) else {
+            return;
+        };
+        let seen = system.expect("RC");
+        assert_eq!(seen.matches("cannot watch /dev/input/event0 for the power button").count(), 1, "{seen}");
+        system.ends_by(POWERED_OFF);
+    }
+}

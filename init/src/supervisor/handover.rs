@@ -4,7 +4,6 @@ use core::time::Duration;
 
 use super::services::DISKS;
 use super::{Entry, Supervisor};
-use crate::button;
 use crate::inittab::{Action, Line};
 use crate::log::{debug, info};
 use crate::logs::Now;
@@ -137,7 +136,6 @@ impl Supervisor {
     fn settle(&mut self) {
         self.awaiting_first = None;
         self.timeline.taken_over = Some(system::uptime());
-        button::watch(&mut self.reactor);
         self.start_control();
         self.load_services();
     }

@@ -29,6 +29,11 @@ pub(super) struct Hotplug {
 }
 
 impl Hotplug {
+    /// Whether devices that come have their events.
+    pub(super) fn listens(&self) -> bool {
+        self.uevents.is_some()
+    }
+
     fn deadline(&self) -> Option<Duration> {
         let devices = self.devices.as_ref().and_then(Devices::deadline);
         [devices, self.network.as_ref().and_then(Network::deadline)].into_iter().flatten().min()
@@ -40,6 +45,8 @@ impl Supervisor {
     pub fn start_devices(&mut self) {
         self.hotplug.devices = Some(Devices::start(system::uptime()));
         self.wait_for_uevents();
+        // From here on, because what the boot does next may take its time. Keys that come later have their events.
+        self.power_key = button::watch(&mut self.reactor);
     }
 
     /// Whether devices that come are set up.
@@ -97,7 +104,7 @@ impl Supervisor {
             entry.next_start = now;
         }
         if node.subsystem == "input" && node.name.starts_with("input/event") {
-            button::watch_one(&mut self.reactor, &node.name);
+            self.power_key |= button::watch_one(&mut self.reactor, &node.name);
         }
     }
 
