@@ -501,7 +501,11 @@ impl Supervisor {
 
     /// Reads inittab and the services' files again. Returns what changed, or why nothing did.
     fn reload(&mut self) -> core::result::Result<String, String> {
-        let services = self.load_services();
+        if self.options.single || self.options.emergency {
+            return Err("the tables are not read: this system was started for one person's shell".into());
+        }
+        // Services come after the entries of the boot, which reads their files then.
+        let services = self.timeline.booted.and_then(|_| self.load_services());
         self.reload_network();
         let lines = inittab::load();
         let mut text = match &lines {

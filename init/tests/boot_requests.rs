@@ -65,3 +65,44 @@ fn power_keys_are_watched_before_the_first_entry() {
         system.ends_by(POWERED_OFF);
     }
 }
+
+/// A service that says when it starts.
+const SERVICE: (&str, &str) =
+    ("etc/services.d/x.toml", "command = \"sh -c 'echo SERVICE; exec sleep 1000'\"\noutput = 'console'\n");
+
+#[test]
+fn a_reload_during_the_boot_starts_no_service_before_its_time() {
+    let table = "::sysinit:/bin/sh -c 'kill -HUP 1'\n\
+                 ::wait:/bin/sh -c '/etc/bin/initctl list | grep \"^x \" && echo EARLY; echo WAITED'\n\
+                 ::once:/bin/true\n";
+    let setup = Setup { table, files: &[SERVICE], script: TOOL, ..Setup::default() };
+    let Some(mut system) = System::start_with("early-reload", &setup) else {
+        return;
+    };
+    system.expect("tables read again: inittab has 3 entries");
+    let seen = system.expect("WAITED");
+    assert!(!seen.contains("EARLY") && !seen.contains("SERVICE"), "{seen}");
+    system.expect("SERVICE");
+    system.signal(libc::SIGUSR2);
+    system.expect("init: power off after");
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
+fn a_reload_leaves_a_person_alone() {
+    for word in ["single", "emergency"] {
+        let table = "::respawn:/bin/sh -c 'echo TABLE; exec sleep 1000'\n";
+        let setup = Setup { table, command_line: word, files: &[SERVICE], ..Setup::default() };
+        let Some(mut system) = System::start_with(&format!("reload-{word}"), &setup) else {
+            return;
+        };
+        // The test's console is none.
+        system.expect("waits for its terminal");
+        system.signal(libc::SIGHUP);
+        system.expect("the tables are not read: ");
+        system.signal(libc::SIGUSR2);
+        let seen = system.expect("init: power off after");
+        assert!(!seen.contains("TABLE") && !seen.contains("stopping"), "{seen}");
+        system.ends_by(POWERED_OFF);
+    }
+}

@@ -126,6 +126,7 @@ impl Supervisor {
                 entry.started = now;
             }
         }
+        self.timeline.booted = Some(now);
         self.settle();
         // Their output has lost its reader, so they start anew.
         self.services.end_unknown();
