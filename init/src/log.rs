@@ -5,7 +5,7 @@
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU8, Ordering};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 use crate::sys::files;
@@ -33,6 +33,11 @@ pub fn set_level(level: Level) {
 pub fn set_sink(fd: OwnedFd) {
     // A second sink would be a second console, and there is one.
     let _ = SINK.set(fd);
+}
+
+/// Where lines go, when that is no standard descriptor.
+pub fn sink() -> Option<BorrowedFd<'static>> {
+    SINK.get().map(AsFd::as_fd)
 }
 
 /// A line as it is written: one buffer and one write, so that lines of the kernel and of programs do not cut it.

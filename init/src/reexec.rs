@@ -59,14 +59,14 @@ pub fn start<'a>(arguments: &[&'a str]) -> (Vec<&'a str>, Start) {
     let start = if let Some(before) = value(FAULT) {
         let now = system::uptime();
         let _ = AFTER_FAULT.set(now);
-        descriptors::close_from(3);
+        descriptors::close_others(None);
         let before = Duration::from_secs(before.parse().unwrap_or(0));
         if is_soon(before, now) {
             rescue::last_resort("a second fault in init within a minute");
         }
         Start::TakeOver(Err("there was a fault".into()))
     } else if let Some(number) = value(STATE) {
-        Start::TakeOver(read(number).inspect_err(|_| descriptors::close_from(3)))
+        Start::TakeOver(read(number).inspect_err(|_| descriptors::close_others(None)))
     } else {
         Start::Boot
     };

@@ -8,7 +8,7 @@ use crate::inittab::{Action, Line};
 use crate::limits;
 use crate::log;
 use crate::sys::process::Pid;
-use crate::sys::{Errno, Result, files, process, signal, tty};
+use crate::sys::{Errno, Result, descriptors, files, process, signal, tty};
 
 /// `PATH` of every program, unless the kernel command line gave another.
 pub const PATH: &str = "/sbin:/usr/sbin:/bin:/usr/bin";
@@ -102,14 +102,32 @@ pub fn start(line: &Line, environment: &Environment) -> Result<Pid> {
     process::fork(|| child(line, &terminal, &environment))
 }
 
+/// Starts a child that does some of PID 1's own `work` and ends with the exit code that it returns. As any program it ends by
+/// SIGTERM and holds nothing that PID 1 has open, so that a later PID 1 can open it again.
+///
+/// # Errors
+/// No process or memory is left.
+pub fn helper(work: impl FnOnce() -> i32) -> Result<Pid> {
+    process::fork(|| {
+        // It is killed when it takes too long, with or without this.
+        let _ = signal::block(&[]);
+        descriptors::close_others(log::sink());
+        work()
+    })
+}
+
 /// The child's side, up to the program; returns the exit code when there is nothing to run.
 fn child(line: &Line, terminal: &Terminal, environment: &Environment) -> i32 {
     if let Err(error) = prepare(line, terminal) {
         log::to_stderr(format_args!("init: cannot prepare {} for '{}': {error}\n", terminal.path, line.command));
         return NOT_RUN;
     }
-    if line.action == Action::Askfirst && !enter_pressed() {
-        return 0;
+    if line.action == Action::Askfirst {
+        // It may wait for days, and no exec has closed them yet.
+        descriptors::close_others(None);
+        if !enter_pressed() {
+            return 0;
+        }
     }
     let error = exec(&line.command, environment);
     log::to_stderr(format_args!("init: cannot run '{}': {error}\n", line.command));

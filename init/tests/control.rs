@@ -15,7 +15,7 @@ fn system(name: &str, services: &[(&str, &str)], script: &str) -> Option<System>
         files: &files,
         // A copy: init mounts its own /tmp, where the program may be. Started as under nohup(1): services see nothing of that.
         script: "trap '' HUP; mkdir etc/bin; cp \"$2\" etc/bin/initctl",
-        cgroups: false,
+        ..Setup::default()
     };
     System::start_with(name, &setup)
 }

@@ -33,7 +33,8 @@ fn system_with(
          set -- \"$1\" /etc/bin/init",
         own.display()
     );
-    let setup = Setup { table: "::once:/bin/sh /etc/run.sh\n", command_line, files: &files, script: &prepare, cgroups };
+    let table = "::once:/bin/sh /etc/run.sh\n";
+    let setup = Setup { table, command_line, files: &files, script: &prepare, cgroups, ..Setup::default() };
     System::start_with(name, &setup)
 }
 

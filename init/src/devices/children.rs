@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::worker::{self, Job};
 use crate::log::{debug, say};
+use crate::spawn;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::{Errno, files};
@@ -167,7 +168,7 @@ impl Children {
             false => core::mem::take(&mut self.jobs).into_iter().collect(),
             true => self.alone.pop_front().into_iter().collect(),
         };
-        match process::fork(|| worker::run(&jobs)) {
+        match spawn::helper(|| worker::run(&jobs)) {
             Ok(pid) => {
                 if self.first.is_none() && jobs == [Job::All] {
                     self.first = Some(pid);
@@ -189,7 +190,7 @@ impl Children {
             let there = if cold { worker::aliases() } else { Vec::new() };
             worker::load(aliases.iter().chain(&there))
         };
-        match process::fork(child) {
+        match spawn::helper(child) {
             Ok(pid) => {
                 self.list.push(Child { pid, until: now.saturating_add(DRIVER_PATIENCE), work: Work::Drivers });
                 Ok(())

@@ -1,6 +1,6 @@
 //! Descriptors and limits that outlive a program: what one PID 1 hands to the next through exec.
 
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
@@ -40,15 +40,30 @@ pub fn adopt(raw: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
-/// Closes all descriptors from `first` on. Only for a program that owns none of them.
-pub fn close_from(first: u32) {
+/// Closes all descriptors but the standard ones and `kept`. Only for a program that owns none of the others, or never uses
+/// them again.
+pub fn close_others(kept: Option<BorrowedFd<'_>>) {
+    let kept = kept.map(|fd| fd.as_raw_fd()).filter(|&raw| raw > 2);
+    match kept {
+        Some(kept) => {
+            close_between(3, kept - 1);
+            close_between(kept + 1, RawFd::MAX);
+        }
+        None => close_between(3, RawFd::MAX),
+    }
+}
+
+fn close_between(first: RawFd, last: RawFd) {
+    if last < first {
+        return;
+    }
     // SAFETY: the call takes no pointers, and the caller owns none of the descriptors.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if closed < 0 {
         // Kernels before 5.9.
-        for raw in first..4096 {
+        for raw in first..=last.min(4095) {
             // SAFETY: as above; closing a number that is not open is an error and no more.
-            unsafe { libc::close(raw as RawFd) };
+            unsafe { libc::close(raw) };
         }
     }
 }
@@ -66,7 +81,7 @@ pub fn set_descriptor_limit(limit: Limit) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::files;
+    use crate::sys::{files, process};
     use std::os::fd::IntoRawFd;
 
     #[test]
@@ -79,6 +94,20 @@ mod tests {
         keep_on_exec(&fd, true).unwrap();
         let fd = adopt(fd.into_raw_fd()).unwrap();
         assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn a_child_keeps_what_it_is_told_to() {
+        let (kept, other) = (memory_file("kept").unwrap(), memory_file("other").unwrap());
+        let open = |fd: &OwnedFd| rustix::io::fcntl_getfd(fd).is_ok();
+        let child = process::fork(|| {
+            close_others(Some(kept.as_fd()));
+            let one = open(&kept) && !open(&other);
+            close_others(None);
+            i32::from(!one || open(&kept))
+        });
+        assert_eq!(process::wait_for(child.unwrap()), Ok(process::Exit::Code(0)));
+        assert!(open(&kept) && open(&other));
     }
 
     #[test]

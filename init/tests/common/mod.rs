@@ -8,11 +8,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// No output for this long is a failure; generous, because build hosts are busy.
 const QUIET: Duration = Duration::from_secs(60);
@@ -35,6 +38,70 @@ pub struct Setup<'a> {
     pub script: &'a str,
     /// Whether there are control groups (cgroup2, without controllers where the host has none to give).
     pub cgroups: bool,
+    /// A device that becomes /dev/ttyT: the other side of a [`Terminal`].
+    pub terminal: &'a str,
+}
+
+/// A terminal that the test sits at.
+pub struct Terminal {
+    master: OwnedFd,
+    /// The device of its other side.
+    pub device: String,
+}
+
+impl Terminal {
+    /// Makes one.
+    pub fn new() -> Terminal {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let device = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        rustix::io::ioctl_fionbio(&master, true).unwrap();
+        Terminal { master, device }
+    }
+
+    /// Reads until `text` appears.
+    pub fn expect(&mut self, text: &str) -> String {
+        read_until(self, &mut String::new(), text)
+    }
+
+    /// Types.
+    pub fn type_text(&self, text: &str) {
+        assert_eq!(rustix::io::write(&self.master, text.as_bytes()), Ok(text.len()));
+    }
+}
+
+impl Read for Terminal {
+    fn read(&mut self, block: &mut [u8]) -> std::io::Result<usize> {
+        match rustix::io::read(&self.master, block) {
+            // Nobody has its other side open.
+            Err(rustix::io::Errno::IO) => Err(ErrorKind::WouldBlock.into()),
+            result => Ok(result?),
+        }
+    }
+}
+
+/// Reads from `source` until `text` appears, and returns all that was read up to and with it.
+fn read_until(source: &mut impl Read, seen: &mut String, text: &str) -> String {
+    let mut last = Instant::now();
+    loop {
+        if let Some(found) = seen.find(text) {
+            let rest = seen.split_off(found + text.len());
+            return std::mem::replace(seen, rest);
+        }
+        let mut block = [0; 4096];
+        match source.read(&mut block) {
+            Ok(count) => {
+                *seen += &String::from_utf8_lossy(&block[..count]);
+                last = Instant::now();
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                assert!(last.elapsed() < QUIET, "no '{text}' in: {seen}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => panic!("the console: {error}"),
+        }
+    }
 }
 
 /// init at work.
@@ -88,7 +155,9 @@ impl System {
         let script = "set -e; cd \"$1\"
             mount -t tmpfs dev dev; touch dev/null dev/urandom dev/console
             mount --bind /dev/null dev/null; mount --bind /dev/urandom dev/urandom
-            mount --bind console dev/console; mount --rbind dev /dev
+            mount --bind console dev/console
+            if [ -n \"$5\" ]; then touch dev/ttyT; mount --bind \"$5\" dev/ttyT; fi
+            mount --rbind dev /dev
             mount --bind cmdline /proc/cmdline
             mount --bind etc /etc; mount --bind var /var/lib
             mount --bind sys /proc/sys
@@ -111,7 +180,7 @@ impl System {
             .args(namespaces)
             .args(["--kill-child", "--mount-proc", "/bin/sh", "-c", script, "sh"])
             .args([dir.as_path(), env!("CARGO_BIN_EXE_init").as_ref()])
-            .args([setup.script, if group.is_some() { "cgroups" } else { "" }])
+            .args([setup.script, if group.is_some() { "cgroups" } else { "" }, setup.terminal])
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -120,25 +189,7 @@ impl System {
 
     /// Reads the console until `text` appears, and returns all output up to and with it.
     pub fn expect(&mut self, text: &str) -> String {
-        let mut last = Instant::now();
-        loop {
-            if let Some(found) = self.seen.find(text) {
-                let rest = self.seen.split_off(found + text.len());
-                return std::mem::replace(&mut self.seen, rest);
-            }
-            let mut block = [0; 4096];
-            match self.console.read(&mut block) {
-                Ok(count) => {
-                    self.seen += &String::from_utf8_lossy(&block[..count]);
-                    last = Instant::now();
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    assert!(last.elapsed() < QUIET, "no '{text}' in: {}", self.seen);
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(error) => panic!("the console: {error}"),
-            }
-        }
+        read_until(&mut self.console, &mut self.seen, text)
     }
 
     /// What is on the console and was not read yet.
