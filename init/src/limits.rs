@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use crate::log::debug;
 use crate::sys::descriptors::{self, Limit};
+use crate::sys::fault;
 
 /// Enough for thousands of services.
 const WANTED: u64 = 65_536;
@@ -17,6 +18,7 @@ pub fn raise() {
     let given = descriptors::descriptor_limit();
     // A second boot in one program does not happen.
     let _ = GIVEN.set(given);
+    fault::restart_below(given);
     for limit in raised(given) {
         match descriptors::set_descriptor_limit(limit) {
             Ok(()) => return,

@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
-use crate::command;
+use crate::command::{self, Program};
 use crate::limits;
 use crate::log::{debug, say};
 use crate::rescue;
@@ -213,11 +213,53 @@ pub fn children() -> Vec<(Pid, Vec<String>)> {
     found
 }
 
-/// The parent in `pid (name) state parent ...` (proc(5)); the name may hold blanks and brackets.
-fn parent(stat: &[u8]) -> Option<Pid> {
+/// The children of this process that run its own program and never ran another: those that wait for Enter, or work for it.
+pub fn helpers() -> Vec<Pid> {
+    let path = |pid: &str| files::read_link(&format!("/proc/{pid}/exe")).ok();
+    let Some(own) = path("self") else {
+        return Vec::new();
+    };
+    let names = files::list_dir("/proc").unwrap_or_default();
+    let is_helper = |pid: &Pid| {
+        let stat = files::read_file(&format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The file may have been replaced since they were started.
+        parent(&stat) == Some(process::id())
+            && never_ran_another(&stat)
+            && path(&pid.to_string()).is_some_and(|path| original(&path) == original(&own))
+    };
+    names.iter().filter_map(|name| name.parse().ok()).filter(is_helper).collect()
+}
+
+/// The processes of a session.
+pub fn session(leader: Pid) -> Vec<Pid> {
+    let names = files::list_dir("/proc").unwrap_or_default();
+    let is_in = |pid: &Pid| {
+        let stat = files::read_file(&format!("/proc/{pid}/stat")).unwrap_or_default();
+        field(&stat, SESSION) == Some(leader)
+    };
+    names.iter().filter_map(|name| name.parse().ok()).filter(is_in).collect()
+}
+
+/// Fields of /proc/PID/stat, counted from the one after the name (proc(5)).
+const PARENT: usize = 1;
+const SESSION: usize = 3;
+const FLAGS: usize = 6;
+/// `PF_FORKNOEXEC` of the kernel's include/linux/sched.h, the same since Linux 2.4.
+const FORKED: u32 = 0x40;
+
+fn never_ran_another(stat: &[u8]) -> bool {
+    field::<u32>(stat, FLAGS).is_some_and(|flags| flags & FORKED != 0)
+}
+
+/// A field of `pid (name) state parent ...`; the name may hold blanks and brackets.
+fn field<T: core::str::FromStr>(stat: &[u8], number: usize) -> Option<T> {
     let stat = String::from_utf8_lossy(stat);
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(1)?.parse().ok()
+    fields.split_ascii_whitespace().nth(number)?.parse().ok()
+}
+
+fn parent(stat: &[u8]) -> Option<Pid> {
+    field(stat, PARENT)
 }
 
 fn arguments_of(line: &[u8]) -> Vec<String> {
@@ -228,9 +270,15 @@ fn arguments_of(line: &[u8]) -> Vec<String> {
 /// Whether a process with these arguments is what a table's command runs: the program, or a script's interpreter with it. Of
 /// a command that the shell takes apart only the words before its first special character are compared.
 pub fn is_program_of(command: &str, arguments: &[String]) -> bool {
-    let Some(program) = command::program(command, SEARCH_PATH) else {
-        return false;
-    };
+    command::program(command, SEARCH_PATH).is_some_and(|program| runs(&program, arguments))
+}
+
+/// The same for a command whose words are taken as they are.
+pub fn is_program_of_words(words: &[String], arguments: &[String]) -> bool {
+    command::of_words(words, SEARCH_PATH).is_some_and(|program| runs(&program, arguments))
+}
+
+fn runs(program: &Program, arguments: &[String]) -> bool {
     let words: Vec<_> = program.arguments.iter().map(|word| word.to_string_lossy()).collect();
     let same = |words: &[std::borrow::Cow<'_, str>], given: &[String]| {
         words.len() == given.len() && words.iter().zip(given).all(|(word, given)| **word == **given)
@@ -320,12 +368,15 @@ mod tests {
     fn children_are_told_by_their_parent() {
         assert_eq!(parent(b"61 (a) b) S 1 61 61"), Some(1));
         assert_eq!(parent(b"61 (sh"), None);
+        assert!(never_ran_another(b"61 (sh) S 1 61 61 1088 61 4194368 0"));
+        assert!(!never_ran_another(b"61 (sh) S 1 61 61 1088 61 4194304 0"));
         let child = process::fork(|| {
             system::sleep(Duration::from_secs(20));
             0
         });
         let child = child.unwrap();
         assert!(children().iter().any(|(pid, _)| *pid == child));
+        assert!(helpers().contains(&child));
         process::kill(child, signal::Signal::KILL).unwrap();
         assert!(process::wait_for(child).is_ok());
     }

@@ -8,7 +8,10 @@ use super::config::{Command, Config, Kind};
 use super::runner::{Runner, Surroundings};
 use super::state::{Life, State, Unit, Why};
 use crate::reactor::Reactor;
+use crate::reexec;
 use crate::state::{Record, Writer};
+use crate::sys::process::{self, Pid};
+use crate::sys::signal::Signal;
 
 /// The kind of a service's record.
 pub const KIND: &str = "service";
@@ -67,13 +70,37 @@ impl Runner {
         self.machine.resolve();
     }
 
-    /// Ends what runs of services of which nothing is known, so that none is started twice.
-    pub fn end_unknown(&mut self) {
-        let names: Vec<String> = self.machine.units().iter().map(|unit| unit.name().to_owned()).collect();
-        let groups = self.groups();
-        for name in names {
-            groups.kill(&name);
+    /// Ends what runs of services of which nothing is known, so that none is started twice. `children` are those of PID 1 and
+    /// their arguments; the result are those that were ended. Where there are no control groups the arguments tell whose
+    /// process it is, and its session what it started.
+    pub fn end_unknown(&mut self, children: &[(Pid, Vec<String>)]) -> Vec<Pid> {
+        self.groups();
+        let mut ended = Vec::new();
+        for (unit, groups) in self.machine.units().iter().zip(self.groups.iter().cycle()) {
+            let is_of = |(pid, arguments): &&(Pid, Vec<String>)| match groups.has(unit.name(), *pid) {
+                Some(is_in) => is_in,
+                None => is_program_of(&unit.config.execution.command, arguments),
+            };
+            let known = ended.len();
+            ended.extend(children.iter().filter(is_of).map(|(pid, _)| *pid));
+            groups.kill(unit.name());
+            for process in ended[known..].iter().flat_map(|&pid| reexec::session(pid).into_iter().chain([pid])) {
+                // Gone is what was wanted.
+                let _ = process::kill(process, Signal::KILL);
+            }
         }
+        ended
+    }
+}
+
+/// Stricter than for the table's entries, because what is taken for a service's process is killed: of a line that a shell takes
+/// apart every argument has to be in it.
+fn is_program_of(command: &Command, arguments: &[String]) -> bool {
+    match command {
+        Command::Line(line) => {
+            reexec::is_program_of(line, arguments) && arguments.iter().skip(1).all(|argument| line.contains(argument))
+        }
+        Command::Words(words) => reexec::is_program_of_words(words, arguments),
     }
 }
 
@@ -162,5 +189,22 @@ fn read_unit(unit: &mut Unit, record: &Record, now: Duration) {
     unit.watchdog_at = record.time("watchdog-at");
     if unit.pid.is_none() && matches!(unit.state, State::Starting { .. } | State::Up) {
         unit.state = State::Inactive;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_services_own_process_is_ended() {
+        let words = |list: &[&str]| -> Vec<String> { list.iter().map(|&word| word.into()).collect() };
+        let line = Command::Line("/bin/sh -c 'echo a; sleep 5' >/run/x".into());
+        assert!(is_program_of(&line, &words(&["/bin/sh", "-c", "echo a; sleep 5"])));
+        assert!(!is_program_of(&line, &words(&["/bin/sh", "-c", "echo b"])));
+        assert!(is_program_of(&Command::Line("/etc/rc x".into()), &words(&["/bin/sh", "/etc/rc", "x"])));
+        let list = Command::Words(words(&["sleep", "5"]));
+        assert!(is_program_of(&list, &words(&["sleep", "5"])));
+        assert!(!is_program_of(&list, &words(&["sleep", "50"])));
     }
 }

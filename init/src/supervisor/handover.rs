@@ -10,12 +10,16 @@ use crate::logs::Now;
 use crate::reexec;
 use crate::service::saved;
 use crate::state::{Record, Writer};
+use crate::sys::process::{self, Pid};
+use crate::sys::signal::Signal;
 use crate::sys::system;
 use crate::watchdog::Watchdog;
 use std::os::fd::AsFd;
 
 /// How long PID 1 looks at nothing but log files, so that the watchdog gets its food.
 const SLICE: Duration = Duration::from_millis(100);
+/// How long children that were killed may take to go, all together; a longer one hangs in the kernel.
+const KILLED: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     /// Deals with everything that was read so far, so that nothing is lost with this program.
@@ -113,6 +117,12 @@ impl Supervisor {
 
     /// Finds the processes of the table where nothing is known of them, so that none is started twice.
     pub fn adopt_running(&mut self) {
+        // They work for a program that is gone, and what they hold has to be free for this one.
+        let helpers = reexec::helpers();
+        for &pid in &helpers {
+            kill(pid);
+        }
+        self.wait_for_ends(&helpers);
         let mut children = reexec::children();
         let now = system::uptime();
         let lasting =
@@ -129,8 +139,21 @@ impl Supervisor {
         self.timeline.booted = Some(now);
         self.settle();
         // Their output has lost its reader, so they start anew.
-        self.services.end_unknown();
+        let ended = self.services.end_unknown(&children);
+        self.wait_for_ends(&ended);
         self.reap();
+    }
+
+    /// Waits for the ends of children that were killed, for a short time, and starts nothing meanwhile: a terminal or a port
+    /// has to be free before its next program comes.
+    fn wait_for_ends(&mut self, killed: &[Pid]) {
+        let deadline = system::uptime() + KILLED;
+        let paused = self.paused;
+        self.set_paused(true);
+        for &pid in killed {
+            self.wait_for_process(pid, deadline.saturating_sub(system::uptime()));
+        }
+        self.set_paused(paused);
     }
 
     /// What a boot does between the table and its first respawn.
@@ -139,6 +162,12 @@ impl Supervisor {
         self.timeline.taken_over = Some(system::uptime());
         self.start_control();
         self.load_services();
+    }
+}
+
+fn kill(pid: Pid) {
+    if let Err(error) = process::kill(pid, Signal::KILL) {
+        debug!("cannot end process {pid}: {error}");
     }
 }
 

@@ -4,6 +4,7 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
+use super::descriptors::{self, Limit};
 use super::{Result, check};
 
 /// The signals that the kernel sends for a fault, and the one of abort(3).
@@ -23,6 +24,8 @@ unsafe impl Send for Program {}
 unsafe impl Sync for Program {}
 
 static PROGRAM: OnceLock<Program> = OnceLock::new();
+/// The limit on open descriptors that the program starts with, when this one has changed it.
+static LIMIT: OnceLock<Limit> = OnceLock::new();
 
 unsafe extern "C" {
     static environ: *const *const c_char;
@@ -52,9 +55,20 @@ pub fn restart_with(path: CString, arguments: Vec<CString>) -> Result<()> {
     Ok(())
 }
 
+/// Gives the program of [`restart_with`] this limit on open descriptors, which it takes for the one that its children get. The
+/// first call counts.
+pub fn restart_below(limit: Limit) {
+    // A second call says the same.
+    let _ = LIMIT.set(limit);
+}
+
 /// Runs the program of [`restart_with`] in the place of this one; returns only when that failed.
 pub fn restart() {
     if let Some(program) = PROGRAM.get() {
+        if let Some(limit) = LIMIT.get() {
+            // A lower limit than now is always allowed.
+            let _ = descriptors::set_descriptor_limit(*limit);
+        }
         // SAFETY: path and arguments are terminated strings and a terminated array; `environ` is libc's.
         unsafe { libc::execve(program.path.as_ptr(), program.arguments.as_ptr(), environ.cast()) };
     }
