@@ -12,6 +12,7 @@ pub mod fat;
 pub mod gpt;
 pub mod image;
 pub mod manifest;
+pub mod mounts;
 pub mod oci;
 pub mod qcow2;
 pub mod tar;

@@ -9,6 +9,8 @@ use fs_err as fs;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use walkdir::WalkDir;
 
+use crate::mounts;
+
 /// Makes a file: `make` writes it at the path that it is given.
 pub(crate) fn file(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let temporary = prepare(path)?;
@@ -21,9 +23,11 @@ pub(crate) fn file(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Resul
     }
 }
 
-/// Makes a directory: `make` fills the empty directory that it is given. What was there is replaced as a whole.
+/// Makes a directory: `make` fills the empty directory that it is given. What was there is replaced as a whole, unless
+/// something is mounted in it.
 pub(crate) fn dir(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let temporary = prepare(path)?;
+    mounts::refuse(path).map_err(|error| explained(error, path))?;
     let made = fs::create_dir(&temporary).map_err(Into::into).and_then(|()| make(&temporary));
     let placed = made.and_then(|()| exchange(&temporary, path));
     // Holds the half-made directory after a failure, and the replaced one after success.
@@ -84,6 +88,9 @@ fn remove(path: &Path) -> Result<()> {
     let Ok(meta) = path.symlink_metadata() else {
         return Ok(());
     };
+    if meta.is_dir() {
+        mounts::refuse(path)?;
+    }
     let removed = if meta.is_dir() { remove_dir(path) } else { fs::remove_file(path) };
     removed.with_context(|| {
         let path = path.display();
@@ -134,5 +141,52 @@ mod tests {
         fs::create_dir(dir.path().join(".out.4194305")).unwrap();
         super::dir(&dir.path().join("out"), |_| Ok(())).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// What the test below does as root of a mount namespace, where this variable names its directory.
+    const INSIDE: &str = "WHOLE_TEST_DIR";
+
+    #[test]
+    fn what_is_mounted_in_an_output_stays() {
+        if let Some(dir) = std::env::var_os(INSIDE) {
+            return replace_under_a_mount(Path::new(&dir));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let probe = std::process::Command::new("unshare").args(["-rm", "true"]).output();
+        if !probe.is_ok_and(|output| output.status.success()) {
+            let _ = io::Write::write_all(&mut io::stderr(), b"skipped: this host forbids unshare -rm\n");
+            return;
+        }
+        let output = std::process::Command::new("unshare")
+            .arg("-rm")
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "whole::tests::what_is_mounted_in_an_output_stays"])
+            .env(INSIDE, dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    fn replace_under_a_mount(dir: &Path) {
+        let (project, out) = (dir.join("project"), dir.join("out"));
+        fs::create_dir(&project).unwrap();
+        fs::write(project.join("work"), "of a week").unwrap();
+        super::dir(&out, |path| Ok(fs::create_dir(path.join("my mnt"))?)).unwrap();
+        let mount = |to: &Path| {
+            let status = std::process::Command::new("mount").arg("--bind").args([&project, to]).status().unwrap();
+            assert!(status.success());
+        };
+        mount(&out.join("my mnt"));
+        let error = format!("{:#}", super::dir(&out, |path| Ok(fs::write(path.join("x"), "new")?)).unwrap_err());
+        assert!(error.contains("out/my mnt is a mount") && error.contains("hint: umount"), "{error}");
+        // One that comes while the new tree is made.
+        let late = super::dir(&dir.join("late"), |path| {
+            fs::create_dir(path.join("mnt"))?;
+            mount(&path.join("mnt"));
+            anyhow::bail!("it broke")
+        });
+        assert!(late.is_err());
+        assert_eq!(fs::read_to_string(project.join("work")).unwrap(), "of a week");
+        assert!(!out.join("x").exists());
     }
 }
