@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, renameat_with, utimensat};
+use rustix::io::Errno;
 use walkdir::WalkDir;
 
 /// Writes a file under a temporary name and renames it, so that a reader sees the old one or the new one.
@@ -55,12 +56,35 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<()> {
     utimensat(CWD, to, &times, AtFlags::empty()).with_context(|| format!("cannot set the time of {}", to.display()))
 }
 
-/// Makes a symbolic link, in place of what was there.
+/// Makes a symbolic link, in place of what was there. Of two builds that make the same one, each succeeds.
 pub fn link(target: impl AsRef<Path>, at: &Path) -> Result<()> {
-    if at.symlink_metadata().is_ok() {
-        fs::remove_file(at)?;
+    let name = at.file_name().context("a link needs a name")?.to_string_lossy().into_owned();
+    let temporary = at.with_file_name(format!(".{name}.{}", std::process::id()));
+    if temporary.symlink_metadata().is_ok() {
+        fs::remove_file(&temporary)?; // Of a killed process of the same number.
     }
-    Ok(fs::os::unix::fs::symlink(target, at)?)
+    fs::os::unix::fs::symlink(target, &temporary)?;
+    Ok(fs::rename(&temporary, at)?)
+}
+
+/// Renames a file to the first free name of `NAME.old`, `NAME.old.1`, `NAME.old.2`, ... and returns that name.
+pub fn keep(file: &Path) -> Result<PathBuf> {
+    let old = file.with_added_extension("old");
+    let names = std::iter::once(old.clone()).chain((1..).map(|i: u32| old.with_added_extension(i.to_string())));
+    for name in names {
+        match renameat_with(CWD, file, CWD, &name, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(name),
+            Err(Errno::EXIST) => {}
+            // Not every file system can refuse to replace (NFS cannot).
+            Err(Errno::INVAL | Errno::NOSYS) if name.symlink_metadata().is_ok() => {}
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                fs::rename(file, &name)?;
+                return Ok(name);
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot rename {}", file.display())),
+        }
+    }
+    unreachable!("there are more numbers than files")
 }
 
 /// Every file and link below a directory, relative to it, sorted by name.
@@ -80,6 +104,32 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn what_is_kept_overwrites_nothing_that_was_kept_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("full.qcow2");
+        for name in ["full.qcow2.old", "full.qcow2.old.1", "full.qcow2.old.2"] {
+            fs::write(&disk, name).unwrap();
+            assert_eq!(keep(&disk).unwrap(), dir.path().join(name));
+        }
+        for name in ["full.qcow2.old", "full.qcow2.old.1", "full.qcow2.old.2"] {
+            assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), name);
+        }
+        assert!(!disk.exists() && keep(&disk).is_err());
+    }
+
+    #[test]
+    fn a_link_replaces_a_link_and_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("link");
+        fs::write(&at, "").unwrap();
+        for target in ["one", "two"] {
+            link(target, &at).unwrap();
+            assert_eq!(fs::read_link(&at).unwrap(), Path::new(target));
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_copy_is_the_same_tree() {
