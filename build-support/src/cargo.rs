@@ -56,9 +56,45 @@ pub fn rerun_if_removed(output: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The entries of a package and of all that it depends on in a Cargo.lock, in the order of that file: what code they
+/// are made of, with versions and checksums.
+pub fn locked(lock: &str, package: &str) -> String {
+    let entries: Vec<&str> = lock.split("[[package]]\n").skip(1).collect();
+    let mut wanted = vec![package];
+    let mut next = 0;
+    while let Some(name) = wanted.get(next) {
+        for entry in entries.iter().filter(|entry| entry_name(entry) == Some(name)) {
+            // `"name"`, or `"name version"` where there are several.
+            let names = entry.lines().filter_map(|line| line.strip_prefix(" \"")?.split(['"', ' ']).next());
+            let new: Vec<&str> = names.filter(|name| !wanted.contains(name)).collect();
+            wanted.extend(new);
+        }
+        next += 1;
+    }
+    entries.into_iter().filter(|entry| entry_name(entry).is_some_and(|name| wanted.contains(&name))).collect()
+}
+
+fn entry_name(entry: &str) -> Option<&str> {
+    entry.lines().next()?.strip_prefix("name = \"")?.strip_suffix('"')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_is_locked_with_all_below_it() {
+        let lock = "version = 4\n\n\
+            [[package]]\nname = \"a\"\nversion = \"1\"\ndependencies = [\n \"b\",\n \"c 2.0.0\",\n]\n\n\
+            [[package]]\nname = \"b\"\nversion = \"1\"\ndependencies = [\n \"a\",\n]\n\n\
+            [[package]]\nname = \"c\"\nversion = \"2.0.0\"\nchecksum = \"123\"\n\n\
+            [[package]]\nname = \"other\"\nversion = \"1\"\ndependencies = [\n \"a\",\n]\n";
+        let entries = locked(lock, "a");
+        assert_eq!(entries.matches("name = ").count(), 3, "{entries}");
+        assert!(entries.contains("checksum = \"123\"") && !entries.contains("other"), "{entries}");
+        assert_ne!(entries, locked(&lock.replace("123", "456"), "a"));
+        assert_eq!(entries, locked(&lock.replace("\"other\"\nversion = \"1\"", "\"other\"\nversion = \"2\""), "a"));
+    }
 
     fn words(line: &str) -> Vec<String> {
         line.split(' ').map(String::from).collect()

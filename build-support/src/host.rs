@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
+use crate::Cmd;
+
 /// The search path of the user, which is also that of every command.
 pub fn search_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -17,6 +19,12 @@ pub fn search_path() -> Vec<PathBuf> {
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let is_program = |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
     search_path().into_iter().map(|dir| dir.join(name)).find(is_program)
+}
+
+/// The first line that a program says when it is asked for its version by an option.
+pub fn version(name: &str, option: &str) -> Result<String> {
+    let text = Cmd::new(name).arg(option).read(&format!("ask {name} for its version"))?;
+    Ok(text.lines().next().unwrap_or_default().trim().into())
 }
 
 /// Free bytes for an ordinary user on the file system of `path`, or of its nearest existing parent.

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use build_support::{Arch, Built, Cmd, Dirs, Job, Result, Stage, cargo, fs, progress, tree};
+use build_support::{Arch, Built, Cmd, Dirs, Job, Result, Stage, cargo, digest, fs, host, progress, stage, tree};
 use disk::oci::{Image, Layer};
-use disk::{Disk, Guids, qcow2, tar};
+use disk::{Disk, Guids, mounts, qcow2, tar};
 
 use super::kernel;
 use super::profile::Profile;
@@ -23,6 +23,7 @@ pub fn guids(arch: Arch) -> Guids {
 pub fn write(dirs: &Dirs, arch: Arch, profile: &Profile, kernel: &Built, root: &Root) -> Result<()> {
     let image = build(dirs, arch, profile, kernel, root)?;
     let (output, name) = (dirs.output(arch), &profile.name);
+    let _lock = stage::lock(dirs, &format!("outputs-{name}-{arch}"))?; // A debug and a release build write the same files.
     let dir = output.join(name);
     let mark = dir.join("key");
     let files = [output.join(format!("{name}.img")), output.join(format!("{name}.qcow2"))];
@@ -40,10 +41,14 @@ pub fn write(dirs: &Dirs, arch: Arch, profile: &Profile, kernel: &Built, root: &
 
 fn build(dirs: &Dirs, arch: Arch, profile: &Profile, kernel: &Built, root: &Root) -> Result<Built> {
     let manifest = root.tree.manifest_tsv()?;
-    Stage::new(dirs, &format!("image-{}", profile.name), arch)
+    let stage = Stage::new(dirs, &format!("image-{}", profile.name), arch)
         .recipe("outputs.rs", include_str!("outputs.rs"))
-        .recipe("machine.rs", include_str!("../src/machine.rs"))
-        .input("files", &build_support::digest::text(&manifest))
+        .recipe("machine.rs", include_str!("../src/machine.rs"));
+    writers(stage, dirs)?
+        .tool("mke2fs", &host::version("mke2fs", "-V")?)
+        .tool("debugfs", &host::version("debugfs", "-V")?)
+        .tool("qemu-img", &host::version("qemu-img", "--version")?)
+        .input("files", &digest::text(&manifest))
         .input("disk", &profile.disk.bytes()?.to_string())
         .needs(kernel)
         .build(|job| {
@@ -64,6 +69,14 @@ fn build(dirs: &Dirs, arch: Arch, profile: &Profile, kernel: &Built, root: &Root
             disk.write(&img, &job.dir("disk")?)?;
             qcow2::convert(&img, &job.out.join("disk.qcow2"))
         })
+}
+
+/// Adds the code that writes a stage's bytes: the crate `disk`, and the locked versions of all crates below it.
+pub fn writers<'a>(stage: Stage<'a>, dirs: &Dirs) -> Result<Stage<'a>> {
+    let lock = fs::read_to_string(dirs.root.join("Cargo.lock"))?;
+    Ok(stage
+        .input("disk/src", &digest::tree(&dirs.root.join("disk/src"))?)
+        .input("disk's crates", &digest::text(&cargo::locked(&lock, "disk"))))
 }
 
 /// `rootfs.tar.zst` and `oci/`; the compiler's layer comes compressed.
@@ -113,6 +126,8 @@ fn licences(profile: &Profile) -> Result<String> {
 fn lay_out(image: &Built, output: &Path, name: &str) -> Result<()> {
     let dir = output.join(name);
     if dir.exists() {
+        mounts::refuse(&dir)?;
+        fs::write(dir.join("key"), "")?; // First: nothing else tells that the rest is half gone when this is killed.
         fs::remove_dir_all(&dir)?;
     }
     fs::create_dir_all(&dir)?;
@@ -120,31 +135,41 @@ fn lay_out(image: &Built, output: &Path, name: &str) -> Result<()> {
         let entry = entry?;
         let file = entry.file_name();
         match file.to_string_lossy().strip_prefix("disk.") {
-            Some("img") => copy_sparse(&entry.path(), &output.join(format!("{name}.img")))?,
-            Some(_) => lay_qcow2(&entry.path(), &output.join(format!("{name}.qcow2")))?,
+            Some("img") => copy_disk(&entry.path(), &output.join(format!("{name}.img")), |_| Ok(()))?,
+            Some(_) => copy_disk(&entry.path(), &output.join(format!("{name}.qcow2")), keep_used)?,
             None => tree::copy(&entry.path(), &dir.join(&file))?,
         }
     }
     Ok(())
 }
 
-/// Copies a disk without its holes, or shares its blocks where the file system can.
-fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
-    Cmd::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(from).arg(to).run("copy a disk out of the store")
+/// Copies a disk without its holes, or shares its blocks where the file system can. A copy that is under its name is
+/// whole and has the time that tells it from one that a guest wrote to.
+fn copy_disk(from: &Path, to: &Path, make_room: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let part = to.with_added_extension("part"); // One that a killed build left is written over.
+    Cmd::new("cp")
+        .args(["--sparse=always", "--reflink=auto"])
+        .arg(from)
+        .arg(&part)
+        .run("copy a disk out of the store")?;
+    fs::File::options().append(true).open(&part)?.file().set_modified(fresh())?;
+    make_room(to)?;
+    Ok(fs::rename(part, to)?)
+}
+
+/// The time of a disk that no guest wrote to.
+fn fresh() -> std::time::SystemTime {
+    std::time::UNIX_EPOCH + std::time::Duration::from_secs(build_support::EPOCH)
 }
 
 /// The qcow2 keeps what a guest wrote, so one that was used is kept aside and not thrown away.
-fn lay_qcow2(from: &Path, to: &Path) -> Result<()> {
-    let fresh = std::time::UNIX_EPOCH + std::time::Duration::from_secs(build_support::EPOCH);
-    if let Ok(meta) = to.metadata()
-        && meta.modified()? != fresh
-    {
-        let old = to.with_extension("qcow2.old");
-        fs::rename(to, &old)?;
+fn keep_used(disk: &Path) -> Result<()> {
+    let Ok(meta) = disk.metadata() else { return Ok(()) };
+    if meta.modified()? != fresh() {
+        let old = tree::keep(disk)?;
         progress::line(&format!("the disk that a guest wrote to is now {}", old.display()));
     }
-    copy_sparse(from, to)?;
-    Ok(fs::File::options().append(true).open(to)?.file().set_modified(fresh)?)
+    Ok(())
 }
 
 /// The root file system of `full` as a directory, to chroot into.
@@ -153,6 +178,7 @@ fn lay_sysroot(output: &Path, image: &Built, root: &Root) -> Result<()> {
     if dir.is_dir() && fs::read_to_string(&mark).is_ok_and(|key| key == image.key) {
         return Ok(());
     }
+    fs::write(&mark, "")?; // Half a tree has no key.
     root.tree.write_to_dir(&dir)?;
     Ok(fs::write(mark, &image.key)?)
 }
@@ -173,6 +199,8 @@ pub fn inputs(dirs: &Dirs, profile: &Profile) -> Vec<PathBuf> {
     ];
     let mut inputs: Vec<PathBuf> = known.iter().map(|path| dirs.root.join(path)).collect();
     inputs.push(profile.path(format!("{}.toml", profile.name)));
+    inputs.extend(profile.kernel.fragments.iter().map(|name| profile.path(name)));
+    inputs.push(profile.path(format!("{}-local.config", profile.name))); // What menuconfig writes beside a profile.
     inputs.extend(profile.files.iter().map(|path| profile.path(path)));
     inputs.extend(profile.packages.iter().map(|path| profile.path(path)));
     inputs.retain(|path| path.exists()); // A path that is not there makes cargo run the script each time.

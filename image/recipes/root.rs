@@ -4,6 +4,7 @@ use build_support::{Arch, Built, Dirs, Result, Stage, anyhow, fs};
 use disk::oci::Layer;
 use disk::{Tree, tar};
 
+use super::outputs;
 use super::profile::Profile;
 
 /// A root file system, and the part of it that rarely changes.
@@ -92,10 +93,8 @@ fn pack_compiler(dirs: &Dirs, arch: Arch) -> Result<CompilerLayer> {
     let toolchain = toolchain::on_board(dirs, arch)?;
     let mut tree = Tree::new();
     lay_compiler(&mut tree, arch, &toolchain)?;
-    let packed = Stage::new(dirs, "root-compiler", arch)
-        .recipe("root.rs", include_str!("root.rs"))
-        .needs(&toolchain)
-        .build(|job| {
+    let stage = Stage::new(dirs, "root-compiler", arch).recipe("root.rs", include_str!("root.rs"));
+    let packed = outputs::writers(stage, dirs)?.needs(&toolchain).build(|job| {
         // 19 is zstd's highest level that needs no more memory to unpack than the default.
         tar::layer_zst(&tree, &job.out.join("layer.tar.zst"), 19, false)?;
         Layer::write(&tree, &job.out.join("oci"), 9).map(drop)
