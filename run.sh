@@ -7,6 +7,8 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 target=$(realpath -ms "${CARGO_TARGET_DIR:-$root/target}")
+# A relative one counts from here, and the build runs elsewhere.
+[ -z "${CARGO_TARGET_DIR:-}" ] || export CARGO_TARGET_DIR=$target
 
 usage() {
     cat <<'USAGE'
@@ -155,6 +157,8 @@ build_image() {
     [ "$build" != never ] || stop 1 "there is no image $dir/$profile.qcow2" "$command"
     command -v cargo >/dev/null || stop 1 "cargo is not installed" "./setup.sh says how to get it"
     say "$command"
+    # Cargo watches the key alone: a guest changes its disk's time. Without the key, all is laid out again.
+    is_built || rm -f "$dir/$profile/key"
     # Standard output is the guest's alone.
     (cd "$root" && BLOOMERY_ARCH=$arch BLOOMERY_PROFILE=$recipe cargo build -p image --release) >&2
     is_built || stop 1 "the build left no $dir/$profile.qcow2" "is BLOOMERY_SKIP set?"

@@ -165,6 +165,37 @@ fn what_is_missing_would_be_built() -> Result<()> {
     Ok(())
 }
 
+/// A cargo that lays the disk out as the build script does: when the file that it watches is gone. It notes where it ran
+/// and its target directory.
+const FAKE_CARGO: &str = r#"#!/bin/sh
+out=$CARGO_TARGET_DIR/bloomery/x86_64
+pwd >"$FAKE/log"
+echo "$CARGO_TARGET_DIR" >>"$FAKE/log"
+[ -e "$out/base/key" ] || : >"$out/base.qcow2"
+"#;
+
+/// The target directory counts from where the user is, and run.sh and the build agree on it.
+#[test]
+fn a_removed_disk_is_laid_out_again() -> Result<()> {
+    let project = project()?;
+    let project = project.path().canonicalize()?;
+    let fake = tempfile::tempdir()?;
+    executable(&fake.path().join("cargo"), FAKE_CARGO)?;
+    executable(&fake.path().join("qemu-system-x86_64"), "#!/bin/sh\necho booted\n")?;
+    let out = project.join("target/bloomery/x86_64");
+    fs::write(out.join("base/key"), "0123")?;
+    fs::remove_file(out.join("base.qcow2"))?;
+    let path = format!("{}:{}", fake.path().display(), std::env::var("PATH")?);
+    let mut run = Command::new(project.join("run.sh"));
+    run.args(["x86_64", "--profile", "base", "--accel", "tcg"]).current_dir(project.join("image"));
+    let output = run.env("PATH", path).env("FAKE", fake.path()).env("CARGO_TARGET_DIR", "../target").output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(output.stdout == b"booted\n", "{}", String::from_utf8_lossy(&output.stdout));
+    let log = fs::read_to_string(fake.path().join("log"))?;
+    ensure!(log == format!("{0}\n{0}/target\n", project.display()), "{log}");
+    Ok(())
+}
+
 #[test]
 fn bad_arguments_are_explained() -> Result<()> {
     let project = project()?;
@@ -255,16 +286,20 @@ cat "$FAKE/wanted" >>"$FAKE/installed"
 
 struct Debian(tempfile::TempDir);
 
+fn executable(path: &Path, script: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, script)?;
+    Ok(fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?)
+}
+
 impl Debian {
     fn with(installed: &str) -> Result<Debian> {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir()?;
         let sudo = "#!/bin/sh\nexec \"$@\"\n";
         for (name, text) in
             [("dpkg-query", FAKE_DPKG), ("apt-get", FAKE_APT), ("apt-cache", FAKE_APT_CACHE), ("sudo", sudo)]
         {
-            fs::write(dir.path().join(name), text)?;
-            fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(0o755))?;
+            executable(&dir.path().join(name), text)?;
         }
         fs::write(dir.path().join("installed"), installed)?;
         fs::write(dir.path().join("log"), "")?;
