@@ -26,10 +26,10 @@ impl Dirs {
             .context("build-support has no parent directory")?
             .to_path_buf();
         let target = match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(dir) => std::path::absolute(&dir).context("CARGO_TARGET_DIR is no usable path")?,
+            Some(dir) => target_dir(Path::new(&dir), std::env::var_os("OUT_DIR").as_deref().map(Path::new))?,
             None => root.join("target"),
         };
-        Ok(Dirs { root, home: find_home()?, target })
+        Ok(Dirs { home: find_home(&root)?, root, target })
     }
 
     /// The outputs for one architecture.
@@ -83,9 +83,30 @@ impl Dirs {
     }
 }
 
-fn find_home() -> Result<PathBuf> {
+/// Cargo's target directory, from the variable and, in a build script, from `OUT_DIR`: a relative one counts from where
+/// cargo was started, and a build script runs in its package's directory.
+fn target_dir(dir: &Path, out: Option<&Path>) -> Result<PathBuf> {
+    let Some(out) = out.filter(|_| !dir.is_absolute()) else {
+        return std::path::absolute(dir).context("CARGO_TARGET_DIR is no usable path");
+    };
+    // TARGET[/TRIPLE]/PROFILE/build/PACKAGE-HASH/out
+    let mut above = out.ancestors().skip(4).take(2);
+    above
+        .find(|known| known.file_name().is_some() && known.file_name() == dir.file_name())
+        .map(Path::to_path_buf)
+        .with_context(|| {
+            format!(
+                "CARGO_TARGET_DIR={} is relative, and not found in {}\nhint: set it to an absolute path",
+                dir.display(),
+                out.display()
+            )
+        })
+}
+
+fn find_home(root: &Path) -> Result<PathBuf> {
     if let Some(dir) = vars::get(vars::HOME) {
-        return std::path::absolute(&dir).with_context(|| format!("{}={dir} is no usable path", vars::HOME));
+        // Cargo runs build scripts in their package's directory, so a relative path counts from the project's root.
+        return std::path::absolute(root.join(&dir)).with_context(|| format!("{}={dir} is no usable path", vars::HOME));
     }
     if let Some(cache) = std::env::var_os("XDG_CACHE_HOME").filter(|dir| Path::new(dir).is_absolute()) {
         return Ok(Path::new(&cache).join("bloomery"));
@@ -94,4 +115,23 @@ fn find_home() -> Result<PathBuf> {
         .filter(|dir| dir.is_absolute())
         .with_context(|| format!("no home directory is known\nhint: set HOME or {}", vars::HOME))?;
     Ok(home.join(".cache/bloomery"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_target_directory_is_the_one_that_cargo_uses() {
+        let of = |dir: &str, out: &str| target_dir(Path::new(dir), Some(Path::new(out)));
+        let out = "/p/built/release/build/image-0123/out";
+        assert_eq!(of("built", out).unwrap(), Path::new("/p/built"));
+        assert_eq!(of("../p/built/", out).unwrap(), Path::new("/p/built"));
+        assert_eq!(of("built", "/p/built/x86_64-linux/debug/build/image-0123/out").unwrap(), Path::new("/p/built"));
+        assert_eq!(of("/else", out).unwrap(), Path::new("/else"));
+        let error = of("..", out).unwrap_err().to_string();
+        assert!(error.contains("CARGO_TARGET_DIR=..") && error.contains("hint: "), "{error}");
+        assert!(of("else", out).is_err());
+        assert!(target_dir(Path::new("else"), None).unwrap().is_absolute());
+    }
 }

@@ -123,3 +123,15 @@ fn an_unknown_command_says_where_help_is() {
     assert!(!error.ok && !place.path("home").exists());
     assert_parts(&error.err, &["`store polish` is no command", "hint:", "--help"]);
 }
+
+/// A build script runs in its package's directory, a user's shell anywhere: both mean the same store.
+#[test]
+fn a_relative_store_counts_from_the_project() {
+    let place = Place::new();
+    for dir in [place.path("."), common::project()] {
+        let mut path = std::process::Command::new(env!("CARGO_BIN_EXE_build-support"));
+        path.args(["store", "path"]).env("BLOOMERY_HOME", "some/store").current_dir(dir);
+        let said = common::said(&mut path);
+        assert_eq!(well(&said).trim(), common::project().join("some/store").to_str().unwrap());
+    }
+}
