@@ -83,8 +83,12 @@ fn verify(dirs: &Dirs) -> Result<()> {
 fn collect(dirs: &Dirs, dry_run: bool) -> Result<()> {
     dirs.create()?;
     let mut bytes = 0;
+    for left in store::discarded(&dirs.store())? {
+        bytes += remove(&left, dry_run)?;
+    }
     for entry in store::garbage(dirs)? {
-        bytes += remove(&entry.dir, dry_run)?;
+        let place = if dry_run { entry.dir } else { store::discard(&entry)? };
+        bytes += remove(&place, dry_run)?;
     }
     // A running build needs its sources and what it keeps between builds, and only its stage has a lock.
     let running = store::running(dirs)?;

@@ -215,6 +215,7 @@ impl<'a> Stage<'a> {
         if place.exists() {
             fs::remove_dir_all(&place)?; // No result: it has no digest.
         }
+        tree::sync(&result)?;
         fs::rename(&result, &place)?;
         if !vars::on(vars::KEEP_WORK, false) {
             fs::remove_dir_all(work)?;

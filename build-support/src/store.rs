@@ -66,11 +66,16 @@ impl Entry {
 
     fn at(dir: &Path) -> Option<Entry> {
         let (stage, key) = dir.file_name()?.to_str()?.rsplit_once('-')?;
-        // The digest is written last, so a directory without it is no result.
-        let completed = dir.join("digest").metadata().ok()?.modified().ok()?;
         if key.len() != 16 || stage.starts_with('.') {
             return None;
         }
+        // The digest is written last, so a directory without a whole one is no result.
+        let file = dir.join("digest");
+        let digest = fs::read_to_string(&file).ok()?;
+        if digest.trim().len() != 64 || !digest.trim().bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let completed = file.metadata().ok()?.modified().ok()?;
         Some(Entry { stage: stage.into(), key: key.into(), dir: dir.to_path_buf(), completed })
     }
 
@@ -104,6 +109,32 @@ impl Entry {
         }
         Ok(())
     }
+}
+
+/// How the name of a result begins that is about to be removed.
+const REMOVED: &str = ".removed-";
+
+/// Renames a result, so that it is none even when its removal is interrupted, and returns its new place.
+pub fn discard(entry: &Entry) -> Result<PathBuf> {
+    let name = entry.dir.file_name().context("a result has a name")?.to_string_lossy().into_owned();
+    let place = entry.dir.with_file_name(format!("{REMOVED}{name}"));
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    fs::rename(&entry.dir, &place)?;
+    Ok(place)
+}
+
+/// What an interrupted removal of results left.
+pub fn discarded(store: &Path) -> Result<Vec<PathBuf>> {
+    let mut left = Vec::new();
+    for entry in fs::read_dir(store)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(REMOVED) {
+            left.push(entry.path());
+        }
+    }
+    Ok(left)
 }
 
 /// Every complete result, newest last.

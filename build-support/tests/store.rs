@@ -57,6 +57,36 @@ fn gc_removes_what_no_build_uses_and_keeps_the_rest() {
     assert_eq!(place.build(&words), new);
 }
 
+/// What was renamed for its removal and not removed is no result, and the next `gc` takes it.
+#[test]
+fn gc_that_was_stopped_leaves_no_half_result() {
+    let (place, old, _) = filled();
+    let entry = store::garbage(&place.dirs()).unwrap().remove(0);
+    assert_eq!(entry.key, old.key);
+    let left = store::discard(&entry).unwrap();
+    fs::remove_file(left.join("out/file")).unwrap();
+    assert_eq!(store::entries(&place.dirs().store()).unwrap().len(), 2);
+    assert_parts(well(&place.store(&["gc", "--dry-run"])), &[left.to_str().unwrap()]);
+    assert!(left.exists());
+    well(&place.store(&["gc"]));
+    assert!(!left.exists());
+}
+
+/// A digest that a power cut left empty or short is that of no result, and the stage is built again.
+#[test]
+fn half_a_digest_is_none() {
+    let (place, _, new) = filled();
+    let digest = new.dir.parent().unwrap().join("digest");
+    let whole = fs::read_to_string(&digest).unwrap();
+    for half in ["", "\n", &whole[..40], &whole.replace(&whole[..1], "x")] {
+        fs::write(&digest, half).unwrap();
+        assert_eq!(store::entries(&place.dirs().store()).unwrap().len(), 2, "{half:?}");
+    }
+    let words = ["demo", "script=echo >$OUT/file", "input:flags=-O3", "+", "other", "script=echo >$OUT/file"];
+    place.build(&words);
+    assert_eq!(fs::read_to_string(&digest).unwrap(), whole);
+}
+
 #[test]
 fn gc_removes_sources_with_their_records_and_work_of_dead_builds() {
     let (place, _, _) = filled();

@@ -75,6 +75,7 @@ impl Source {
         }
         let Record(record) = &archive.record;
         tree::write_atomically(&record_path(&dir), format!("{record}\n").as_bytes())?;
+        tree::sync(&temporary)?;
         fs::rename(&temporary, &dir)?;
         fs::remove_file(&log.path)?; // A failure keeps it.
         line(&format!("{label}: {}", dir.display()));
