@@ -1,6 +1,8 @@
 //! PID 1: Rust, static, with `std` built from the pinned library source, since no target of rustup is used.
 
-use build_support::{Arch, Built, Dirs, Result, Stage, digest, fs, host, tree};
+use std::path::{Path, PathBuf};
+
+use build_support::{Arch, Built, Context as _, Dirs, Result, Stage, digest, fs, host, tree};
 
 /// Other names of the program, by which it is another (`init/src/lib.rs`, `run`).
 const NAMES: &[&str] = &["initctl", "echod"];
@@ -36,24 +38,62 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
                 .env("RUSTC_BOOTSTRAP", "1") // -Zbuild-std on the stable compiler.
                 .env("__CARGO_TESTS_ONLY_SRC_ROOT", source.join("library")) // Else cargo wants rustup's rust-src.
                 .env(linker_variable(triple), toolchain::program("clang")?)
-                .env("RUSTFLAGS", rustflags(arch))
+                .env("CARGO_ENCODED_RUSTFLAGS", rustflags(arch, &places(dirs, &source)?).join("\x1f"))
                 .run("build init")?;
             let program = target.join(triple).join("init/init");
+            check_places(&fs::read(&program)?, &places(dirs, &source)?)?;
             fs::create_dir_all(job.out.join("sbin"))?;
             fs::copy(program, job.out.join("sbin/init"))?;
             NAMES.iter().try_for_each(|name| tree::link("init", &job.out.join("sbin").join(name)))
         })
 }
 
-fn rustflags(arch: Arch) -> String {
-    [
+/// Flags in a list: a path may have a space.
+fn rustflags(arch: Arch, places: &[(PathBuf, &str)]) -> Vec<String> {
+    let flags = [
         format!("-Clink-arg=--target={}", arch.short_triple()),
         "-Clink-self-contained=no".into(), // Our musl and start files, not those of a rustup target.
         "-Ctarget-feature=+crt-static".into(),
         "-Crelocation-model=static".into(), // No loader: a fixed address needs no relocation at start.
         "-Cforce-unwind-tables=no".into(),  // A panic starts the program anew and unwinds nothing.
-    ]
-    .join(" ")
+    ];
+    let remaps = places.iter().map(|(place, name)| format!("--remap-path-prefix={}={name}", place.display()));
+    flags.into_iter().chain(remaps).collect()
+}
+
+/// Where sources lie on this machine, and what messages of the program call these places. The longest path is last, since
+/// rustc takes the last that fits. The bytes still differ with the place of the store: cargo makes it part of the names of
+/// `std`'s symbols, which decide about their order.
+fn places(dirs: &Dirs, library: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
+    let cargo = match std::env::var_os("CARGO_HOME") {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            std::env::home_dir().context("no home directory is known\nhint: set HOME or CARGO_HOME")?.join(".cargo")
+        }
+    };
+    let named = [
+        (dirs.root.clone(), "/bloomery"),
+        (dirs.home.clone(), "/store"),
+        (library.to_path_buf(), "/rust"),
+        (cargo, "/cargo"),
+    ];
+    let mut places = Vec::new();
+    for (place, name) in named {
+        // Some messages have a path as it was given, others as it is behind its links.
+        places.extend(fs::canonicalize(&place).ok().filter(|real| *real != place).map(|real| (real, name)));
+        places.push((place, name));
+    }
+    places.sort_by_key(|(place, _)| place.as_os_str().len());
+    Ok(places)
+}
+
+/// A path of the builder in PID 1 tells who built it.
+fn check_places(program: &[u8], places: &[(PathBuf, &str)]) -> Result<()> {
+    let has = |text: &[u8]| program.windows(text.len()).any(|part| part == text);
+    match places.iter().find(|(place, _)| has(place.as_os_str().as_encoded_bytes())) {
+        Some((place, _)) => build_support::bail!("{} is in the program init, and was to be replaced", place.display()),
+        None => Ok(()),
+    }
 }
 
 fn linker_variable(triple: &str) -> String {

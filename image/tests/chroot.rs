@@ -2,14 +2,14 @@
 
 mod common;
 
-use std::io::{Seek as _, Write as _};
+use std::io::{BufRead as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
-use build_support::{Arch, fs, tree};
+use build_support::{Arch, Dirs, fs, tree};
 use common::outputs::Outputs;
 use common::programs::{C_OUTPUT, C_PROGRAM, CPP_OUTPUT, CPP_PROGRAM};
 use common::{elf, report};
@@ -71,7 +71,7 @@ fn is_root() -> Result<bool> {
     Ok(fs::metadata("/proc/self")?.uid() == 0)
 }
 
-for_each_arch! { compilers_work_in_a_chroot, compilers_work_in_a_chroot_without_root, every_program_is_static }
+for_each_arch! { compilers_work_in_a_chroot, compilers_work_in_a_chroot_without_root, every_program_is_static_and_names_no_path_of_the_builder }
 
 fn compilers_work_in_a_chroot(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "full")? else { return Ok(()) };
@@ -148,11 +148,12 @@ fn as_ordinary_user(program: &str, sysroot: &Path) -> Result<Command> {
     Ok(command)
 }
 
-fn every_program_is_static(arch: Arch) -> Result<()> {
+fn every_program_is_static_and_names_no_path_of_the_builder(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "full")? else { return Ok(()) };
     let sysroot = outputs.file("sysroot")?;
     let _alone = SYSROOT.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut programs, mut faults) = (0, Vec::new());
+    let places = builders_places()?;
     for file in tree::files(&sysroot)? {
         let path = sysroot.join(&file);
         if !path.symlink_metadata()?.is_file() {
@@ -164,6 +165,9 @@ fn every_program_is_static(arch: Arch) -> Result<()> {
             continue;
         }
         programs += 1;
+        if let Some(place) = named_place(&fs::read(&path)?, &places) {
+            faults.push(format!("{} names {} of the machine that built it", file.display(), place.display()));
+        }
         if elf.dynamic {
             faults.push(format!("{} needs a dynamic loader or libraries", file.display()));
         }
@@ -177,10 +181,35 @@ fn every_program_is_static(arch: Arch) -> Result<()> {
     Ok(())
 }
 
-/// The check above finds what it looks for: the test itself is linked dynamically.
+/// What no program on board may name: the project, the store, and cargo's directory with the sources of crates.
+fn builders_places() -> Result<Vec<PathBuf>> {
+    let dirs = Dirs::find()?;
+    let cargo = match std::env::var_os("CARGO_HOME") {
+        Some(dir) => dir.into(),
+        None => std::env::home_dir().context("no home directory is known")?.join(".cargo"),
+    };
+    Ok(vec![dirs.root, dirs.home, cargo])
+}
+
+/// The first of these places that a program names. `skip_until` is fast without optimisation too, and a compiler has a
+/// hundred megabytes.
+fn named_place<'a>(program: &[u8], places: &'a [PathBuf]) -> Option<&'a Path> {
+    let mut rest = program;
+    while rest.skip_until(b'/').is_ok_and(|skipped| skipped > 0) {
+        let names = |place: &&PathBuf| rest.starts_with(&place.as_os_str().as_encoded_bytes()[1..]);
+        if let Some(place) = places.iter().find(names) {
+            return Some(place);
+        }
+    }
+    None
+}
+
+/// The checks above find what they look for: the test itself is linked dynamically, and names its source.
 #[test]
-fn a_dynamic_program_is_seen() -> Result<()> {
+fn a_dynamic_program_with_paths_is_seen() -> Result<()> {
     let elf = elf::read(&std::env::current_exe()?)?.context("a test is an ELF file")?;
     ensure!(elf.dynamic && !elf.relocatable, "{elf:?}");
+    let own = fs::read(std::env::current_exe()?)?;
+    ensure!(named_place(&own, &builders_places()?).is_some(), "no place of the builder is in a test");
     Ok(())
 }
