@@ -17,6 +17,9 @@ const NAME_MAX: usize = 255;
 /// One byte less than Linux takes for a path with its end (`PATH_MAX`, the same header).
 const PATH_MAX: usize = 4095;
 
+/// How many links Linux follows in one path (`MAXSYMLINKS`, include/linux/namei.h).
+const LINKS_MAX: usize = 40;
+
 /// A root file system in memory, sorted by path.
 ///
 /// Paths are relative to the root and have no leading slash (one that is given is dropped). A directory always
@@ -181,6 +184,9 @@ impl Tree {
 
     /// Adds everything below a directory of this machine at `into` (`""` is the root). The host's owners and
     /// permissions do not count: directories and files that anybody may execute become 0755, other files 0644.
+    ///
+    /// Where a directory meets a link of the tree that leads to a directory in it, what it holds goes there: packages
+    /// install into `/sbin` and `/lib`, which are links.
     pub fn merge(&mut self, from: &Path, into: &str, stage: &str) -> Result<()> {
         for entry in WalkDir::new(from).min_depth(1).sort_by_file_name() {
             let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
@@ -188,7 +194,10 @@ impl Tree {
             let below =
                 below.to_str().with_context(|| format!("{} has a name that is not UTF-8", entry.path().display()))?;
             let path = if into.is_empty() { below.to_string() } else { format!("{into}/{below}") };
-            self.merge_one(&entry, &path, stage)?;
+            let path = self.behind_links(&path, entry.file_type().is_dir());
+            if !path.is_empty() {
+                self.merge_one(&entry, &path, stage)?;
+            }
         }
         Ok(())
     }
@@ -210,6 +219,43 @@ impl Tree {
         }
         let executes = fs::metadata(host)?.permissions().mode() & 0o111 != 0;
         self.file(path, host, if executes { 0o755 } else { 0o644 }, stage)
+    }
+
+    /// A path with its directories' links followed as far as they lead to directories of the tree; the last name of a
+    /// path is followed only when it is a directory's too.
+    fn behind_links(&self, path: &str, is_dir: bool) -> String {
+        let mut real = String::new();
+        let last = path.split('/').count() - 1;
+        for (i, name) in path.split('/').enumerate() {
+            let plain = if real.is_empty() { name.to_string() } else { format!("{real}/{name}") };
+            let followed = if i < last || is_dir { self.directory(&plain, LINKS_MAX) } else { None };
+            real = followed.unwrap_or(plain);
+        }
+        real
+    }
+
+    /// The directory that a path leads to by at most so many links, or `None` when it leads to none in the tree.
+    fn directory(&self, path: &str, links: usize) -> Option<String> {
+        if path.is_empty() {
+            return Some(String::new()); // The root itself.
+        }
+        match &self.entries.get(path)?.kind {
+            Kind::Dir => Some(path.to_string()),
+            Kind::Link(target) => {
+                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+                let mut at = if target.starts_with('/') { String::new() } else { parent.to_string() };
+                for name in target.split('/').filter(|name| !matches!(*name, "" | ".")) {
+                    at = match (name, at.rsplit_once('/')) {
+                        ("..", up) => up.map_or(String::new(), |(up, _)| up.to_string()),
+                        _ if at.is_empty() => name.to_string(),
+                        _ => format!("{at}/{name}"),
+                    };
+                    at = self.directory(&at, links.checked_sub(1)?)?;
+                }
+                Some(at)
+            }
+            _ => None,
+        }
     }
 
     /// Sets the mode of an entry.
@@ -399,6 +445,43 @@ mod tests {
         assert_eq!(modes, [0o755, 0o1777, 0o777, 0o644, 0o755]);
         assert_eq!(tree.get("usr/sub").unwrap().stage, "first");
         assert_eq!(tree.file_bytes().unwrap(), 16);
+    }
+
+    #[test]
+    fn a_merge_goes_on_behind_links_to_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["sbin/a", "usr/sbin/b", "lib/c/d", "var/run/e", "up/f", "usr/bin/sbin/g"] {
+            build_support::tree::write_atomically(&dir.path().join(name), b"text").unwrap();
+        }
+        let mut tree = Tree::new();
+        for path in ["usr/bin", "usr/lib", "run"] {
+            tree.dir(path, 0o755, "skeleton").unwrap();
+        }
+        let links =
+            [("sbin", "usr/sbin"), ("usr/sbin", "bin"), ("lib", "/usr/lib/"), ("var/run", "../run"), ("up", "/")];
+        for (path, target) in links {
+            tree.link(path, target, "skeleton").unwrap();
+        }
+        tree.merge(dir.path(), "", "package").unwrap();
+        let files = tree.entries().filter(|(_, entry)| matches!(entry.kind, Kind::File(_))).map(|(path, _)| path);
+        assert_eq!(
+            files.collect::<Vec<_>>(),
+            ["f", "run/e", "usr/bin/a", "usr/bin/b", "usr/bin/sbin/g", "usr/lib/c/d"]
+        );
+        assert_eq!(tree.get("sbin").unwrap().kind, Kind::Link("usr/sbin".into()));
+    }
+
+    #[test]
+    fn a_link_that_leads_to_no_directory_is_refused_as_before() {
+        let dir = tempfile::tempdir().unwrap();
+        build_support::tree::write_atomically(&dir.path().join("lib/x"), b"text").unwrap();
+        for target in ["nowhere", "lib", "/lib/lib", "file", "../file/.."] {
+            let mut tree = Tree::new();
+            tree.bytes("file", "", 0o644, "one").unwrap();
+            tree.link("lib", target, "one").unwrap();
+            let error = tree.merge(dir.path(), "", "two").unwrap_err().to_string();
+            assert!(error.contains("/lib is a link of stage one"), "{target}: {error}");
+        }
     }
 
     #[test]
