@@ -1,11 +1,12 @@
 //! What the machine that builds has: free disk, memory, processors, programs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 
-use crate::Cmd;
+use crate::{Cmd, progress};
 
 /// The search path of the user, which is also that of every command.
 pub fn search_path() -> Vec<PathBuf> {
@@ -45,8 +46,39 @@ pub fn available_memory() -> Result<u64> {
         .context("/proc/meminfo has no MemAvailable line")
 }
 
-/// How many jobs a build may run: cargo's `-j`, else the processors.
+/// What one compiler may take. clang has its largest files of LLVM in about this.
+const JOB_MEMORY: u64 = 1 << 30;
+
+/// How many jobs a build may run: cargo's `-j`, else the processors, and no more than there is memory for.
 pub fn jobs() -> usize {
+    static SAID: Once = Once::new();
     let from_cargo = std::env::var("NUM_JOBS").ok().and_then(|text| text.parse().ok());
-    from_cargo.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
+    let wanted = from_cargo.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+    let Ok(memory) = available_memory() else { return wanted };
+    let jobs = within(wanted, memory);
+    if jobs < wanted {
+        let gib = memory as f64 / f64::from(1 << 30);
+        SAID.call_once(|| {
+            progress::line(&format!("{jobs} jobs and not {wanted}: {gib:.1} GiB of memory are available"))
+        });
+    }
+    jobs
+}
+
+/// As many of the jobs as have their memory in so many bytes, and one at least.
+fn within(jobs: usize, memory: u64) -> usize {
+    jobs.min(usize::try_from(memory / JOB_MEMORY).unwrap_or(usize::MAX).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_has_its_memory() {
+        for (jobs, gib, expected) in [(2, 23, 2), (16, 8, 8), (16, 16, 16), (4, 0, 1), (1, 0, 1)] {
+            assert_eq!(within(jobs, gib << 30), expected, "{jobs} jobs in {gib} GiB");
+        }
+        assert_eq!(within(8, (4 << 30) - 1), 3);
+    }
 }
