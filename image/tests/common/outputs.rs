@@ -1,13 +1,35 @@
-//! The outputs that the tests look at. A missing one is built by `run.sh`, as for any user.
+//! The outputs that the tests look at. One that is missing, or made from other sources, is built by `run.sh`, as for any
+//! user.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use build_support::{Arch, Dirs, fs, vars};
+use build_support::{Arch, Dirs, digest, fs, tree, vars};
 
 use super::report;
+
+/// What an image is made from.
+const SOURCES: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "build-support/src",
+    "disk/src",
+    "image/build.rs",
+    "image/kernel",
+    "image/profiles",
+    "image/recipes",
+    "image/src",
+    "init/Cargo.toml",
+    "init/src",
+    "rust-toolchain.toml",
+    "sysroot",
+    "toolchain",
+    "vendor/crate",
+    "vendor/sources.toml",
+];
 
 /// The outputs of one architecture.
 pub struct Outputs {
@@ -20,7 +42,7 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// The outputs of a profile, built when they are missing. Nothing, with the reason said, when they are not to be
+    /// The outputs of a profile as the sources make them now. Nothing, with the reason said, when they are not to be
     /// tested: for an architecture that `BLOOMERY_ARCH` leaves out, and where the compiler on board would have to be cross
     /// built, which takes as long as LLVM itself, and `BLOOMERY_CI_FULL` does not ask for it.
     pub fn of(arch: Arch, profile: &str) -> Result<Option<Outputs>> {
@@ -35,8 +57,7 @@ impl Outputs {
             report(&format!("skipped: {profile} for {arch} is not built; BLOOMERY_CI_FULL=1 builds it"));
             return Ok(None);
         }
-        outputs.build(profile)?;
-        Ok(Some(outputs))
+        Ok(outputs.build(profile, cross)?.then_some(outputs))
     }
 
     fn is_built(&self, profile: &str) -> bool {
@@ -79,23 +100,66 @@ impl Outputs {
         Ok(())
     }
 
-    /// Lets `run.sh` build the profile when it is missing. Two tests may want it at once, so one asks after the other.
-    fn build(&self, profile: &str) -> Result<()> {
-        static ASKING: Mutex<()> = Mutex::new(());
-        let _one_at_a_time = ASKING.lock();
-        if self.is_built(profile) {
-            return Ok(());
+    /// Lets `run.sh` build the profile, once for the same sources, and says whether it could be built. Two tests may want
+    /// it at once, so one asks after the other.
+    fn build(&self, profile: &str, cross: bool) -> Result<bool> {
+        static KNOWN: Mutex<BTreeMap<(&str, String), bool>> = Mutex::new(BTreeMap::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (self.arch.name(), profile.to_string());
+        if let Some(built) = known.get(&name) {
+            return Ok(*built);
         }
-        report(&format!("building {profile} for {}", self.arch));
-        // Asked for its version, QEMU boots nothing.
-        let mut run = Command::new(self.root.join("run.sh"));
-        run.args([self.arch.name(), "--profile", profile, "--accel", "tcg", "--", "--version"]);
-        let output = run.output().context("cannot start run.sh")?;
-        if !output.status.success() {
-            bail!("run.sh cannot build {profile}:\n{}", String::from_utf8_lossy(&output.stderr));
+        // Cargo itself takes seconds to find nothing to do when the architecture changes, in each test program.
+        let mark = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("built-{}-{profile}", self.arch));
+        let sources = sources(&self.root)?;
+        let stamp =
+            || format!("{sources} {}", fs::read_to_string(self.dir.join(profile).join("key")).unwrap_or_default());
+        let current = self.is_built(profile) && fs::read_to_string(&mark).is_ok_and(|old| old == stamp());
+        let built = current || self.run_build(profile, cross)?;
+        if built && !current {
+            tree::write_atomically(&mark, stamp().as_bytes())?;
         }
-        Ok(())
+        known.insert(name, built);
+        Ok(built)
     }
+
+    fn run_build(&self, profile: &str, cross: bool) -> Result<bool> {
+        report(&format!("building {profile} for {} from the sources as they are", self.arch));
+        let mut run = Command::new(self.root.join("run.sh"));
+        // Asked for its version, QEMU boots nothing.
+        run.args([self.arch.name(), "--profile", profile, "--build", "--accel", "tcg", "--", "--version"]);
+        if std::env::var_os("CARGO_TARGET_DIR").is_some() {
+            run.env("CARGO_TARGET_DIR", Dirs::find()?.target);
+        }
+        let llvm = format!("llvm-{}", self.arch);
+        let from_store = cross && !vars::on("BLOOMERY_CI_FULL", false);
+        if from_store {
+            run.env(
+                vars::FROM_STORE,
+                vars::from_store().into_iter().chain([llvm.clone()]).collect::<Vec<_>>().join(" "),
+            );
+        }
+        let output = run.output().context("cannot start run.sh")?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if from_store && errors.contains(&format!("{llvm} is not in the store")) {
+            report(&format!("skipped: {profile} for {} is old, and BLOOMERY_CI_FULL=1 builds {llvm} anew", self.arch));
+            return Ok(false);
+        }
+        if !output.status.success() {
+            bail!("run.sh cannot build {profile}:\n{errors}");
+        }
+        Ok(true)
+    }
+}
+
+/// The digest of what images are made from.
+fn sources(root: &Path) -> Result<String> {
+    let mut text = String::new();
+    for name in SOURCES {
+        let path = root.join(name);
+        text += &if path.is_dir() { digest::tree(&path)? } else { digest::file(&path)? };
+    }
+    Ok(digest::text(&text))
 }
 
 /// Runs a checker that nobody here wrote; its output is the error when it finds fault.
