@@ -129,6 +129,25 @@ fn a_dropped_kernel_symbol_is_named_before_the_kernel_is_compiled() -> Result<()
     Ok(())
 }
 
+/// The fragment asks for what the kernel has already, so that none is compiled.
+#[test]
+fn a_change_of_ones_own_fragment_is_noticed() -> Result<()> {
+    let _turn = turn();
+    let bench = Bench::new()?;
+    let base = fs::read_to_string(bench.dirs.root.join("image/kernel/base.config"))?;
+    let fragment = bench.file("mine.config", &base)?;
+    let profile = bench.profile("own.toml", &[("\"base\",", "\"base\", \"mine.config\",")])?;
+    let mut build = bench.build();
+    build.env("BLOOMERY_PROFILE", &profile).env("BLOOMERY_FROM_STORE", format!("kernel-{}", arch()?));
+    succeed(&mut build)?;
+    fs::write(&fragment, base + "\nCONFIG_SND = y\n")?;
+    let failed = run(&mut build)?;
+    ensure!(!failed.ok && failed.text.contains("mine.config"), "the change was not read:\n{}", failed.text);
+    succeed(&mut bench.build())?;
+    builds::forget(&bench.dirs, &["image-own"])?;
+    Ok(())
+}
+
 #[test]
 fn a_line_of_a_fragment_that_is_no_request_is_named() -> Result<()> {
     let _turn = turn();
