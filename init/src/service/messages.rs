@@ -52,8 +52,20 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes what a service says on its notification socket.
+    /// Takes what a service says on its notification socket, and waits for more.
     pub fn notified(&mut self, stream: u32, around: &mut Surroundings<'_>) {
+        self.take_notifications(stream, around);
+        let runtime = self.runtime(stream);
+        if let Some(Notifications { fd, token, .. }) = &mut runtime.notify {
+            match around.reactor.poll(fd.as_fd(), Interest::Read, Source::Notify(stream)) {
+                Ok(again) => *token = again,
+                Err(error) => say!("cannot wait for notifications of a service any more: {error}"),
+            }
+        }
+    }
+
+    /// Takes what a service has said.
+    pub(super) fn take_notifications(&mut self, stream: u32, around: &mut Surroundings<'_>) {
         self.buffer.resize(notify::LARGEST, 0);
         for _ in 0..DATAGRAMS {
             let Some(open) =
@@ -73,13 +85,6 @@ impl Runner {
                     debug!("cannot read a notification: {error}");
                     break;
                 }
-            }
-        }
-        let runtime = self.runtime(stream);
-        if let Some(Notifications { fd, token, .. }) = &mut runtime.notify {
-            match around.reactor.poll(fd.as_fd(), Interest::Read, Source::Notify(stream)) {
-                Ok(again) => *token = again,
-                Err(error) => say!("cannot wait for notifications of a service any more: {error}"),
             }
         }
     }

@@ -298,6 +298,10 @@ impl Runner {
         if let Some(groups) = &mut self.groups {
             groups.remove_left();
         }
+        // What it said last counts: that it was ready, or which process goes on in its place.
+        if let Some(stream) = self.machine.units().iter().find(|unit| unit.pid == Some(pid)).map(|unit| unit.stream) {
+            self.take_notifications(stream, around);
+        }
         if let Some(index) = self.machine.exited(pid, exit, around.now) {
             if let Some(unit) = self.machine.units().get(index) {
                 debug!("{} (process {pid}) ended: {exit}", unit.name());
