@@ -18,6 +18,7 @@ const CONFIGURED: f64 = 1.0;
 for_each_arch! {
     a_stopped_init_resets_the_machine, a_network_card_comes_and_goes, disks_have_their_names, a_disk_comes_and_goes,
     a_fork_bomb_stays_in_its_limit, a_control_group_is_as_its_file_says, a_service_is_its_user,
+    a_disk_that_does_not_answer_stops_only_its_logs,
     what_is_kept_from_one_boot_to_the_next, a_shell_and_little_else,
 }
 
@@ -278,6 +279,34 @@ fn a_disk_comes_and_goes(arch: Arch) -> Result<()> {
         guest.run_slow(&format!("i=0; until {gone} || [ $i = 300 ]; do i=$((i+1)); sleep 0.1; done; {gone}"), 60.0)?;
         report(&format!("{device}: {node} by its label, and gone"));
     }
+    guest.power_off().map(drop)
+}
+
+/// A log on a disk that takes no writes: PID 1 answers, other logs go on, and after it the log is complete.
+fn a_disk_that_does_not_answer_stops_only_its_logs(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
+    let _slot = slots::one();
+    let dir = tempfile::tempdir()?;
+    let disk = dir.path().join("disk.img");
+    fs::File::create(&disk)?.set_len(16 << 20)?;
+    let path = disk.to_string_lossy().into_owned();
+    check_with("mke2fs", &["-q", "-t", "ext4", "-L", "slow", &path])?;
+    let drive = format!("if=none,id=slow,format=raw,file={path}");
+    let mut guest = boot(&outputs, "init-frozen", &[], &["-drive", &drive, "-device", "virtio-blk-pci,drive=slow"])?;
+    guest.run("mkdir -p /etc/services.d && mount /dev/disk/by-label/slow /mnt")?;
+    let count = "command = ['/bin/sh', '-c', 'i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.2; done']";
+    guest.write("/etc/services.d/slow.toml", &format!("{count}\n[log]\nfile = '/mnt/slow.log'\n"))?;
+    guest.write("/etc/services.d/fast.toml", count)?;
+    guest.run("ticks() { grep -c tick $1; }; more() { m=$(($(ticks $1) + $2)); until [ $(ticks $1) -ge $m ]; do sleep 0.1; done; }")?;
+    guest.run("initctl reload && until [ -s /mnt/slow.log ]; do sleep 0.1; done && sync && fsfreeze --freeze /mnt")?;
+    // Longer than PID 1 waits before it says that the disk does not answer.
+    guest.run_slow("n=$(ticks /mnt/slow.log); more /run/log/fast.log 20", 60.0)?;
+    guest.run("[ $(ticks /mnt/slow.log) = $n ] && initctl list | grep -q '^slow .*running'")?;
+    guest.run("initctl log -n 1 slow | grep -q tick && ! grep '^State:.D' /proc/1/status")?;
+    guest.run("fsfreeze --unfreeze /mnt && more /mnt/slow.log 25")?;
+    let lines = guest.run("sed -n 's/.* tick //p' /mnt/slow.log")?;
+    let whole = lines.lines().zip(1..).all(|(line, number)| line.parse() == Ok(number));
+    ensure!(whole, guest.failure(&format!("lines are missing:\n{lines}")));
     guest.power_off().map(drop)
 }
 
