@@ -25,7 +25,14 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
 /// Waits until what was written to a directory's file system is on its disk: a rename after it can otherwise be there
 /// after a power cut, and what was renamed is not.
 pub fn sync(dir: &Path) -> Result<()> {
-    rustix::fs::syncfs(fs::File::open(dir)?.file()).with_context(|| format!("cannot sync {}", dir.display()))
+    match rustix::fs::syncfs(fs::File::open(dir)?.file()) {
+        // A sandbox may know sync(2) alone.
+        Err(rustix::io::Errno::NOSYS) => {
+            rustix::fs::sync();
+            Ok(())
+        }
+        result => result.with_context(|| format!("cannot sync {}", dir.display())),
+    }
 }
 
 /// Copies a tree, or a file, into another: directories are merged, files replaced, links stay links, times are kept.

@@ -41,7 +41,6 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
                 .env("CARGO_ENCODED_RUSTFLAGS", rustflags(arch, &places(dirs, &source)?).join("\x1f"))
                 .run("build init")?;
             let program = target.join(triple).join("init/init");
-            check_places(&fs::read(&program)?, &places(dirs, &source)?)?;
             fs::create_dir_all(job.out.join("sbin"))?;
             fs::copy(program, job.out.join("sbin/init"))?;
             NAMES.iter().try_for_each(|name| tree::link("init", &job.out.join("sbin").join(name)))
@@ -61,9 +60,9 @@ fn rustflags(arch: Arch, places: &[(PathBuf, &str)]) -> Vec<String> {
     flags.into_iter().chain(remaps).collect()
 }
 
-/// Where sources lie on this machine, and what messages of the program call these places. The longest path is last, since
-/// rustc takes the last that fits. The bytes still differ with the place of the store: cargo makes it part of the names of
-/// `std`'s symbols, which decide about their order.
+/// Where sources lie on this machine, and what messages of the program call these places; the project's own sources have
+/// relative paths. The longest path is last, since rustc takes the last that fits. The bytes still differ with the place of
+/// the store: cargo makes it part of the names of `std`'s symbols, which decide about their order.
 fn places(dirs: &Dirs, library: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
     let cargo = match std::env::var_os("CARGO_HOME") {
         Some(dir) => PathBuf::from(dir),
@@ -71,12 +70,7 @@ fn places(dirs: &Dirs, library: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
             std::env::home_dir().context("no home directory is known\nhint: set HOME or CARGO_HOME")?.join(".cargo")
         }
     };
-    let named = [
-        (dirs.root.clone(), "/bloomery"),
-        (dirs.home.clone(), "/store"),
-        (library.to_path_buf(), "/rust"),
-        (cargo, "/cargo"),
-    ];
+    let named = [(dirs.home.clone(), "/store"), (library.to_path_buf(), "/rust"), (cargo, "/cargo")];
     let mut places = Vec::new();
     for (place, name) in named {
         // Some messages have a path as it was given, others as it is behind its links.
@@ -85,15 +79,6 @@ fn places(dirs: &Dirs, library: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
     }
     places.sort_by_key(|(place, _)| place.as_os_str().len());
     Ok(places)
-}
-
-/// A path of the builder in PID 1 tells who built it.
-fn check_places(program: &[u8], places: &[(PathBuf, &str)]) -> Result<()> {
-    let has = |text: &[u8]| program.windows(text.len()).any(|part| part == text);
-    match places.iter().find(|(place, _)| has(place.as_os_str().as_encoded_bytes())) {
-        Some((place, _)) => build_support::bail!("{} is in the program init, and was to be replaced", place.display()),
-        None => Ok(()),
-    }
 }
 
 fn linker_variable(triple: &str) -> String {
