@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -250,16 +251,22 @@ fn a_shell_and_little_else(arch: Arch) -> Result<()> {
     Ok(())
 }
 
+/// A disk with a file system and no partitions; the path of its image.
+fn ext4_disk(dir: &Path, options: &[&str]) -> Result<String> {
+    let disk = dir.join("disk.img");
+    fs::File::create(&disk)?.set_len(16 << 20)?;
+    let path = disk.to_string_lossy().into_owned();
+    check_with("mke2fs", &[&["-q", "-t", "ext4"], options, &[path.as_str()]].concat())?;
+    Ok(path)
+}
+
 /// A disk that comes has its names in /dev/disk, and they go with it.
 fn a_disk_comes_and_goes(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
     let dir = tempfile::tempdir()?;
-    let disk = dir.path().join("disk.img");
-    fs::File::create(&disk)?.set_len(16 << 20)?;
-    let path = disk.to_string_lossy().into_owned();
     let uuid = "0f2b3b5e-91d4-4c57-8e57-6a2d3c1f9a70";
-    check_with("mke2fs", &["-q", "-t", "ext4", "-L", "travelling", "-U", uuid, &path])?;
+    let path = ext4_disk(dir.path(), &["-L", "travelling", "-U", uuid])?;
     let usb = ["-device", "qemu-xhci,id=usb"];
     let mut guest = boot(&outputs, "init-disk", &[], &[PORTS, &usb].concat())?;
     for (n, device) in ["virtio-blk-pci,bus=port1", "usb-storage,bus=usb.0"].into_iter().enumerate() {
@@ -287,10 +294,7 @@ fn a_disk_that_does_not_answer_stops_only_its_logs(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
     let dir = tempfile::tempdir()?;
-    let disk = dir.path().join("disk.img");
-    fs::File::create(&disk)?.set_len(16 << 20)?;
-    let path = disk.to_string_lossy().into_owned();
-    check_with("mke2fs", &["-q", "-t", "ext4", "-L", "slow", &path])?;
+    let path = ext4_disk(dir.path(), &["-L", "slow"])?;
     let drive = format!("if=none,id=slow,format=raw,file={path}");
     let mut guest = boot(&outputs, "init-frozen", &[], &["-drive", &drive, "-device", "virtio-blk-pci,drive=slow"])?;
     guest.run("mkdir -p /etc/services.d && mount /dev/disk/by-label/slow /mnt")?;
