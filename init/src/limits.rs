@@ -15,7 +15,10 @@ static GIVEN: OnceLock<Limit> = OnceLock::new();
 
 /// Raises the limit and remembers the one before. The boot calls it.
 pub fn raise() {
-    let given = descriptors::descriptor_limit();
+    let given = match descriptors::descriptor_limit() {
+        Ok(given) => given,
+        Err(error) => return debug!("the limit of open files stays as it is: {error}"),
+    };
     // A second boot in one program does not happen.
     let _ = GIVEN.set(given);
     fault::restart_below(given);

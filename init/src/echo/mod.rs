@@ -62,7 +62,8 @@ fn serve(mut options: Options) -> Result<(), String> {
 /// Raises the limit on open descriptors to what the connections need, or serves fewer.
 fn make_room(options: &mut Options) {
     let wanted = u64::from(options.max_connections.saturating_add(OTHER_DESCRIPTORS));
-    let given = descriptors::descriptor_limit();
+    // Where it cannot be known, what is too much fails when it is opened, and is said then.
+    let Ok(given) = descriptors::descriptor_limit() else { return };
     if given.current.is_none_or(|current| current >= wanted) {
         return;
     }
@@ -74,7 +75,7 @@ fn make_room(options: &mut Options) {
     }
     // What every process may do: go up to its own maximum.
     let _ = descriptors::set_descriptor_limit(descriptors::Limit { current: given.maximum, maximum: given.maximum });
-    let current = descriptors::descriptor_limit().current.unwrap_or(wanted);
+    let current = descriptors::descriptor_limit().ok().and_then(|limit| limit.current).unwrap_or(wanted);
     let room = u32::try_from(current).unwrap_or(u32::MAX).saturating_sub(OTHER_DESCRIPTORS).max(1);
     if room < options.max_connections {
         to_stderr(format_args!("echod: the limit of open files ({current}) allows {room} connections\n"));

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 pub use rustix::process::Rlimit as Limit;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, setrlimit};
 
 use super::{Errno, Result, check};
 
@@ -69,8 +69,15 @@ fn close_between(first: RawFd, last: RawFd) {
 }
 
 /// The limit on open descriptors.
-pub fn descriptor_limit() -> Limit {
-    getrlimit(Resource::Nofile)
+///
+/// # Errors
+/// Where a filter refuses the call; rustix's function of this name ends the program then.
+pub fn descriptor_limit() -> Result<Limit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call writes one limit.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    let finite = |value| (value != libc::RLIM_INFINITY).then_some(value);
+    Ok(Limit { current: finite(limit.rlim_cur), maximum: finite(limit.rlim_max) })
 }
 
 /// Sets the limit on open descriptors.
