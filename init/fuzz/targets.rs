@@ -188,7 +188,8 @@ pub fn tables(data: &[u8]) {
     unmount::swaps(data);
     let (lines, faults) = fstab::parse(&text);
     assert!(lines.len() + faults.len() <= text.lines().count());
-    fstab::to_mount(&lines, &mounted);
+    fstab::to_mount(&lines, &mounted, false);
+    fstab::to_mount(&lines, &mounted, true);
     fstab::swaps(&lines).count();
     for line in &lines {
         fstab::node(&line.source);

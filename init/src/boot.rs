@@ -5,8 +5,9 @@ use rustix::mount::MountFlags as Flags;
 use crate::inittab;
 use crate::log::{self, debug, info, say};
 use crate::options::{self, Options};
+use crate::progress::{self, Mark};
 use crate::reactor::Reactor;
-use crate::reexec::{self, Start};
+use crate::reexec::{self, Rest, Start};
 use crate::spawn::Environment;
 use crate::state::Record;
 use crate::supervisor::{Goal, Supervisor};
@@ -22,15 +23,24 @@ struct Boot<'a> {
     fstab: Vec<fstab::Line>,
 }
 
-/// The work of a first phase.
-type FirstPhase = fn(&mut Boot);
+/// One of the first phases.
+struct FirstPhase {
+    name: &'static str,
+    work: fn(&mut Boot),
+    /// What a program that takes over does in its place.
+    again: fn(&mut Boot),
+}
 
 /// The first phases, in order: they make what PID 1 itself stands on. A phase says what fails in it and goes on: no failure is
 /// worse than no system.
-const FIRST: &[(&str, FirstPhase)] =
-    &[("self", become_init), ("console", open_console), ("mounts", mount_all), ("options", read_options)];
+const FIRST: &[FirstPhase] = &[
+    FirstPhase { name: "self", work: become_init, again: become_init },
+    FirstPhase { name: "console", work: open_console, again: |_| console::open_log() },
+    FirstPhase { name: "mounts", work: mount_all, again: read_fstab },
+    FirstPhase { name: "options", work: read_options, again: read_options },
+];
 
-/// One of the later phases.
+/// One of the later phases. All can be done twice, because a phase that a fault of init cut off is.
 struct Phase {
     /// What `init.skip` calls it.
     name: &'static str,
@@ -68,7 +78,7 @@ pub fn run(arguments: &[&str]) -> ! {
     let since = system::uptime();
     let (arguments, start) = reexec::start(arguments);
     // A fault in this program must not end PID 1, which the kernel answers with a panic of its own.
-    reexec::guard();
+    reexec::guard(&start);
     std::panic::set_hook(Box::new(|fault| {
         if process::id() == 1 {
             reexec::after_panic(&format!("a fault in init: {fault}"));
@@ -76,27 +86,54 @@ pub fn run(arguments: &[&str]) -> ! {
     }));
 
     let boot = Boot { arguments: &arguments, options: Options::default(), fstab: Vec::new() };
+    let timeline = Timeline::new(since);
     let (mut supervisor, mut goal) = match start {
-        Start::Boot => boot_system(boot, Timeline::new(since)),
-        Start::TakeOver(state) => take_over(boot, state),
+        Start::Boot => boot_system(boot, timeline, None),
+        Start::AfterFault(rest) => boot_system(boot, timeline, Some(rest)),
+        Start::TakeOver(state) => take_over(boot, timeline, state),
     };
     loop {
+        if let Goal::Power(power) = goal {
+            progress::reach(Mark::down(power));
+        }
         let reason = shutdown::run(&mut supervisor, goal);
+        progress::set(Mark::BOOTED);
         supervisor.rescue(&reason);
         goal = supervisor.resume();
     }
 }
 
-fn boot_system(mut boot: Boot, mut timeline: Timeline) -> (Supervisor, Goal) {
-    for (name, phase) in FIRST {
-        let start = system::uptime();
-        phase(&mut boot);
-        timeline.add(*name, start, system::uptime());
+/// Boots the system; or does what is left of that after a fault, and of a shutdown.
+fn boot_system(mut boot: Boot, timeline: Timeline, rest: Option<Rest>) -> (Supervisor, Goal) {
+    let done = rest.map_or(Mark::default(), |rest| rest.done);
+    let mut supervisor = first_phases(&mut boot, timeline, done);
+    if let Some(rest) = rest {
+        say!("the init before this one had a fault; what still runs is looked for");
+        if let Some(name) = rest.left_out.and_then(name_of) {
+            say!("the boot goes on without '{name}', which had two faults");
+        }
     }
-    let mut supervisor = supervisor(&boot, timeline);
-    run_phases(&mut supervisor, &boot.fstab, |_| true);
+    if let Some(power) = done.power() {
+        open_watchdog(&mut supervisor);
+        return (supervisor, Goal::Power(power));
+    }
+    if rest.is_some() {
+        // First, because the phases start helpers of their own.
+        supervisor.set_lines(table(&boot.options));
+        supervisor.adopt_running(done);
+    }
+    let left_out = rest.and_then(|rest| rest.left_out);
+    run_phases(&mut supervisor, &boot.fstab, |number, phase| {
+        left_out != Some(number) && (number >= done.phases() || phase.again)
+    });
+    if done.is_booted() {
+        let goal = supervisor.resume();
+        return (supervisor, goal);
+    }
     info!("{}", supervisor.timeline.summary());
-    supervisor.set_lines(table(&boot.options));
+    if rest.is_none() {
+        supervisor.set_lines(table(&boot.options));
+    }
     if supervisor.first_line(inittab::Action::Sysinit).is_some() {
         supervisor.settle_devices();
     }
@@ -105,31 +142,51 @@ fn boot_system(mut boot: Boot, mut timeline: Timeline) -> (Supervisor, Goal) {
 }
 
 /// Goes on where the program before this one was replaced.
-fn take_over(mut boot: Boot, state: Result<Vec<Record>, String>) -> (Supervisor, Goal) {
-    become_init(&mut boot);
-    console::open_log();
-    read_options(&mut boot);
-    let mut supervisor = supervisor(&boot, Timeline::new(system::uptime()));
+fn take_over(mut boot: Boot, timeline: Timeline, state: Result<Vec<Record>, String>) -> (Supervisor, Goal) {
+    let mut supervisor = first_phases(&mut boot, timeline, Mark::BOOTED);
     match state {
         Ok(records) => supervisor.adopt(records),
         Err(reason) => {
             say!("nothing is known from the init before this one: {reason}; what still runs is looked for");
             supervisor.set_lines(table(&boot.options));
-            supervisor.adopt_running();
+            supervisor.adopt_running(Mark::BOOTED);
         }
     }
-    run_phases(&mut supervisor, &boot.fstab, |phase| phase.again);
+    run_phases(&mut supervisor, &boot.fstab, |_, phase| phase.again);
     let goal = supervisor.resume();
     (supervisor, goal)
 }
 
-fn run_phases(supervisor: &mut Supervisor, fstab: &[fstab::Line], chosen: fn(&Phase) -> bool) {
+/// Does the first phases, those that are `done` in the way for that.
+fn first_phases(boot: &mut Boot, mut timeline: Timeline, done: Mark) -> Supervisor {
+    for (number, FirstPhase { name, work, again }) in FIRST.iter().enumerate() {
+        if number < done.phases() {
+            again(boot);
+            continue;
+        }
+        let start = system::uptime();
+        progress::reach(Mark::begun(number));
+        work(boot);
+        progress::reach(Mark::ended(number));
+        timeline.add(*name, start, system::uptime());
+    }
+    supervisor(boot, timeline)
+}
+
+/// The name of a phase, by its number among all.
+fn name_of(number: usize) -> Option<&'static str> {
+    FIRST.iter().map(|phase| phase.name).chain(PHASES.iter().map(|phase| phase.name)).nth(number)
+}
+
+/// Does the later phases that are `chosen` by their number among all.
+fn run_phases(supervisor: &mut Supervisor, fstab: &[fstab::Line], chosen: impl Fn(usize, &Phase) -> bool) {
     let wanted = supervisor.options.clone();
     for name in wanted.skip.iter().filter(|name| PHASES.iter().all(|phase| phase.name != **name)) {
         let known: Vec<_> = PHASES.iter().map(|phase| phase.name).collect();
         say!("init.skip: there is no phase '{name}'; hint: the phases are {}", known.join(", "));
     }
-    for Phase { name, always, work, .. } in PHASES.iter().filter(|phase| chosen(phase)) {
+    for (number, phase) in (FIRST.len()..).zip(PHASES).filter(|(number, phase)| chosen(*number, phase)) {
+        let Phase { name, always, work, .. } = phase;
         if supervisor.is_going_down() {
             return;
         }
@@ -137,7 +194,9 @@ fn run_phases(supervisor: &mut Supervisor, fstab: &[fstab::Line], chosen: fn(&Ph
             continue;
         }
         let start = system::uptime();
+        progress::reach(Mark::begun(number));
         work(supervisor, fstab);
+        progress::reach(Mark::ended(number));
         supervisor.timeline.add(*name, start, system::uptime());
     }
 }
@@ -177,6 +236,11 @@ fn open_console(_: &mut Boot) {
 fn mount_all(boot: &mut Boot) {
     boot.fstab = fstab::load(|line| say!("{}, line {line}: not 'device target kind options'", fstab::PATH));
     mounts::mount_rest(&boot.fstab);
+}
+
+/// What is wrong in it was said before.
+fn read_fstab(boot: &mut Boot) {
+    boot.fstab = fstab::load(|_| {});
 }
 
 fn read_options(boot: &mut Boot) {
@@ -326,7 +390,7 @@ mod tests {
     fn phases_have_names_of_their_own() {
         for (index, phase) in PHASES.iter().enumerate() {
             assert!(PHASES[index + 1..].iter().all(|other| other.name != phase.name));
-            assert!(FIRST.iter().all(|(name, _)| *name != phase.name));
+            assert!(FIRST.iter().all(|first| first.name != phase.name));
         }
     }
 }

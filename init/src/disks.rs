@@ -21,7 +21,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub fn mount_and_swap(supervisor: &mut Supervisor, lines: &[Line]) {
     let mounted = unmount::parse(&mounts::read_proc(unmount::MOUNT_TABLE).unwrap_or_default());
     let devices_by = system::uptime() + DEVICE_LIMIT;
-    let wanted = fstab::to_mount(lines, &mounted);
+    let again = supervisor.timeline.taken_over.is_some();
+    let wanted = fstab::to_mount(lines, &mounted, again);
     for line in &wanted {
         if supervisor.is_going_down() {
             return;

@@ -156,11 +156,13 @@ pub fn load(mut tell: impl FnMut(usize)) -> Vec<Line> {
 }
 
 /// The lines that the boot mounts with mount(8): not the root, nor swap, nor what is mounted already, nor what waits
-/// for a person or for the network.
-pub fn to_mount<'a>(lines: &'a [Line], mounted: &[unmount::Entry]) -> Vec<&'a Line> {
+/// for a person or for the network. When they are gone through `again`, whatever is mounted at a place is what the line asks
+/// for: a kind may be `auto` or, for what is bound, `none`.
+pub fn to_mount<'a>(lines: &'a [Line], mounted: &[unmount::Entry], again: bool) -> Vec<&'a Line> {
     let wanted = |line: &&Line| {
         let Options { by_hand, network, .. } = line.options;
-        let there = mounted.iter().any(|entry| entry.target == line.target && entry.kind == line.kind);
+        let same = |entry: &&unmount::Entry| entry.target == line.target && (again || entry.kind == line.kind);
+        let there = mounted.iter().any(|entry| same(&entry));
         !by_hand && !network && line.target != "/" && !matches!(&*line.kind, "swap" | "ignore") && !there
     };
     lines.iter().filter(wanted).collect()
@@ -243,10 +245,12 @@ broken
             writable: true,
         };
         let targets = |mounted: &[unmount::Entry]| -> Vec<String> {
-            to_mount(&lines, mounted).iter().map(|line| line.target.clone()).collect()
+            to_mount(&lines, mounted, false).iter().map(|line| line.target.clone()).collect()
         };
         assert_eq!(targets(&[]), ["/data x", "/tmp"]);
-        assert_eq!(targets(&[mounted("/tmp", "tmpfs"), mounted("/data x", "ext4")]), ["/data x"]);
+        let some = [mounted("/tmp", "tmpfs"), mounted("/data x", "ext4")];
+        assert_eq!(targets(&some), ["/data x"]);
+        assert_eq!(to_mount(&lines, &some, true), Vec::<&Line>::new());
         assert_eq!(swaps(&lines).map(|line| line.source.as_str()).collect::<Vec<_>>(), ["/dev/vdb"]);
         assert_eq!(swaps(&lines[..2]).count(), 0);
     }

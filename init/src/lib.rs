@@ -24,6 +24,7 @@ pub mod modules;
 pub mod mounts;
 pub mod net;
 pub mod options;
+pub mod progress;
 pub mod reactor;
 pub mod reexec;
 pub mod reload;

@@ -2,8 +2,8 @@
 //!
 //! On request ([`go`], SIGURG, `init u`) the program writes what it knows (see [`crate::state`]) into memory and runs the
 //! program that its file is now, which reads it and goes on. Nothing is given up before the new program has said that it reads
-//! such a state, so a broken file changes nothing. After a fault there is no state: the new program looks at the processes for
-//! the programs of its table, so that none is started twice.
+//! such a state, so a broken file changes nothing. After a fault there is no state but how far the boot was (see
+//! [`crate::progress`]): the new program looks at the processes for the programs of its table, so that none is started twice.
 
 use core::time::Duration;
 use std::ffi::CString;
@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use crate::command::{self, Program};
 use crate::limits;
 use crate::log::{debug, say};
+use crate::progress::{self, Mark};
 use crate::rescue;
 use crate::spawn::PATH as SEARCH_PATH;
 use crate::state::{self, Record, VERSION};
@@ -22,7 +23,8 @@ use crate::sys::{Errno, descriptors, fault, files, system};
 
 /// With the number of the descriptor that the state is read from.
 const STATE: &str = "--state=";
-/// With when the program that had a fault was started after another fault (seconds since the machine's start), or 0.
+/// `SECONDS:MARK:MARK`: when the program that had a fault was started after another fault (since the machine's start), or 0;
+/// how far that other program was; how far this one was.
 const FAULT: &str = "--after-fault=";
 /// Asks a program that is not PID 1 whether it reads a version of the state.
 const READS: &str = "--reads-state=";
@@ -37,14 +39,34 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// PID 1's arguments without those of this module.
 static ARGUMENTS: OnceLock<Vec<String>> = OnceLock::new();
-/// When this program was started because of a fault, if it was.
-static AFTER_FAULT: OnceLock<Duration> = OnceLock::new();
+/// The fault that this program was started after, if it was.
+static AFTER_FAULT: OnceLock<Fault> = OnceLock::new();
+
+/// A fault of the program before this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Fault {
+    /// When this program started after it, since the machine's start; 0 for none.
+    time: Duration,
+    /// How far the program was.
+    at: Mark,
+}
+
+/// What is left to do after a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// What was done before.
+    pub done: Mark,
+    /// A phase of the boot that is not done, because it had two faults.
+    pub left_out: Option<usize>,
+}
 
 /// How this program came to be PID 1.
 #[derive(Debug)]
 pub enum Start {
     /// The kernel started it.
     Boot,
+    /// The one before it had a fault.
+    AfterFault(Rest),
     /// It takes over; with what the one before it knew, or why that cannot be read.
     TakeOver(Result<Vec<Record>, String>),
 }
@@ -56,15 +78,9 @@ pub fn start<'a>(arguments: &[&'a str]) -> (Vec<&'a str>, Start) {
     // Once for each program.
     let _ = ARGUMENTS.set(plain.iter().map(|&argument| argument.into()).collect());
     let value = |name: &str| arguments.iter().find_map(|argument| argument.strip_prefix(name));
-    let start = if let Some(before) = value(FAULT) {
-        let now = system::uptime();
-        let _ = AFTER_FAULT.set(now);
+    let start = if let Some(text) = value(FAULT) {
         descriptors::close_others(None);
-        let before = Duration::from_secs(before.parse().unwrap_or(0));
-        if is_soon(before, now) {
-            rescue::last_resort("a second fault in init within a minute");
-        }
-        Start::TakeOver(Err("there was a fault".into()))
+        Start::AfterFault(after_fault(text))
     } else if let Some(number) = value(STATE) {
         Start::TakeOver(read(number).inspect_err(|_| descriptors::close_others(None)))
     } else {
@@ -73,9 +89,45 @@ pub fn start<'a>(arguments: &[&'a str]) -> (Vec<&'a str>, Start) {
     (plain, start)
 }
 
-/// Whether the program that had the fault had been started after another one a short time ago.
-fn is_soon(before: Duration, now: Duration) -> bool {
-    before > Duration::ZERO && now.saturating_sub(before) < SOON
+/// What is left to do after the fault that `text` tells of, if anything but the last resort is.
+fn after_fault(text: &str) -> Rest {
+    let now = system::uptime();
+    let (before, at) = faults(text);
+    // Once for each program.
+    let _ = AFTER_FAULT.set(Fault { time: now, at });
+    if is_last(before, Fault { time: now, at }) {
+        if let Some(power) = at.power() {
+            // It was to go down, and nobody may be there to use a shell.
+            system::sync();
+            let _ = system::set_power(power);
+        }
+        rescue::last_resort("a second fault in init within a minute");
+    }
+    rest(before, at)
+}
+
+/// The fault before the last one, and how far the program was at the last one.
+fn faults(text: &str) -> (Fault, Mark) {
+    let mut fields = text.split(':');
+    let time = fields.next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+    let mut mark = || Mark::parse(fields.next().unwrap_or_default());
+    (Fault { time: Duration::from_secs(time), at: mark() }, mark())
+}
+
+/// Whether the second of two faults leaves nothing but the last resort: they came soon after each other, and not in a phase
+/// of the boot, which can be left out.
+fn is_last(before: Fault, fault: Fault) -> bool {
+    let soon = before.time > Duration::ZERO && fault.time.saturating_sub(before.time) < SOON;
+    soon && fault.at.under_way().is_none()
+}
+
+/// A phase that had a fault is done again, because the fault may have been of something else that came meanwhile, and left out
+/// when it has another.
+fn rest(before: Fault, at: Mark) -> Rest {
+    match at.under_way().filter(|_| before.time > Duration::ZERO && before.at == at) {
+        Some(phase) => Rest { done: Mark::ended(phase), left_out: Some(phase) },
+        None => Rest { done: at, left_out: None },
+    }
 }
 
 fn read(number: &str) -> Result<Vec<Record>, String> {
@@ -96,20 +148,27 @@ fn read(number: &str) -> Result<Vec<Record>, String> {
 }
 
 /// Makes faults of this program start it again. The boot calls it first of all.
-pub fn guard() {
-    let before = AFTER_FAULT.get().map_or(0, |time| time.as_secs().max(1));
-    let Ok((path, arguments)) = command_line(&program(), &format!("{FAULT}{before}")) else {
+pub fn guard(start: &Start) {
+    let before = AFTER_FAULT.get().copied().unwrap_or_default();
+    let seconds = before.time.as_secs().max(u64::from(before.time > Duration::ZERO));
+    let last = format!("{FAULT}{seconds}:{}:", before.at.number());
+    let (Ok((path, arguments)), Ok(last)) = (command_line(&program(), None), CString::new(last)) else {
         return;
     };
-    if let Err(error) = fault::restart_with(path, arguments) {
+    if let Err(error) = fault::restart_with(path, arguments, last) {
         debug!("a fault in init will end the system: {error}");
     }
+    progress::set(match start {
+        Start::Boot => Mark::default(),
+        Start::AfterFault(rest) => rest.done,
+        Start::TakeOver(_) => Mark::BOOTED,
+    });
 }
 
 /// What a panic of this program does: start again, or, when that does not help, keep a shell on the console.
 pub fn after_panic(reason: &str) -> ! {
     let before = AFTER_FAULT.get().copied().unwrap_or_default();
-    if !is_soon(before, system::uptime()) {
+    if !is_last(before, Fault { time: system::uptime(), at: progress::reached() }) {
         say!("{reason}; init starts again");
         fault::restart();
     }
@@ -150,7 +209,7 @@ pub fn go(supervisor: &mut Supervisor) -> String {
 /// Writes the state, leaves `kept` open, and runs the program at `path`.
 fn hand_over(path: &str, text: &str, kept: &[BorrowedFd<'_>]) -> Result<core::convert::Infallible, String> {
     let memory = write_state(text).map_err(|error| format!("cannot keep the state in memory: {error}"))?;
-    let (path, arguments) = command_line(path, &format!("{STATE}{}", memory.as_raw_fd()))
+    let (path, arguments) = command_line(path, Some(format!("{STATE}{}", memory.as_raw_fd())))
         .map_err(|error| format!("cannot make the command line: {error}"))?;
     let environment = command::strings(process::environment()).unwrap_or_default();
     keep(kept, &memory, true).map_err(|error| format!("cannot hand descriptors over: {error}"))?;
@@ -175,9 +234,9 @@ fn keep(kept: &[BorrowedFd<'_>], memory: &OwnedFd, keep: bool) -> Result<(), Err
 }
 
 /// Path and arguments of the next program.
-fn command_line(path: &str, own: &str) -> Result<(CString, Vec<CString>), Errno> {
+fn command_line(path: &str, own: Option<String>) -> Result<(CString, Vec<CString>), Errno> {
     let given = ARGUMENTS.get().map(Vec::as_slice).unwrap_or_default();
-    let words = [path.to_owned()].into_iter().chain(given.iter().cloned()).chain([own.to_owned()]);
+    let words = [path.to_owned()].into_iter().chain(given.iter().cloned()).chain(own);
     let arguments = command::strings(words).ok_or(Errno::INVAL)?;
     Ok((CString::new(path).map_err(|_| Errno::INVAL)?, arguments))
 }
@@ -267,6 +326,12 @@ fn arguments_of(line: &[u8]) -> Vec<String> {
     line.strip_suffix('\0').map_or_else(Vec::new, |line| line.split('\0').map(String::from).collect())
 }
 
+/// Whether a process reads from the terminal `name` in /dev.
+pub fn is_on(pid: Pid, name: &str) -> bool {
+    let input = files::read_link(&format!("/proc/{pid}/fd/0"));
+    input.is_ok_and(|path| path.strip_prefix("/dev/") == Some(name))
+}
+
 /// Whether a process with these arguments is what a table's command runs: the program, or a script's interpreter with it. Of
 /// a command that the shell takes apart only the words before its first special character are compared.
 pub fn is_program_of(command: &str, arguments: &[String]) -> bool {
@@ -333,11 +398,41 @@ mod tests {
         assert_eq!(records[0].get("x").map(str::len), Some(10_000));
     }
 
+    /// A fault at this second and mark.
+    fn fault(second: u64, at: Mark) -> Fault {
+        Fault { time: Duration::from_secs(second), at }
+    }
+
     #[test]
     fn faults_in_a_row() {
-        assert!(!is_soon(Duration::ZERO, Duration::from_secs(5)));
-        assert!(is_soon(Duration::from_secs(1), Duration::from_secs(60)));
-        assert!(!is_soon(Duration::from_secs(1), Duration::from_secs(61)));
+        let last = |before, second| is_last(before, fault(second, Mark::BOOTED));
+        assert!(!last(Fault::default(), 5));
+        assert!(last(fault(1, Mark::begun(2)), 60));
+        assert!(!last(fault(1, Mark::begun(2)), 61));
+        // Not while a phase can be left out.
+        assert!(!is_last(fault(1, Mark::begun(2)), fault(2, Mark::begun(2))));
+        assert!(is_last(fault(1, Mark::begun(2)), fault(2, Mark::ended(2))));
+    }
+
+    #[test]
+    fn a_phase_with_two_faults_is_left_out() {
+        let [begun, later] = [2, 3].map(Mark::begun);
+        assert_eq!(rest(Fault::default(), begun), Rest { done: begun, left_out: None });
+        assert_eq!(rest(fault(1, begun), begun), Rest { done: Mark::ended(2), left_out: Some(2) });
+        assert_eq!(rest(fault(1, begun), later), Rest { done: later, left_out: None });
+        let entries = Mark::started(3);
+        assert_eq!(rest(fault(1, entries), entries), Rest { done: entries, left_out: None });
+    }
+
+    #[test]
+    fn the_argument_tells_of_two_faults() {
+        let down = Mark::down(system::Power::Off);
+        assert_eq!(
+            faults(&format!("17:{}:{:05}", Mark::begun(4).number(), down.number())),
+            (fault(17, Mark::begun(4)), down)
+        );
+        // Of an init that knew nothing of marks.
+        assert_eq!(faults("17"), (fault(17, Mark::BOOTED), Mark::BOOTED));
     }
 
     #[test]

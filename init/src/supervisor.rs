@@ -15,6 +15,7 @@ use crate::inittab::{self, Action, Line};
 use crate::log::{debug, info, say};
 use crate::logs::{Logs, Now};
 use crate::options::Options;
+use crate::progress::{self, Mark};
 use crate::reactor::{Event, Reactor, Source, What};
 use crate::reexec;
 use crate::reload;
@@ -139,6 +140,7 @@ impl Supervisor {
         self.start_control();
         self.watch_power_keys();
         for action in [Action::Sysinit, Action::Wait] {
+            self.wait_for_begun(action);
             self.run_all(action, None, true);
             self.reload_if_wanted();
         }
@@ -147,7 +149,9 @@ impl Supervisor {
         self.watch_power_keys();
         if self.goal().is_none() {
             self.load_services();
+            self.end_strangers();
             self.start_all(Action::Once);
+            progress::reach(Mark::BOOTED);
         }
         self.supervise()
     }
@@ -267,7 +271,7 @@ impl Supervisor {
             if interruptible && self.goal().is_some() {
                 break;
             }
-            if self.entries[index].line.action == action && self.entries[index].pid.is_none() {
+            if self.entries[index].is_due(action) {
                 let start = system::uptime();
                 self.start(index);
                 self.wait_for(index, limit, interruptible);
@@ -298,7 +302,7 @@ impl Supervisor {
 
     fn start_all(&mut self, action: Action) {
         for index in 0..self.entries.len() {
-            if self.entries[index].line.action == action {
+            if self.entries[index].is_due(action) {
                 self.start(index);
             }
         }
@@ -321,6 +325,7 @@ impl Supervisor {
     }
 
     fn start(&mut self, index: usize) {
+        self.begin(index);
         let entry = &mut self.entries[index];
         let now = system::uptime();
         match spawn::start(&entry.line, &self.environment) {

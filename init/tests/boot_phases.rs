@@ -357,7 +357,7 @@ fn a_fault_of_init_starts_it_again() {
     fs::write(system.dir.join("etc/go"), "").unwrap();
     system.expect("WRECK");
     system.expect("a fault in init; it starts again");
-    system.expect("nothing is known from the init before this one: there was a fault");
+    system.expect("the init before this one had a fault");
     system.signal(libc::SIGUSR2);
     let seen = system.expect("init: power off after");
     assert!(!seen.contains("STARTED"), "{pid} was not found: {seen}");

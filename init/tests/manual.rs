@@ -56,7 +56,7 @@ fn every_option_of_the_kernel_command_line_is_in_its_page() {
 #[test]
 fn every_phase_of_the_boot_is_in_its_page() {
     let source = read("src/boot.rs");
-    each_is_named(&quoted_after(&source, "Phase { name: "), "man/init.8");
+    each_is_named(&quoted_after(&source, " Phase { name: "), "man/init.8");
 }
 
 #[test]

@@ -3,23 +3,13 @@
 
 mod common;
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{POWERED_OFF, Setup, System};
+use common::{POWERED_OFF, Setup, System, has_cables};
 
 /// Far more than the second that an interface may take, because build hosts are busy.
 const SOON: Duration = Duration::from_secs(20);
-
-fn has_cables() -> bool {
-    let ip = ["-U", "-r", "-n", "ip", "link", "add", "a0", "type", "veth", "peer", "name", "a1"];
-    let made = Command::new("unshare").args(ip).stderr(Stdio::null()).status();
-    let made = made.is_ok_and(|status| status.success());
-    if !made {
-        eprintln!("skipped: this host has no virtual cables (veth), no unprivileged namespaces, or no program ip");
-    }
-    made
-}
 
 /// Shell words that wait until a command succeeds.
 fn until(command: &str) -> String {

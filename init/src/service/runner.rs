@@ -49,13 +49,23 @@ pub struct Runner {
     pub(super) buffer: Vec<u8>,
     /// The machine has had an address.
     pub(super) online: bool,
+    /// Children that ran before this program and are nobody's yet, with their arguments: some are a service's that comes later.
+    pub(super) strangers: Vec<(Pid, Vec<String>)>,
 }
 
 impl Runner {
     /// No services yet. `grace` is the usual time between stop signal and SIGKILL.
     pub fn new(grace: Duration) -> Runner {
         let machine = Machine::new(grace);
-        Runner { machine, runtimes: Vec::new(), groups: None, look_at: None, buffer: Vec::new(), online: false }
+        Runner {
+            machine,
+            runtimes: Vec::new(),
+            groups: None,
+            look_at: None,
+            buffer: Vec::new(),
+            online: false,
+            strangers: Vec::new(),
+        }
     }
 
     /// What is known about the services.
@@ -82,8 +92,10 @@ impl Runner {
 
     /// Runs a service that has no file, until it is removed.
     pub fn add(&mut self, config: Config, around: &mut Surroundings<'_>) {
+        let name = config.name.clone();
         self.machine.add(config, around.now);
         self.add_streams(around);
+        self.end_strangers(Some(&name));
     }
 
     /// Gives each service its stream in the logs, with the settings of its file.
@@ -293,6 +305,7 @@ impl Runner {
 
     /// A process ended. Returns whether it was one of a service.
     pub fn ended(&mut self, pid: Pid, exit: Exit, around: &mut Surroundings<'_>) -> bool {
+        self.strangers.retain(|(stranger, _)| *stranger != pid);
         // It may be the last one that a service left.
         self.look_at = self.look_at.map(|_| around.now);
         if let Some(groups) = &mut self.groups {

@@ -70,24 +70,35 @@ impl Runner {
         self.machine.resolve();
     }
 
-    /// Ends what runs of services of which nothing is known, so that none is started twice. `children` are those of PID 1 and
-    /// their arguments; the result are those that were ended. Where there are no control groups the arguments tell whose
-    /// process it is, and its session what it started.
-    pub fn end_unknown(&mut self, children: &[(Pid, Vec<String>)]) -> Vec<Pid> {
+    /// Takes the children of PID 1 of which nothing is known, with their arguments.
+    pub fn set_strangers(&mut self, children: Vec<(Pid, Vec<String>)>) {
+        self.strangers = children;
+    }
+
+    /// Ends what runs of services of which nothing is known, of all or of the one with this name, so that none is started
+    /// twice. The result are the children that were ended. Where there are no control groups the arguments tell whose process
+    /// it is, and its session what it started.
+    pub fn end_strangers(&mut self, only: Option<&str>) -> Vec<Pid> {
+        if self.strangers.is_empty() {
+            return Vec::new();
+        }
         self.groups();
         let mut ended = Vec::new();
-        for (unit, groups) in self.machine.units().iter().zip(self.groups.iter().cycle()) {
-            let is_of = |(pid, arguments): &&(Pid, Vec<String>)| match groups.has(unit.name(), *pid) {
+        let wanted = |unit: &&Unit| only.is_none_or(|name| unit.name() == name);
+        for (unit, groups) in self.machine.units().iter().filter(wanted).zip(self.groups.iter().cycle()) {
+            let is_of = |(pid, arguments): &mut (Pid, Vec<String>)| match groups.has(unit.name(), *pid) {
                 Some(is_in) => is_in,
                 None => is_program_of(&unit.config.execution.command, arguments),
             };
-            let known = ended.len();
-            ended.extend(children.iter().filter(is_of).map(|(pid, _)| *pid));
-            groups.kill(unit.name());
-            for process in ended[known..].iter().flat_map(|&pid| reexec::session(pid).into_iter().chain([pid])) {
+            let found: Vec<_> = self.strangers.extract_if(.., is_of).map(|(pid, _)| pid).collect();
+            if !found.is_empty() || (only.is_none() && unit.pid.is_none()) {
+                groups.kill(unit.name());
+            }
+            for process in found.iter().flat_map(|&pid| reexec::session(pid).into_iter().chain([pid])) {
                 // Gone is what was wanted.
                 let _ = process::kill(process, Signal::KILL);
             }
+            ended.extend(found);
         }
         ended
     }

@@ -4,10 +4,13 @@ use core::time::Duration;
 
 use crate::backoff;
 use crate::console;
-use crate::inittab::Line;
+use crate::inittab::{Action, Line};
 use crate::log::{info, say};
 use crate::sys::Errno;
 use crate::sys::process::Pid;
+
+/// The actions of the boot, in its order.
+pub(super) const BOOT: [Action; 3] = [Action::Sysinit, Action::Wait, Action::Once];
 
 /// A line of the table and the state of its program. Times are those since the machine's start.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub struct Entry {
     pub pid: Option<Pid>,
     /// A reload took the line away; the entry goes when its program has ended.
     pub stale: bool,
+    /// The boot has come to it, now or before a fault of init.
+    pub(super) begun: bool,
     /// When the program was last started.
     pub(super) started: Duration,
     /// Failures in a row, see [`backoff`].
@@ -37,12 +42,19 @@ impl Entry {
             line,
             pid: None,
             stale: false,
+            begun: false,
             started: Duration::ZERO,
             failures: 0,
             next_start: Duration::ZERO,
             kill_at: None,
             absent: false,
         }
+    }
+
+    /// Whether the boot starts its program now; it never starts one twice.
+    pub(super) fn is_due(&self, action: Action) -> bool {
+        let once = BOOT.contains(&action);
+        self.line.action == action && self.pid.is_none() && !(once && self.begun)
     }
 
     /// When the supervisor has to look at the entry again without any event.
@@ -72,7 +84,6 @@ pub(super) fn not_started(entry: &mut Entry, error: Errno) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inittab::Action;
 
     fn entry(action: Action) -> Entry {
         Entry { next_start: Duration::from_secs(9), ..Entry::new(Line::new("", action, "/bin/x")) }

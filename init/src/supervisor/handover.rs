@@ -2,11 +2,13 @@
 
 use core::time::Duration;
 
+use super::entry::BOOT;
 use super::services::DISKS;
 use super::{Entry, Supervisor};
 use crate::inittab::{Action, Line};
 use crate::log::{debug, info};
 use crate::logs::Now;
+use crate::progress::{self, Mark};
 use crate::reexec;
 use crate::service::saved;
 use crate::state::{Record, Writer};
@@ -115,8 +117,8 @@ impl Supervisor {
         services
     }
 
-    /// Finds the processes of the table where nothing is known of them, so that none is started twice.
-    pub fn adopt_running(&mut self) {
+    /// Finds the processes of the table where nothing is known of them, so that none is started twice, and goes on from `done`.
+    pub fn adopt_running(&mut self, done: Mark) {
         // They work for a program that is gone, and what they hold has to be free for this one.
         let helpers = reexec::helpers();
         for &pid in &helpers {
@@ -124,24 +126,86 @@ impl Supervisor {
         }
         self.wait_for_ends(&helpers);
         let mut children = reexec::children();
+        let last = self.mark_begun(done);
+        self.find_programs(&mut children, last, done.is_booted());
+        self.services.set_strangers(children);
+        if done.is_booted() {
+            self.timeline.booted = Some(system::uptime());
+            self.settle();
+            self.end_strangers();
+        } else {
+            self.note_take_over();
+        }
+        self.reap();
+    }
+
+    /// Marks the entries that the boot came to before a fault, and returns the last one.
+    fn mark_begun(&mut self, done: Mark) -> Option<usize> {
+        let turn = |entry: &Entry| BOOT.iter().position(|action| *action == entry.line.action);
+        let turns = self.entries.iter().enumerate().filter_map(|(index, entry)| Some((turn(entry)?, index)));
+        let mut boot: Vec<_> = turns.collect();
+        boot.sort_unstable();
+        let count = if done.is_booted() { boot.len() } else { done.entries().min(boot.len()) };
+        let begun = boot.get(..count).unwrap_or_default();
+        for &(_, index) in begun {
+            self.entries[index].begun = true;
+        }
+        begun.last().map(|&(_, index)| index)
+    }
+
+    /// Looks for the programs of the entries among the children, and takes them out of there. What the boot waits for one by one
+    /// can only run when it is the `last` that was begun; what runs all the time, only after the boot.
+    fn find_programs(&mut self, children: &mut Vec<(Pid, Vec<String>)>, last: Option<usize>, booted: bool) {
         let now = system::uptime();
-        let lasting =
-            |entry: &&mut Entry| matches!(entry.line.action, Action::Respawn | Action::Askfirst | Action::Once);
-        for entry in self.entries.iter_mut().filter(lasting) {
-            let found = children.iter().position(|(_, words)| reexec::is_program_of(&entry.line.command, words));
-            if let Some(index) = found {
-                let (pid, _) = children.swap_remove(index);
-                debug!("'{}' runs as process {pid}", entry.line.command);
-                entry.pid = Some(pid);
-                entry.started = now;
+        let may_run = |index: usize, entry: &Entry| match entry.line.action {
+            Action::Respawn | Action::Askfirst => booted,
+            Action::Once => entry.begun,
+            Action::Sysinit | Action::Wait => !booted && last == Some(index),
+            _ => false,
+        };
+        // First those on their own terminals, because several may have the same program.
+        for on_terminal in [true, false] {
+            for (index, entry) in self.entries.iter_mut().enumerate() {
+                if entry.pid.is_some() || !may_run(index, entry) {
+                    continue;
+                }
+                let Line { terminal, command, .. } = &entry.line;
+                let is_its = |(pid, words): &(Pid, Vec<String>)| {
+                    reexec::is_program_of(command, words) && (!on_terminal || reexec::is_on(*pid, terminal))
+                };
+                if let Some(found) = children.iter().position(is_its) {
+                    let (pid, _) = children.swap_remove(found);
+                    debug!("'{command}' runs as process {pid}");
+                    entry.pid = Some(pid);
+                    entry.started = now;
+                }
             }
         }
-        self.timeline.booted = Some(now);
-        self.settle();
-        // Their output has lost its reader, so they start anew.
-        let ended = self.services.end_unknown(&children);
+    }
+
+    /// Waits for what the boot waited for when the program before this one had its fault.
+    pub(super) fn wait_for_begun(&mut self, action: Action) {
+        for index in 0..self.entries.len() {
+            let entry = &self.entries[index];
+            if entry.line.action == action && entry.begun && entry.pid.is_some() {
+                self.wait_for(index, None, true);
+            }
+        }
+    }
+
+    /// The boot comes to an entry, which a program after a fault then does not start again.
+    pub(super) fn begin(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        if BOOT.contains(&entry.line.action) && !core::mem::replace(&mut entry.begun, true) {
+            progress::reach(Mark::started(self.entries.iter().filter(|entry| entry.begun).count()));
+        }
+    }
+
+    /// Ends what runs of services that were started by a program before this one: their output has lost its reader, so they
+    /// start anew.
+    pub(super) fn end_strangers(&mut self) {
+        let ended = self.services.end_strangers(None);
         self.wait_for_ends(&ended);
-        self.reap();
     }
 
     /// Waits for the ends of children that were killed, for a short time, and starts nothing meanwhile: a terminal or a port
@@ -158,10 +222,14 @@ impl Supervisor {
 
     /// What a boot does between the table and its first respawn.
     fn settle(&mut self) {
-        self.awaiting_first = None;
-        self.timeline.taken_over = Some(system::uptime());
+        self.note_take_over();
         self.start_control();
         self.load_services();
+    }
+
+    fn note_take_over(&mut self) {
+        self.awaiting_first = None;
+        self.timeline.taken_over = Some(system::uptime());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Faults of the program itself: a bad address, an abort. Instead of the kernel's panic that the end of PID 1 is, the program
 //! starts again in the same process.
 
+use core::sync::atomic::{AtomicU8, Ordering};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
@@ -12,10 +13,15 @@ const SIGNALS: &[c_int] = &[libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIG
 /// Bytes of the handler's stack; the fault may be that the usual one is full. More than any processor's registers need.
 const STACK: usize = 64 << 10;
 
+/// Digits of a mark, see [`mark`].
+const DIGITS: usize = 5;
+
 /// What the handler runs. All of it is made beforehand, because a handler must not allocate.
 struct Program {
     path: CString,
     arguments: Vec<*const c_char>,
+    /// The end of the last argument.
+    mark: [&'static AtomicU8; DIGITS],
 }
 
 // SAFETY: the pointers are to strings that are never freed or changed.
@@ -31,14 +37,21 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// From now on a fault of this process runs `path` with `arguments` in its place. The first call counts.
+/// From now on a fault of this process runs `path` in its place, with `arguments` and, as the last one, `last` followed by the
+/// digits of the latest [`mark`]. The first call counts.
 ///
 /// # Errors
 /// When the kernel does not take the handlers; a fault then is what it was.
-pub fn restart_with(path: CString, arguments: Vec<CString>) -> Result<()> {
+pub fn restart_with(path: CString, arguments: Vec<CString>, last: CString) -> Result<()> {
     let strings: &'static [CString] = arguments.leak();
-    let arguments = strings.iter().map(|string| string.as_ptr()).chain([core::ptr::null()]).collect();
-    if PROGRAM.set(Program { path, arguments }).is_err() {
+    let bytes = last.into_bytes().into_iter().chain([b'0'; DIGITS]).chain([0]);
+    let last: &'static [AtomicU8] = bytes.map(AtomicU8::new).collect::<Vec<_>>().leak();
+    let Some((_, digits)) = last.split_last().and_then(|(_, text)| text.split_last_chunk::<DIGITS>()) else {
+        return Ok(());
+    };
+    let ends = [last.as_ptr().cast(), core::ptr::null()];
+    let arguments = strings.iter().map(|string| string.as_ptr()).chain(ends).collect();
+    if PROGRAM.set(Program { path, arguments, mark: digits.each_ref() }).is_err() {
         return Ok(());
     }
     let stack = libc::stack_t { ss_sp: vec![0u8; STACK].leak().as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK };
@@ -53,6 +66,23 @@ pub fn restart_with(path: CString, arguments: Vec<CString>) -> Result<()> {
         check(unsafe { libc::sigaction(signal, &action, core::ptr::null_mut()) })?;
     }
     Ok(())
+}
+
+/// Writes a number into the last argument of the program of [`restart_with`]: all that it learns of this one's work. What
+/// has more than five digits is cut to the last of them.
+pub fn mark(number: u32) {
+    let digits = PROGRAM.get().into_iter().flat_map(|program| program.mark.iter().rev());
+    digits.fold(number, |number, digit| {
+        // Below 10.
+        digit.store(b'0' + (number % 10) as u8, Ordering::Relaxed);
+        number / 10
+    });
+}
+
+/// The latest [`mark`]; nothing without a program.
+pub fn marked() -> Option<u32> {
+    let digits = PROGRAM.get()?.mark.iter().map(|digit| u32::from(digit.load(Ordering::Relaxed).wrapping_sub(b'0')));
+    Some(digits.fold(0, |number, digit| number * 10 + digit))
 }
 
 /// Gives the program of [`restart_with`] this limit on open descriptors, which it takes for the one that its children get. The
@@ -110,9 +140,28 @@ mod tests {
     use crate::sys::signal::Signal;
 
     #[test]
+    fn the_mark_is_the_end_of_the_last_argument() {
+        let child = process::fork(|| {
+            // The shell's `$0` is the first word after the script.
+            let script = c"test $0 = at:00037".into();
+            if restart_with(c"/bin/sh".into(), vec![c"sh".into(), c"-c".into(), script], c"at:".into()).is_err() {
+                return 1;
+            }
+            mark(98_765);
+            mark(37);
+            if marked() != Some(37) {
+                return 2;
+            }
+            restart();
+            3
+        });
+        assert_eq!(process::wait_for(child.unwrap()), Ok(Exit::Code(0)));
+    }
+
+    #[test]
     fn a_child_of_pid_1_ends_by_its_fault() {
         let child = process::fork(|| {
-            if restart_with(c"/bin/false".into(), vec![c"false".into()]).is_err() {
+            if restart_with(c"/bin/false".into(), vec![c"false".into()], c"--mark=".into()).is_err() {
                 return 1;
             }
             // Sent by itself, and not PID 1: the default action is set, and the second one ends it.

@@ -42,6 +42,17 @@ pub struct Setup<'a> {
     pub terminal: &'a str,
 }
 
+/// Whether the host has virtual cables; says so where it has none.
+pub fn has_cables() -> bool {
+    let ip = ["-U", "-r", "-n", "ip", "link", "add", "a0", "type", "veth", "peer", "name", "a1"];
+    let made = Command::new("unshare").args(ip).stderr(Stdio::null()).status();
+    let made = made.is_ok_and(|status| status.success());
+    if !made {
+        eprintln!("skipped: this host has no virtual cables (veth), no unprivileged namespaces, or no program ip");
+    }
+    made
+}
+
 /// A terminal that the test sits at.
 pub struct Terminal {
     master: OwnedFd,
