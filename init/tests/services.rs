@@ -256,13 +256,15 @@ fn what_is_wrong_is_named_and_the_rest_comes_up() {
         ("a", "command = 'x'\nneeds = ['b']\n"),
         ("b", "command = 'x'\nafter = ['a']\n"),
         ("broken", "command = 'x'\nnice = \n"),
+        // On another mount than the root's.
+        ("elsewhere", "command = '/etc/no/program'\nrestart-delay = 0.01\n"),
         ("good", "command = 'sleep 1000'\n"),
         ("lost", "command = 'x'\nneeds = ['nowhere']\n"),
         ("mistyped", "command = 'x'\nusr = 'www'\n"),
         ("nobody", "command = 'sleep 1'\nuser = 'no-such-user'\n"),
         ("program", "command = '/no/such/program'\n"),
     ];
-    let script = "for state in 'good .*running' 'nobody .*failed' 'program .*failed'; do \
+    let script = "for state in 'elsewhere .*failed' 'good .*running' 'nobody .*failed' 'program .*failed'; do \
                   until initctl list | grep -q \"^$state\"; do sleep 0.1; done; done; initctl list; echo LISTED";
     let Some(mut system) = system("wrong", &services, script, "quiet") else {
         return;
@@ -276,9 +278,11 @@ fn what_is_wrong_is_named_and_the_rest_comes_up() {
         "lost: cannot start: it needs 'nowhere', and there is no such service",
         "nobody: failed: there is no user 'no-such-user' in /etc/passwd",
         "program: failed: there is no program /no/such/program",
+        "elsewhere: failed: there is no program /etc/no/program",
     ] {
         assert!(seen.contains(text), "no '{text}' in {seen}");
     }
+    assert!(!seen.contains("elsewhere: it ended"), "{seen}");
     let line = seen.lines().find(|line| line.starts_with("good ")).unwrap_or_default();
     assert!(line.contains("running"), "{seen}");
 }

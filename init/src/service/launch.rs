@@ -1,11 +1,12 @@
 //! Starts a service's process: what is looked up before the fork, and what the child does up to its program. The runner calls
 //! [`start`].
 
-use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::ffi::{CStr, CString};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::account::{Accounts, Identity};
 use super::config::{Command, Execution, Output};
+use super::unrun;
 use crate::command::{self, Program};
 use crate::spawn::{self, Environment};
 use crate::sys::process::{self, Pid};
@@ -13,7 +14,23 @@ use crate::sys::{self, Errno, files, privileges, signal};
 use crate::{console, limits, log};
 
 /// The exit code of a child whose program could not be run (the shells' convention).
-const NOT_RUN: i32 = 127;
+pub const NOT_RUN: i32 = 127;
+/// What execve(2) says of a program that has to be changed, or put there, by somebody. Others are want of memory or of processes,
+/// a disk, a server.
+const LASTING: &[Errno] = &[
+    Errno::NOENT,
+    Errno::NOTDIR,
+    Errno::LIBACC,
+    Errno::ACCESS,
+    Errno::PERM,
+    Errno::LOOP,
+    Errno::NAMETOOLONG,
+    Errno::ISDIR,
+    Errno::NOEXEC,
+    Errno::LIBBAD,
+    Errno::INVAL,
+    Errno::TOOBIG,
+];
 
 /// What a process gets besides what its service's file says.
 pub struct Setting<'a> {
@@ -25,6 +42,8 @@ pub struct Setting<'a> {
     pub cgroup: Option<&'a str>,
     /// The end of the pipe to the log.
     pub log: Option<OwnedFd>,
+    /// Where to [`unrun::tell`] that the program cannot be run; without it the exit code alone says so.
+    pub unrun: Option<BorrowedFd<'a>>,
 }
 
 /// Why a process was not started.
@@ -45,19 +64,20 @@ struct Plan<'a> {
     cgroup: Option<&'a str>,
     input: OwnedFd,
     output: OwnedFd,
+    unrun: Option<BorrowedFd<'a>>,
 }
 
 /// Starts `command` in the way that `execution` says.
 pub fn start(command: &Command, execution: &Execution, setting: Setting<'_>) -> Result<Pid, Problem> {
     let identity = identity(execution)?;
     let environment = environment(execution, &setting, identity.as_ref());
-    let program = program(command, &environment)?;
+    let program = program(command, search_path(execution, setting.environment))?;
     let null = || files::open_device("/dev/null");
     let opened = null().and_then(|input| Ok((input, output(execution.output, setting.log).unwrap_or_else(null)?)));
     let (input, output) =
         opened.map_err(|error| Problem::Passing(format!("cannot open its input and output: {error}")))?;
-    let cgroup = setting.cgroup;
-    let plan = Plan { execution, program, environment: environment.to_c(), identity, cgroup, input, output };
+    let Setting { cgroup, unrun, .. } = setting;
+    let plan = Plan { execution, program, environment: environment.to_c(), identity, cgroup, input, output, unrun };
     process::fork(|| child(&plan)).map_err(|error| Problem::Passing(format!("cannot make a process: {error}")))
 }
 
@@ -96,35 +116,63 @@ fn environment(execution: &Execution, setting: &Setting<'_>, identity: Option<&I
     environment
 }
 
-/// The program, which has to be there: its absence is worth more than an exit code.
-fn program(command: &Command, environment: &Environment) -> Result<Program, Problem> {
-    let path = environment.get("PATH").unwrap_or(spawn::PATH);
+/// Why the program of `command` does not run, where its process found out: with `error`. As for [`start`].
+pub fn not_run(command: &Command, execution: &Execution, environment: &Environment, error: Errno) -> Problem {
+    let reason = match error {
+        Errno::NOENT | Errno::NOTDIR => missing(command, search_path(execution, environment)),
+        Errno::LIBACC => format!("cannot run {}: its interpreter is missing", name_of(command)),
+        error => format!("cannot run {}: {error}", name_of(command)),
+    };
+    if LASTING.contains(&error) { Problem::Lasting(reason) } else { Problem::Passing(reason) }
+}
+
+/// Where a program without a slash in its name is looked for.
+fn search_path<'a>(execution: &'a Execution, environment: &'a Environment) -> &'a str {
+    let own = execution.environment.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
+    own.or_else(|| environment.get("PATH")).unwrap_or(spawn::PATH)
+}
+
+/// The program, which has to be there as far as that can be known before the fork: its absence is worth more than an exit code.
+fn program(command: &Command, path: &str) -> Result<Program, Problem> {
     let (program, text) = match command {
         Command::Line(line) => (command::program(line, path), line.as_str()),
-        Command::Words(words) => (command::of_words(words, path), words.first().map_or("", String::as_str)),
+        Command::Words(words) => (command::of_words(words, path), name_of(command)),
     };
     let program = program.ok_or_else(|| Problem::Lasting(format!("'{text}' is no command")))?;
-    let name = text.trim_start_matches('-').split_ascii_whitespace().next().unwrap_or(text);
-    let results = program.paths.iter().filter_map(|path| path.to_str().ok()).map(files::check_executable);
-    match found(results) {
-        Ok(true) => Ok(program),
-        Ok(false) if name.contains('/') => Err(Problem::Lasting(format!("there is no program {name}"))),
-        Ok(false) => Err(Problem::Lasting(format!("there is no program {name} in {path}"))),
-        Err(error) => Err(Problem::Passing(format!("cannot look for the program {name}: {error}"))),
+    if program.paths.iter().all(|path| is_missing(path)) {
+        return Err(Problem::Lasting(missing(command, path)));
+    }
+    Ok(program)
+}
+
+/// Whether it is certain that there is no program with this path. Other mounts than the root's are left to the child, which may
+/// wait for their servers, and so is what the kernel does not tell.
+fn is_missing(path: &CStr) -> bool {
+    // A relative path begins in the service's directory.
+    let Some(path) = path.to_str().ok().filter(|path| path.starts_with('/')) else {
+        return false;
+    };
+    match files::status_on_root(path) {
+        // access(2) would ask for PID 1, for which a directory can be executed too, and the program is run as somebody else.
+        // Nobody can run what has no such bit at all; lists of access rights show theirs as the group's (acl(5)).
+        Ok(status) => !status.regular || status.mode & 0o111 == 0,
+        Err(error) => matches!(error, Errno::NOENT | Errno::NOTDIR),
     }
 }
 
-/// Whether a program is in one of several places. An error of a disk, or of want of memory, says nothing about that.
-fn found(results: impl Iterator<Item = sys::Result<()>>) -> sys::Result<bool> {
-    let mut unknown = None;
-    for result in results {
-        match result {
-            Ok(()) => return Ok(true),
-            Err(error @ (Errno::IO | Errno::NOMEM)) => unknown = Some(error),
-            Err(_) => {}
-        }
+fn missing(command: &Command, path: &str) -> String {
+    match name_of(command) {
+        name if name.contains('/') => format!("there is no program {name}"),
+        name => format!("there is no program {name} in {path}"),
     }
-    unknown.map_or(Ok(false), Err)
+}
+
+/// What a command's program is called.
+fn name_of(command: &Command) -> &str {
+    match command {
+        Command::Line(line) => line.trim_start_matches('-').split_ascii_whitespace().next().unwrap_or(line),
+        Command::Words(words) => words.first().map_or("", String::as_str),
+    }
 }
 
 /// Where output goes; nothing for the null device.
@@ -147,6 +195,15 @@ fn child(plan: &Plan<'_>) -> i32 {
     }
     let Program { paths, arguments } = &plan.program;
     let error = spawn::exec_first(paths, arguments, &plan.environment);
+    let is_there = || paths.iter().filter_map(|path| path.to_str().ok()).any(|path| files::status(path).is_ok());
+    let reason = match error {
+        // The kernel says of a script's interpreter, or of a program's loader, what it says of the program.
+        Errno::NOENT if is_there() => Errno::LIBACC,
+        error => error,
+    };
+    if plan.unrun.is_some_and(|unrun| unrun::tell(unrun, reason).is_ok()) {
+        return NOT_RUN;
+    }
     let name = paths.first().map(|path| path.to_string_lossy()).unwrap_or_default();
     log::to_stderr(format_args!("init: cannot run {name}: {error}\n"));
     NOT_RUN
@@ -206,6 +263,7 @@ fn set_weights(execution: &Execution) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::unrun::Unrun;
     use super::*;
     use crate::sys::privileges::{Limit, Resource};
     use crate::sys::process::Exit;
@@ -219,7 +277,7 @@ mod tests {
         let (reader, writer) = files::pipe().unwrap();
         let environment = Environment::new(vec!["KEPT=1".into()], None);
         let variables = vec![("MAINPID", "7".to_owned())];
-        let setting = Setting { environment: &environment, variables, cgroup: None, log: Some(writer) };
+        let setting = Setting { environment: &environment, variables, cgroup: None, log: Some(writer), unrun: None };
         let command = execution.command.clone();
         let pid = start(&command, &execution, setting).unwrap();
         let mut text = String::new();
@@ -262,11 +320,17 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_cannot_be_looked_at_is_not_an_empty_one() {
-        let found = |results: &[sys::Result<()>]| super::found(results.iter().copied());
-        assert_eq!(found(&[Err(Errno::NOENT), Err(Errno::ACCESS)]), Ok(false));
-        assert_eq!(found(&[Err(Errno::IO), Err(Errno::NOENT)]), Err(Errno::IO));
-        assert_eq!(found(&[Err(Errno::NOMEM), Ok(())]), Ok(true));
+    fn what_nobody_can_run_is_missing() {
+        if files::status_on_root("/").is_err() {
+            return eprintln!("skipped: this host refuses openat2");
+        }
+        for path in [c"/no/such/program", c"/etc", c"/etc/passwd/x"] {
+            assert!(is_missing(path), "{path:?}");
+        }
+        // On other mounts nothing is certain, nor where it depends on a directory.
+        for path in [c"/proc/no/such/program", c"no/such/program", c"/\xff"] {
+            assert!(!is_missing(path), "{path:?}");
+        }
     }
 
     /// What a process with this user and these capabilities has in /proc/self/status; nothing where only root can do it.
@@ -316,19 +380,56 @@ mod tests {
         }
     }
 
-    #[test]
-    fn missing_programs_and_users_are_known_before() {
+    /// What comes of a start that has to fail, before or after the fork.
+    fn problem(command: Command, change: impl FnOnce(&mut Execution)) -> Problem {
         let environment = Environment::new(Vec::new(), None);
-        let problem = |command: Command, user: Option<&str>| {
-            let mut execution = Execution::new(command.clone());
-            execution.user = user.map(String::from);
-            let setting = Setting { environment: &environment, variables: Vec::new(), cgroup: None, log: None };
-            start(&command, &execution, setting).unwrap_err()
-        };
+        let mut unrun = Unrun::new().unwrap();
+        let mut execution = Execution::new(command);
+        change(&mut execution);
+        let variables = Vec::new();
+        let setting =
+            Setting { environment: &environment, variables, cgroup: None, log: None, unrun: Some(unrun.writer()) };
+        start(&execution.command, &execution, setting).map_or_else(core::convert::identity, |pid| {
+            assert_eq!(process::wait_for(pid), Ok(Exit::Code(NOT_RUN)));
+            not_run(&execution.command, &execution, &environment, unrun.take(pid).unwrap())
+        })
+    }
+
+    #[test]
+    fn missing_programs_and_users_are_known() {
         let line = |text: &str| Command::Line(text.into());
-        assert_eq!(problem(line("/no/such -x"), None), Problem::Lasting("there is no program /no/such".into()));
-        let text = format!("there is no program nosuchprogram in {}", spawn::PATH);
-        assert_eq!(problem(Command::Words(vec!["nosuchprogram".into()]), None), Problem::Lasting(text));
-        assert!(matches!(problem(line("true"), Some("no-such-user")), Problem::Lasting(_)));
+        // The second one is on a mount of its own, and the last begins in a directory.
+        for path in ["/no/such", "/proc/no/such", "no/such"] {
+            let text = format!("there is no program {path}");
+            assert_eq!(problem(line(&format!("{path} -x")), |_| {}), Problem::Lasting(text));
+        }
+        for path in [spawn::PATH, "/proc:/bin", "/bin:"] {
+            let words = Command::Words(vec!["nosuchprogram".into()]);
+            let text = format!("there is no program nosuchprogram in {path}");
+            let change = |execution: &mut Execution| execution.environment = vec![("PATH".into(), path.into())];
+            assert_eq!(problem(words, change), Problem::Lasting(text));
+        }
+        let nobody = problem(line("true"), |execution| execution.user = Some("no-such-user".into()));
+        assert!(matches!(nobody, Problem::Lasting(_)));
+    }
+
+    #[test]
+    fn programs_that_cannot_be_run_are_known_afterwards() {
+        let script = std::env::temp_dir().join(format!("init-script-{}", std::process::id()));
+        std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = script.to_str().unwrap();
+        let found = problem(Command::Words(vec![path.into()]), |_| {});
+        assert_eq!(found, Problem::Lasting(format!("cannot run {path}: its interpreter is missing")));
+        std::fs::remove_file(&script).unwrap();
+        let found = problem(Command::Line("/proc/self/status".into()), |_| {});
+        assert_eq!(found, Problem::Lasting(format!("cannot run /proc/self/status: {}", Errno::ACCESS)));
+        // What can be otherwise the next time.
+        let execution = Execution::new(Command::Line("x".into()));
+        let environment = Environment::new(Vec::new(), None);
+        for error in [Errno::IO, Errno::NOMEM, Errno::NOTCONN, Errno::AGAIN] {
+            let problem = not_run(&execution.command, &execution, &environment, error);
+            assert!(matches!(problem, Problem::Passing(_)), "{problem:?}");
+        }
     }
 }

@@ -118,6 +118,26 @@ impl Machine {
         }
     }
 
+    /// The process `pid` ended without having run its program. Where a service waited for that, all is as if it had not been
+    /// started; returns false where none did.
+    pub fn not_run(&mut self, pid: Pid, reason: String, passing: bool, now: Duration) -> bool {
+        let waits = |unit: &Unit| unit.pid == Some(pid) && unit.wanted && !matches!(unit.state, State::Stopping { .. });
+        let Some(index) = self.units.iter().position(waits) else {
+            return false;
+        };
+        if let Some(unit) = self.units.get_mut(index) {
+            unit.pid = None;
+            unit.watchdog_at = None;
+            unit.starts.uncount();
+            // It never was, if it seemed to be.
+            if let Some(ready) = unit.ready.take() {
+                unit.first.ready = unit.first.ready.filter(|first| *first != ready);
+            }
+        }
+        self.not_started(index, reason, passing, now);
+        true
+    }
+
     /// A process ended. Returns the service whose main process it was.
     pub fn exited(&mut self, pid: Pid, exit: Exit, now: Duration) -> Option<usize> {
         let index = self.units.iter().position(|unit| unit.pid == Some(pid))?;

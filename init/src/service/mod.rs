@@ -2,7 +2,7 @@
 //!
 //! [`file`] reads a file into a [`config::Config`], [`graph`] orders the services, [`machine`] decides what happens next
 //! (pure code: events in, actions out), and [`runner`] does it for the supervisor: [`launch`] starts processes,
-//! [`notify`] understands what they tell, [`cgroup`] keeps them together.
+//! [`notify`] understands what they tell, [`unrun`] why they are not run, [`cgroup`] keeps them together.
 
 pub mod account;
 pub mod cgroup;
@@ -24,4 +24,5 @@ pub mod start_limit;
 pub mod state;
 mod steps;
 pub mod table;
+pub mod unrun;
 pub mod values;

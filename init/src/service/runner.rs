@@ -1,7 +1,7 @@
 //! Does what the state machine of the services wants: processes, sockets, logs. The supervisor tells it what happened.
 
 use core::time::Duration;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::cgroup::Groups;
 use super::config::{Config, Reload};
@@ -13,6 +13,7 @@ use super::network;
 use super::requests::Changes;
 use super::runtime::{Reloading, Runtime};
 use super::state::{Action, State, Unit, Weight};
+use super::unrun::Unrun;
 use crate::log::{debug, say};
 use crate::logs::{Logs, Now};
 use crate::reactor::{Event, Reactor, Source, What};
@@ -45,6 +46,8 @@ pub struct Runner {
     pub(super) groups: Option<Groups>,
     /// When to look whether something is left of services that stop and have no main process any more.
     pub(super) look_at: Option<Duration>,
+    /// What children say that cannot run their programs; made with the first start.
+    pub(super) unrun: Option<Unrun>,
     /// Where datagrams are read to.
     pub(super) buffer: Vec<u8>,
     /// The machine has had an address.
@@ -62,6 +65,7 @@ impl Runner {
             runtimes: Vec::new(),
             groups: None,
             look_at: None,
+            unrun: None,
             buffer: Vec::new(),
             online: false,
             strangers: Vec::new(),
@@ -209,7 +213,9 @@ impl Runner {
             false => (None, None),
         };
         let cgroup = self.groups().prepare(&config.name, &config.execution.cgroup).map_err(Problem::Passing)?;
-        let setting = Setting { environment: around.environment, variables, cgroup: cgroup.as_deref(), log: writer };
+        let unrun = self.unrun();
+        let setting =
+            Setting { environment: around.environment, variables, cgroup: cgroup.as_deref(), log: writer, unrun };
         let pid = launch::start(&config.execution.command, &config.execution, setting)?;
         if let Some(reader) = reader {
             self.read_output(stream, reader, around);
@@ -223,6 +229,14 @@ impl Runner {
             Ok(token) => self.runtime(stream).add_output(token, around.reactor),
             Err(error) => say!("cannot read the output of a service: {error}"),
         }
+    }
+
+    /// Where children say that they cannot run their programs; nothing where there is no descriptor for it now.
+    fn unrun(&mut self) -> Option<BorrowedFd<'_>> {
+        if self.unrun.is_none() {
+            self.unrun = Unrun::new().ok();
+        }
+        self.unrun.as_ref().map(Unrun::writer)
     }
 
     pub(super) fn groups(&mut self) -> &mut Groups {
@@ -311,6 +325,12 @@ impl Runner {
         if let Some(groups) = &mut self.groups {
             groups.remove_left();
         }
+        let error = self.unrun.as_mut().and_then(|unrun| unrun.take(pid));
+        if let Some(error) = error.filter(|_| exit == Exit::Code(launch::NOT_RUN))
+            && self.not_run(pid, error, around)
+        {
+            return true;
+        }
         // What it said last counts: that it was ready, or which process goes on in its place.
         if let Some(stream) = self.machine.units().iter().find(|unit| unit.pid == Some(pid)).map(|unit| unit.stream) {
             self.take_notifications(stream, around);
@@ -327,10 +347,27 @@ impl Runner {
             return false;
         };
         runtime.reloading = Some(Reloading::Ended(exit));
-        if exit != Exit::Code(0) {
-            note(around.logs, runtime.stream, &format!("its reload command failed: {exit}"));
+        match error {
+            Some(error) => note(around.logs, runtime.stream, &format!("its reload command cannot be run: {error}")),
+            None if exit != Exit::Code(0) => {
+                note(around.logs, runtime.stream, &format!("its reload command failed: {exit}"));
+            }
+            None => {}
         }
         true
+    }
+
+    /// The process `pid` ended because it could not run its program. Returns whether that was one of a service, which is as if it
+    /// had not been started.
+    fn not_run(&mut self, pid: Pid, error: Errno, around: &mut Surroundings<'_>) -> bool {
+        let Some(unit) = self.machine.units().iter().find(|unit| unit.pid == Some(pid)) else {
+            return false;
+        };
+        let execution = &unit.config.execution;
+        let problem = launch::not_run(&execution.command, execution, around.environment, error);
+        let passing = matches!(problem, Problem::Passing(_));
+        let (Problem::Lasting(reason) | Problem::Passing(reason)) = problem;
+        self.machine.not_run(pid, reason, passing, around.now)
     }
 
     /// Takes what a service wrote.
@@ -389,8 +426,9 @@ impl Runner {
                 let (reader, writer) = files::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
                 let cgroup = self.groups().prepare(&config.name, &config.execution.cgroup)?;
                 let variables = vec![("MAINPID", pid.to_string())];
-                let log = Some(writer);
-                let setting = Setting { environment: around.environment, variables, cgroup: cgroup.as_deref(), log };
+                let (log, unrun) = (Some(writer), self.unrun());
+                let setting =
+                    Setting { environment: around.environment, variables, cgroup: cgroup.as_deref(), log, unrun };
                 match launch::start(command, &config.execution, setting) {
                     Ok(pid) => {
                         self.read_output(stream, reader, around);

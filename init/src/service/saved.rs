@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use super::config::{Command, Config, Kind};
 use super::runner::{Runner, Surroundings};
 use super::state::{Life, State, Unit, Why};
+use super::unrun::{self, Unrun};
 use crate::reactor::Reactor;
 use crate::reexec;
 use crate::state::{Record, Writer};
@@ -21,6 +22,9 @@ const WORDS: usize = 256;
 impl Runner {
     /// Writes a record for each service.
     pub fn write<'a>(&'a self, writer: &mut Writer<'a>, reactor: &'a Reactor) {
+        if let Some(unrun) = &self.unrun {
+            unrun.write(writer);
+        }
         for unit in self.machine.units() {
             write_unit(writer, unit);
             let Some(runtime) = self.runtimes.iter().find(|runtime| runtime.stream == unit.stream) else {
@@ -40,6 +44,10 @@ impl Runner {
         // What runs already is in groups that the program before this one has made.
         self.groups();
         for mut record in records {
+            if record.kind == unrun::KIND {
+                self.unrun = Unrun::adopt(&mut record);
+                continue;
+            }
             let Some(name) = record.get("name").map(String::from) else {
                 continue;
             };

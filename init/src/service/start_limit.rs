@@ -16,6 +16,11 @@ impl StartLimit {
         self.count = self.count.saturating_add(1);
     }
 
+    /// Takes the last start back.
+    pub fn uncount(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+
     /// Whether one more start is allowed at `now`. A `limit` of 0 allows all.
     pub fn allows(&mut self, now: Duration, limit: u32, interval: Duration) -> bool {
         self.forget_old(now, interval);

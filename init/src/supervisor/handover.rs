@@ -10,7 +10,7 @@ use crate::log::{debug, info};
 use crate::logs::Now;
 use crate::progress::{self, Mark};
 use crate::reexec;
-use crate::service::saved;
+use crate::service::{saved, unrun};
 use crate::state::{Record, Writer};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
@@ -110,7 +110,7 @@ impl Supervisor {
                 }
                 "watchdog" => self.watchdog = record.take_descriptor("device").map(Watchdog::new),
                 "entry" => self.entries.extend(read_entry(&record)),
-                saved::KIND => services.push(record),
+                saved::KIND | unrun::KIND => services.push(record),
                 other => debug!("a '{other}' of the init before this one is not known"),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 
 use super::{Errno, Result, retry};
 
@@ -124,13 +124,29 @@ pub struct Status {
 
 /// What is known about the file `path`; links are followed.
 pub fn status(path: &str) -> Result<Status> {
-    let stat = rustix::fs::stat(path)?;
-    Ok(Status {
+    rustix::fs::stat(path).map(status_of)
+}
+
+/// What is known about the file with the absolute path `path` on the root's own mount; links are followed. No other mount is
+/// asked: the server of one may be gone, and then nothing ever answers.
+///
+/// # Errors
+/// `EXDEV` when the path leads to another mount; the kernel may also have no openat2(2) (before Linux 5.6), or refuse it in a
+/// container.
+pub fn status_on_root(path: &str) -> Result<Status> {
+    // Absolute paths and links begin at the root and are no change of mount (nd_jump_root in the kernel's fs/namei.c). With a
+    // descriptor of the root and a relative path the kernel does not know its mount yet, and refuses absolute links.
+    let fd = rustix::fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_XDEV)?;
+    rustix::fs::fstat(fd).map(status_of)
+}
+
+fn status_of(stat: rustix::fs::Stat) -> Status {
+    Status {
         regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
         mode: Mode::from_raw_mode(stat.st_mode).as_raw_mode(),
         owner: stat.st_uid,
-        modified: stat.st_mtime as i64,
-    })
+        modified: stat.st_mtime,
+    }
 }
 
 /// The major and minor number of the device that the file `path` is on.
@@ -233,12 +249,7 @@ pub fn read_link(path: &str) -> Result<String> {
 
 /// Whether `path` may be executed.
 pub fn is_executable(path: &str) -> bool {
-    check_executable(path).is_ok()
-}
-
-/// Succeeds when `path` may be executed.
-pub fn check_executable(path: &str) -> Result<()> {
-    rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 /// Whether the file system at `path` is mounted read-only.
@@ -264,5 +275,16 @@ mod tests {
         assert_eq!(read_file("/dev"), Err(Errno::ISDIR));
         assert_eq!(read_file("/dev/null"), Ok(Vec::new()));
         assert!(read_file("/proc/self/stat").is_ok_and(|content| !content.is_empty()));
+    }
+
+    #[test]
+    fn only_the_roots_own_mount_is_asked() {
+        let root = status_on_root("/");
+        if matches!(root, Err(Errno::NOSYS | Errno::PERM)) {
+            return eprintln!("skipped: this host refuses openat2");
+        }
+        assert!(root.is_ok_and(|status| !status.regular));
+        assert_eq!(status_on_root("/no/such/file"), Err(Errno::NOENT));
+        assert_eq!(status_on_root("/proc/no/such/file"), Err(Errno::XDEV));
     }
 }

@@ -40,6 +40,8 @@ pub struct Setup<'a> {
     pub cgroups: bool,
     /// A device that becomes /dev/ttyT: the other side of a [`Terminal`].
     pub terminal: &'a str,
+    /// Whether there is /dev/fuse, if the host has it.
+    pub fuse: bool,
 }
 
 /// Whether the host has virtual cables; says so where it has none.
@@ -168,6 +170,7 @@ impl System {
             mount --bind /dev/null dev/null; mount --bind /dev/urandom dev/urandom
             mount --bind console dev/console
             if [ -n \"$5\" ]; then touch dev/ttyT; mount --bind \"$5\" dev/ttyT; fi
+            if [ -n \"$6\" ] && [ -e /dev/fuse ]; then touch dev/fuse; mount --bind /dev/fuse dev/fuse; fi
             mount --rbind dev /dev
             mount --bind cmdline /proc/cmdline
             mount --bind etc /etc; mount --bind var /var/lib
@@ -192,6 +195,7 @@ impl System {
             .args(["--kill-child", "--mount-proc", "/bin/sh", "-c", script, "sh"])
             .args([dir.as_path(), env!("CARGO_BIN_EXE_init").as_ref()])
             .args([setup.script, if group.is_some() { "cgroups" } else { "" }, setup.terminal])
+            .arg(if setup.fuse { "fuse" } else { "" })
             .stdin(Stdio::null())
             .spawn()
             .unwrap();

@@ -64,6 +64,7 @@ const SEND: &[c_int] = &[EACCES, EAGAIN, ECONNREFUSED, ECONNRESET, EINTR, ENOBUF
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     row(SYS_openat, "openat", Path(1), OPEN),
+    row(SYS_openat2, "openat2", Path(1), &[EACCES, EAGAIN, EINTR, EIO, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENOENT, ENOMEM, ENOSYS, ENOTDIR, EPERM, EXDEV]),
     row(SYS_read, "read", Descriptor(0), &[EAGAIN, EINTR, EIO, EISDIR, ENOMEM]),
     row(SYS_pread64, "pread64", Descriptor(0), &[EINTR, EIO, ENOMEM]),
     row(SYS_write, "write", Descriptor(0), WRITE),

@@ -69,6 +69,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fs::mkdir", &["mkdir", "mkdirat"]),
     ("fs::mknodat", &["mknodat"]),
     ("fs::open", &["open", "openat"]),
+    ("fs::openat2", &["openat2"]),
     ("Dir::read_from", &["getdents64"]),
     ("fs::readlink", &["readlink", "readlinkat"]),
     ("fs::rename", &["rename", "renameat", "renameat2"]),

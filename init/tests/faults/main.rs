@@ -58,6 +58,8 @@ const USER: &str =
     "command = ['/bin/sh', '-c', 'exec /bin/sleep 1000']\nuser = 'web'\ncapabilities = ['net_bind_service']\n";
 const ASK: &str =
     "command = ['/bin/sh', '-c', 'exec /bin/sleep 1000']\ntype = 'notify'\nstart-timeout = 1\nafter = ['talk']\n";
+/// Its program would be on another mount than the root's, and its process finds out that it is not there.
+const LOST: &str = "command = '/etc/no/program'\n";
 
 /// Calls for memory. One that fails can end the program, which then starts again in its own place.
 const MEMORY: &[&str] = &["brk", "mmap", "mremap"];
@@ -83,6 +85,7 @@ impl Way {
             ("etc/run.sh", RUN),
             ("etc/services.d/talk.toml", TALK),
             ("etc/services.d/ask.toml", ASK),
+            ("etc/services.d/lost.toml", LOST),
             ("etc/services.d/user.toml", if root { USER } else { ASK }),
             ("etc/hostname", "iron\n"),
             ("etc/fstab", "none /run/more tmpfs nofail 0 0\n"),
@@ -621,6 +624,8 @@ fn every_call_fails_once_with_every_error() {
             "signalfd4",
             "mount /tmp",
             "execve /bin/sleep (child)",
+            "openat2 /etc/no/program",
+            "write pipe:[N] (child)",
             "accept4 socket:[N]",
         ] {
             assert!(
@@ -669,7 +674,7 @@ const LASTING: &[(&str, c_int)] = &[
     ("setsid", libc::EPERM), ("ioctl", libc::EPERM), ("bind", libc::EACCES), ("listen", libc::EACCES), ("prctl", libc::EPERM),
     ("setsockopt", libc::EPERM), ("getsockopt", libc::EACCES), ("sendto", libc::EPERM), ("recvmsg", libc::EACCES),
     ("recvfrom", libc::EACCES), ("getrandom", libc::ENOSYS), ("chdir", libc::EACCES), ("prlimit64", libc::EPERM),
-    ("umount2", libc::EPERM), ("stat", libc::EACCES), ("newfstatat", libc::EACCES), ("readlinkat", libc::EACCES),
+    ("umount2", libc::EPERM), ("openat2", libc::EPERM), ("openat2", libc::ENOSYS), ("stat", libc::EACCES), ("newfstatat", libc::EACCES), ("readlinkat", libc::EACCES),
 ];
 
 #[test]

@@ -712,3 +712,32 @@ fn a_process_that_cannot_be_made_is_tried_again() {
     machine.not_started(0, "there is no program x".into(), false, now);
     assert_eq!(machine.units()[0].state, State::Failed("there is no program x".into()));
 }
+
+#[test]
+fn a_program_that_cannot_be_run_is_as_one_that_was_not_started() {
+    let mut machine = Machine::new(Duration::from_secs(3));
+    let config = file::parse("web", b"command = 'x'\nrestart = 'never'\nstart-limit = 1");
+    let mut now = Duration::from_secs(5);
+    machine.set_files(vec![File { name: "web".into(), config }], now);
+    for (pid, passing) in [(10, true), (11, true), (12, false)] {
+        machine.tick(now);
+        machine.started(0, pid, now);
+        assert_eq!(machine.units()[0].state, State::Up);
+        assert!(!machine.not_run(pid + 1, "another one".into(), false, now));
+        assert!(machine.not_run(pid, "cannot run x".into(), passing, now));
+        let unit = &machine.units()[0];
+        assert_eq!((unit.pid, unit.ready, unit.first.ready, unit.ended), (None, None, None, None));
+        now += Duration::from_secs(60);
+        assert_eq!(matches!(unit.state, State::Backoff { .. }), passing);
+    }
+    assert_eq!(machine.units()[0].state, State::Failed("cannot run x".into()));
+    // One that is told to end anyway.
+    machine.start(0, now).unwrap();
+    machine.tick(now);
+    machine.started(0, 13, now);
+    machine.stop(0, now);
+    assert!(!machine.not_run(13, "cannot run x".into(), false, now));
+    machine.tick(now);
+    assert!(!machine.not_run(13, "cannot run x".into(), false, now));
+    assert_eq!(machine.exited(13, Exit::Code(127), now), Some(0));
+}
