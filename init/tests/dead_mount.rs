@@ -66,14 +66,15 @@ fn a_program_is_not_waited_for(name: &str, command_line: &str) {
     // What waits for the server is told apart from what waits for its program: it has not left init's.
     let script = "until initctl list 2>/dev/null | grep '^live .*running'; do sleep 0.1; done
          pid=$(initctl status dead | sed -n 's/.*PID[^0-9]*\\([0-9]*\\).*/\\1/ip' | head -n 1)
-         [ /proc/$pid/exe -ef /proc/1/exe ] && echo WAITS
+         [ /proc/$pid/exe -ef /proc/1/exe ] && echo WAITS WITH $(ls /proc/$pid/fd | wc -l).
          kill -URG 1; until [ -e /etc/go ]; do sleep 0.1; done
          [ /proc/$pid/exe -ef /proc/1/exe ] && echo STILL WAITS
          kill $server; until initctl list | grep '^dead .*backoff'; do sleep 0.1; done; kill -USR2 1";
     let Some(mut system) = system(name, &[("dead", &dead), ("live", live)], script, command_line) else {
         return;
     };
-    system.expect("WAITS");
+    // Its input, output and error, and the pipe on which it says why it does not run.
+    system.expect("WAITS WITH 4.");
     // The next program of PID 1 knows what the child says that the last one has started.
     system.expect("init took over");
     std::fs::write(system.dir.join("etc/go"), "").unwrap();

@@ -10,7 +10,7 @@ use super::unrun;
 use crate::command::{self, Program};
 use crate::spawn::{self, Environment};
 use crate::sys::process::{self, Pid};
-use crate::sys::{self, Errno, files, privileges, signal};
+use crate::sys::{self, Errno, descriptors, files, privileges, signal};
 use crate::{console, limits, log};
 
 /// The exit code of a child whose program could not be run (the shells' convention).
@@ -193,6 +193,8 @@ fn child(plan: &Plan<'_>) -> i32 {
         log::to_stderr(format_args!("init: cannot {what}: {error}\n"));
         return NOT_RUN;
     }
+    // An exec would do that too, but on a file system that does not answer it comes late.
+    descriptors::close_others(plan.unrun);
     let Program { paths, arguments } = &plan.program;
     let error = spawn::exec_first(paths, arguments, &plan.environment);
     let is_there = || paths.iter().filter_map(|path| path.to_str().ok()).any(|path| files::status(path).is_ok());

@@ -131,7 +131,6 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("fs::chownat", "of nodes in /dev whose group is another; the stage's are files of a group that it cannot leave"),
     ("fs::mknodat", "a missing console is one fault already; a lasting one comes here"),
     ("libc::getpgid", "of the processes in a control group, of which the stage has none"),
-    ("libc::syscall", "only after a fault of the program: closes what the one before had open"),
     ("libc::nanosleep", "only in the handler of a fault"),
     ("libc::pause", "only in the handler of a fault, when the program is gone"),
     ("thread::sleep", "only tests sleep"),
