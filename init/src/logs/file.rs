@@ -2,7 +2,9 @@
 //! memory, and the file is tried again later.
 //!
 //! A disk may take long, or for ever. So everything that is done to the file is a [`Job`], one at a time, that somebody else
-//! carries out; meanwhile lines stay in memory.
+//! carries out; meanwhile lines stay in memory. The file is open for as long as lines are written and no longer: a child of PID 1
+//! has a copy of what is open when it is made, and closing that can wait for the disk too (FUSE, NFS). Where a file system does not
+//! answer any more, all that waits is an open, which has no descriptor yet.
 
 use core::time::Duration;
 use std::ffi::CString;
@@ -17,8 +19,9 @@ use crate::sys::{Errno, Result, files};
 
 /// Bytes of one write at most.
 const MOST: usize = 64 << 10;
-/// A file that was written to is asked again after this time whether it is still there.
-const LOOK: Duration = Duration::from_secs(1);
+/// A file that was written is not opened again for so long, unless memory is short: one batch of many lines costs as much as one
+/// of a single line.
+const PAUSE: Duration = Duration::from_millis(50);
 /// A job that takes longer is said, and memory waits for it no more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -43,10 +46,8 @@ enum Step {
     },
     /// The directory whose name is so many bytes of the path is made.
     MakeDir(usize),
-    /// It is asked about; the first time since it was opened, or again.
-    Look {
-        fresh: bool,
-    },
+    /// It is asked about.
+    Look,
     /// The file with this number gets the next one.
     Rename(u32),
     /// Lines from number `first` on are written, and `notes` that are no lines of the ring.
@@ -55,6 +56,8 @@ enum Step {
         lines: u64,
         notes: usize,
     },
+    /// It is closed, with all written.
+    Close,
 }
 
 /// A service's log file.
@@ -62,15 +65,15 @@ enum Step {
 pub struct LogFile {
     id: u32,
     place: Place,
-    /// The file, while it is open and no job has it.
-    fd: Option<OwnedFd>,
-    /// Its size in bytes, and when it was asked for.
+    /// Its size in bytes.
     size: u64,
-    looked: Duration,
     /// The number of the next line to write.
     next: u64,
     /// The last write ended inside a line.
     torn: bool,
+    /// When the last batch was written, and the wait until the next.
+    written: Option<Duration>,
+    pause: Duration,
     retry: Retry,
     step: Step,
     /// The job of this step, until somebody takes it.
@@ -82,16 +85,16 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// A file that has the lines from number `next` on, by its number `id`. It is opened with the first line.
+    /// A file that has the lines from number `next` on, by its number `id`.
     pub fn new(id: u32, place: Place, next: u64) -> LogFile {
         LogFile {
             id,
             place,
-            fd: None,
             size: 0,
-            looked: Duration::ZERO,
             next,
             torn: false,
+            written: None,
+            pause: PAUSE,
             retry: Retry::default(),
             step: Step::Nothing,
             job: None,
@@ -137,8 +140,7 @@ impl LogFile {
     /// When it has to be looked at again without new lines.
     pub fn deadline(&self, ring: &Ring) -> Option<Duration> {
         match self.step {
-            // Lines that came while another job was done have no failure before them, and are due at once.
-            Step::Nothing => (self.next < ring.end()).then(|| self.retry.deadline().unwrap_or(Duration::ZERO)),
+            Step::Nothing => (self.next < ring.end()).then(|| self.retry.deadline().unwrap_or(self.rest())),
             _ => (!self.slow).then(|| self.since.saturating_add(PATIENCE)),
         }
     }
@@ -152,18 +154,22 @@ impl LogFile {
         }
     }
 
-    /// Begins to write the lines that are not in the file yet, unless it is at work.
-    pub fn flush(&mut self, ring: &Ring, now: Duration, scratch: &mut Scratch) {
-        if self.step != Step::Nothing || self.next >= ring.end() || !self.retry.is_due(now) {
-            return;
+    /// Begins to write the lines that are not in the file yet, unless it is at work, or was a moment ago and this is not `urgent`.
+    pub fn flush(&mut self, ring: &Ring, urgent: bool, now: Duration) {
+        let due = self.retry.is_due(now) && (urgent || now >= self.rest());
+        if self.step == Step::Nothing && self.next < ring.end() && due {
+            self.open(false, false, now);
         }
-        match self.fd.take() {
-            None => self.open(false, false, now),
-            Some(fd) if now >= self.looked.saturating_add(LOOK) => {
-                self.begin(Step::Look { fresh: false }, Job::look(fd), now);
-            }
-            Some(fd) => self.write(fd, ring, now, scratch),
-        }
+    }
+
+    /// From now on a batch follows the one before at once.
+    pub fn hurry(&mut self) {
+        self.pause = Duration::ZERO;
+    }
+
+    /// When the next batch may be written.
+    fn rest(&self) -> Duration {
+        self.written.map_or(Duration::ZERO, |time| time.saturating_add(self.pause))
     }
 
     fn begin(&mut self, step: Step, job: Job, now: Duration) {
@@ -177,7 +183,7 @@ impl LogFile {
     /// Takes what became of the job.
     pub fn done(&mut self, done: Done, ring: &Ring, now: Duration, scratch: &mut Scratch) {
         match (done, core::mem::replace(&mut self.step, Step::Nothing)) {
-            (Done::Opened(Ok(fd)), _) => self.begin(Step::Look { fresh: true }, Job::look(fd), now),
+            (Done::Opened(Ok(fd)), _) => self.begin(Step::Look, Job::look(fd), now),
             (Done::Opened(Err(Errno::NOENT)), Step::Open { made: false }) => self.make_parent(0, now),
             (Done::Opened(Err(error)), _) => self.failed(error, now),
             (Done::Made(result), Step::MakeDir(end)) => {
@@ -187,14 +193,9 @@ impl LogFile {
                 }
                 self.make_parent(end, now);
             }
-            (Done::Looked(fd, result), Step::Look { fresh }) => match usable(&fd, result, fresh) {
-                // Removed under our hands.
-                Ok(Status { removed: true, .. }) => {
-                    scratch.closing.push(fd);
-                    self.open(false, false, now);
-                }
+            (Done::Looked(fd, result), Step::Look) => match usable(&fd, result) {
                 Ok(status) => {
-                    (self.size, self.looked) = (status.size, now);
+                    self.size = status.size;
                     self.write(fd, ring, now, scratch);
                 }
                 Err(error) => {
@@ -208,18 +209,19 @@ impl LogFile {
             (Done::Wrote(fd, buffer, result), Step::Write { first, notes, .. }) => {
                 self.wrote(&buffer, result, first, notes);
                 match result {
-                    Ok(count) if count == buffer.len() => {
-                        self.fd = Some(fd);
-                        if self.retry.succeeded() || core::mem::take(&mut self.slow) {
-                            info!("{} is written again", self.place.path);
-                        }
-                    }
+                    Ok(count) if count == buffer.len() => self.begin(Step::Close, Job::Close(fd), now),
                     result => {
                         scratch.closing.push(fd);
                         self.failed(result.err().unwrap_or(Errno::NOSPC), now);
                     }
                 }
                 scratch.buffer = buffer;
+            }
+            (Done::Closed, Step::Close) => {
+                self.written = Some(now);
+                if self.retry.succeeded() || core::mem::take(&mut self.slow) {
+                    info!("{} is written again", self.place.path);
+                }
             }
             (done, _) => scratch.discard(done),
         }
@@ -297,17 +299,18 @@ impl LogFile {
 
     /// Gives up the file; a job that is under way ends without it.
     pub fn close(self, scratch: &mut Scratch) {
-        scratch.closing.extend(self.fd);
+        if let Some(Job::Look(fd, _) | Job::Write(fd, _) | Job::Close(fd)) = self.job {
+            scratch.closing.push(fd);
+        }
     }
 }
 
-/// What is known about a file that may be written to. One that was just opened is made to wait, which io_uring does for us:
-/// in non-blocking mode it would fail instead.
-fn usable(fd: &OwnedFd, result: Result<Status>, fresh: bool) -> Result<Status> {
+/// What is known about a file that may be written to. It is made to wait, which io_uring does for us: in non-blocking mode it would
+/// fail instead.
+fn usable(fd: &OwnedFd, result: Result<Status>) -> Result<Status> {
     match result? {
         Status { regular: false, .. } => Err(Errno::INVAL),
-        status if fresh => files::set_blocking(fd).map(|()| status),
-        status => Ok(status),
+        status => files::set_blocking(fd).map(|()| status),
     }
 }
 
@@ -347,10 +350,10 @@ mod tests {
 
         fn flush(&mut self, seconds: u64) {
             let now = Duration::from_secs(seconds);
-            self.file.flush(&self.ring, now, &mut self.scratch);
+            self.file.flush(&self.ring, true, now);
             while let Some(job) = self.file.take_job() {
                 self.file.done(job.run(), &self.ring, now, &mut self.scratch);
-                self.file.flush(&self.ring, now, &mut self.scratch);
+                self.file.flush(&self.ring, true, now);
             }
         }
 
@@ -372,9 +375,34 @@ mod tests {
         case.flush(0);
         case.flush(0);
         case.push(&["c"]);
-        assert_eq!(case.file.deadline(&case.ring), Some(Duration::ZERO));
         case.flush(0);
         assert_eq!((case.read(""), case.file.deadline(&case.ring)), ("a\nb\nc\n".into(), None));
+    }
+
+    #[test]
+    fn a_batch_follows_another_after_a_pause() {
+        let mut case = Case::new("pause", 1000, 1);
+        case.push(&["a"]);
+        assert_eq!(case.file.deadline(&case.ring), Some(Duration::ZERO));
+        case.flush(1);
+        let (written, next) = (Duration::from_secs(1), Duration::from_secs(1) + PAUSE);
+        case.push(&["b"]);
+        assert_eq!(case.file.deadline(&case.ring), Some(next));
+        let began = |case: &mut Case, urgent, now| {
+            case.file.flush(&case.ring, urgent, now);
+            case.file.job.is_some()
+        };
+        assert!(!began(&mut case, false, written) && case.file.is_at_work(&case.ring));
+        assert!(began(&mut case, false, next));
+        case.flush(2);
+        case.push(&["c"]);
+        let written = Duration::from_secs(2);
+        assert!(!began(&mut case, false, written));
+        assert!(began(&mut case, true, written));
+        case.flush(2);
+        case.push(&["d"]);
+        case.file.hurry();
+        assert!(began(&mut case, false, written));
     }
 
     #[test]
@@ -395,6 +423,36 @@ mod tests {
             case.flush(0);
         }
         assert_eq!((case.read(""), case.read(".1")), ("three\nfour\n".into(), "".into()));
+    }
+
+    #[test]
+    fn a_file_is_open_while_it_is_written() {
+        let mut case = Case::new("open", 1000, 1);
+        let is_open = |case: &Case| {
+            let links =
+                fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+            links.into_iter().any(|link| link.starts_with(&case.dir))
+        };
+        case.push(&["a"]);
+        case.file.flush(&case.ring, false, Duration::ZERO);
+        let mut seen = Vec::new();
+        while let Some(job) = case.file.take_job() {
+            case.file.done(job.run(), &case.ring, Duration::ZERO, &mut case.scratch);
+            seen.push(is_open(&case));
+        }
+        // Two opens and directories before, and the close at the end.
+        assert_eq!(seen.iter().filter(|open| **open).count(), 3, "{seen:?}");
+        assert_eq!((seen.last(), case.read("")), (Some(&false), "a\n".into()));
+        assert!(case.scratch.closing.is_empty());
+        // One that is given up before its job is handed out.
+        case.push(&["b"]);
+        case.file.flush(&case.ring, true, Duration::ZERO);
+        let job = case.file.take_job().unwrap();
+        case.file.done(job.run(), &case.ring, Duration::ZERO, &mut case.scratch);
+        let file =
+            core::mem::replace(&mut case.file, LogFile::new(2, Place { path: String::new(), size: 0, keep: 0 }, 0));
+        file.close(&mut case.scratch);
+        assert_eq!(case.scratch.closing.len(), 1);
     }
 
     #[test]
@@ -478,19 +536,26 @@ mod tests {
         case.push(&["a"]);
         case.flush(0);
         case.push(&["b"]);
-        case.file.flush(&case.ring, second / 2, &mut case.scratch);
+        case.file.flush(&case.ring, false, second / 2);
+        let next = |case: &mut Case, at: Duration| {
+            let job = case.file.take_job().unwrap();
+            case.file.done(job.run(), &case.ring, at, &mut case.scratch);
+        };
+        next(&mut case, second / 2);
+        next(&mut case, second / 2);
         let Some(Job::Write(fd, bytes)) = case.file.take_job() else {
             panic!("no write");
         };
         assert!(!case.file.is_behind(&case.ring, second));
         case.push(&["c"]);
-        case.file.flush(&case.ring, second, &mut case.scratch);
+        case.file.flush(&case.ring, false, second);
         assert!(case.file.take_job().is_none() && case.file.is_behind(&case.ring, second));
         assert_eq!(case.file.deadline(&case.ring), Some(second * 5 / 2));
         case.file.complain(second * 3);
         assert!(!case.file.is_behind(&case.ring, second * 3), "long enough");
         assert_eq!(case.file.deadline(&case.ring), None);
         case.file.done(Job::Write(fd, bytes).run(), &case.ring, second * 100, &mut case.scratch);
+        next(&mut case, second * 100);
         assert!(case.file.is_at_work(&case.ring) && !case.file.slow);
         case.flush(100);
         assert_eq!(case.read(""), "a\nb\nc\n");
@@ -501,7 +566,7 @@ mod tests {
     fn a_job_that_is_lost_is_a_failure() {
         let mut case = Case::new("lost", 1000, 1);
         case.push(&["a"]);
-        case.file.flush(&case.ring, Duration::ZERO, &mut case.scratch);
+        case.file.flush(&case.ring, false, Duration::ZERO);
         drop(case.file.take_job());
         case.file.failed(Errno::IO, Duration::ZERO);
         assert!(!case.file.is_at_work(&case.ring));

@@ -143,7 +143,7 @@ impl Stream {
         while !rest.is_empty() {
             if self.unwritten >= quarter {
                 // The next pieces may push these lines out of a small memory.
-                self.flush(now.uptime, scratch);
+                self.flush(true, now.uptime, scratch);
                 if !self.waiting.is_empty() || self.file.as_ref().is_some_and(|f| f.is_behind(&self.ring, now.uptime)) {
                     self.waiting.extend_from_slice(rest);
                     return;
@@ -159,12 +159,12 @@ impl Stream {
             });
             rest = more;
         }
-        self.flush(now.uptime, scratch);
+        self.flush(false, now.uptime, scratch);
     }
 
     /// Goes on with what waits, after a job on the file.
     fn go_on(&mut self, now: Now, scratch: &mut Scratch) {
-        self.flush(now.uptime, scratch);
+        self.flush(false, now.uptime, scratch);
         self.append(&[], now, scratch);
         if self.ending && self.waiting.is_empty() {
             self.end(now, scratch);
@@ -183,7 +183,7 @@ impl Stream {
                 ring.push(Stamp::of(now), line);
             }
         });
-        self.flush(now.uptime, scratch);
+        self.flush(false, now.uptime, scratch);
     }
 
     /// Whether its file gets something yet.
@@ -197,9 +197,9 @@ impl Stream {
         }
     }
 
-    fn flush(&mut self, now: Duration, scratch: &mut Scratch) {
+    fn flush(&mut self, urgent: bool, now: Duration, scratch: &mut Scratch) {
         if let Some(file) = &mut self.file {
-            file.flush(&self.ring, now, scratch);
+            file.flush(&self.ring, urgent, now);
         }
         if let Some(kernel) = &mut self.kernel {
             kernel.flush(&self.name, &self.ring, now, &mut scratch.buffer);
@@ -369,8 +369,15 @@ impl Logs {
         }
     }
 
-    /// Ends all streams.
+    /// From now on somebody waits for the files.
+    pub fn hurry(&mut self) {
+        let streams = self.streams.values_mut().chain(&mut self.leaving);
+        streams.filter_map(|stream| stream.file.as_mut()).for_each(LogFile::hurry);
+    }
+
+    /// Ends all streams, for which somebody waits.
     pub fn end_all(&mut self, now: Now) {
+        self.hurry();
         self.streams.values_mut().for_each(|stream| stream.end(now, &mut self.scratch));
     }
 
@@ -392,7 +399,7 @@ impl Logs {
     pub fn note(&mut self, stream: u32, text: fmt::Arguments<'_>, now: Now) {
         if let Some(stream) = self.streams.get_mut(&stream) {
             stream.ring.push(Stamp::of(now), format!("init: {text}").as_bytes());
-            stream.flush(now.uptime, &mut self.scratch);
+            stream.flush(false, now.uptime, &mut self.scratch);
         }
     }
 
@@ -483,12 +490,16 @@ mod tests {
         Settings { memory, file: None, ..Settings::new("x") }
     }
 
-    /// Does what there is to do to files.
-    fn settle(logs: &mut Logs, now: Now) {
+    /// Does what there is to do to files, and lets the time pass that they wait.
+    fn settle(logs: &mut Logs, mut now: Now) {
         while logs.is_at_work() {
             let mut jobs = Vec::new();
             logs.hand_out(|file, job| jobs.push((file, job)));
-            assert!(!jobs.is_empty(), "at work without work");
+            if jobs.is_empty() {
+                let uptime = logs.deadline().filter(|time| *time > now.uptime).expect("at work without work");
+                now = Now { uptime, ..now };
+                logs.tick(now);
+            }
             jobs.into_iter().for_each(|(file, job)| logs.done(file, Ok(job.run()), now));
         }
     }

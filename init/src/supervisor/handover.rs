@@ -32,6 +32,7 @@ impl Supervisor {
         self.reactor.quiesce();
         self.take_events();
         let deadline = system::uptime() + DISKS;
+        self.logs.hurry();
         loop {
             let now = system::uptime();
             if self.logs.deadline().is_some_and(|time| time <= now) {

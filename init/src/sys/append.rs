@@ -23,8 +23,6 @@ pub struct Status {
     pub regular: bool,
     /// Bytes.
     pub size: u64,
-    /// Whether no name leads to it any more.
-    pub removed: bool,
 }
 
 /// A step. What it needs is its own until it is done.
@@ -81,7 +79,6 @@ impl Job {
                 let status = rustix::fs::fstat(&fd).map(|stat| Status {
                     regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
                     size: u64::try_from(stat.st_size).unwrap_or(0),
-                    removed: stat.st_nlink == 0,
                 });
                 Done::Looked(fd, status)
             }
@@ -109,7 +106,7 @@ impl Job {
             Job::Look(fd, status) => {
                 opcode::Statx::new(types::Fd(fd.as_raw_fd()), c"".as_ptr(), status.as_mut_ptr().cast())
                     .flags(libc::AT_EMPTY_PATH)
-                    .mask(libc::STATX_TYPE | libc::STATX_NLINK | libc::STATX_SIZE)
+                    .mask(libc::STATX_TYPE | libc::STATX_SIZE)
                     .build()
             }
             Job::Write(fd, bytes) => {
@@ -155,13 +152,12 @@ fn flags(empty: bool) -> OFlags {
     if empty { flags | OFlags::TRUNC } else { flags }
 }
 
-/// Takes `struct statx` apart: links at byte 16, the mode at 28, the size at 40.
+/// Takes `struct statx` apart: the mode at byte 28, the size at 40.
 fn status(raw: &RawStatus) -> Status {
-    let (links, mode) = (raw[2].to_ne_bytes(), raw[3].to_ne_bytes());
+    let mode = raw[3].to_ne_bytes();
     Status {
         regular: FileType::from_raw_mode(u16::from_ne_bytes([mode[4], mode[5]]).into()) == FileType::RegularFile,
         size: raw[5],
-        removed: links[..4] == [0; 4],
     }
 }
 

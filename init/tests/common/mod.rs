@@ -232,9 +232,7 @@ impl System {
 
     /// Asserts that init waits with io_uring, or that it does not; nothing where this host's kernel refuses io_uring.
     pub fn waits_with_ring(&self, wanted: bool) {
-        // With 1, users in namespaces are refused whoever they are outside (admin-guide/sysctl/kernel.rst).
-        let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-        if !matches!(disabled.trim(), "" | "0") || io_uring::IoUring::new(8).is_err() {
+        if !host_has_ring() {
             return eprintln!("not looked for: this host's kernel refuses io_uring");
         }
         let descriptors = fs::read_dir(format!("/proc/{}/fd", self.init())).unwrap();
@@ -271,6 +269,13 @@ impl Drop for System {
             }
         }
     }
+}
+
+/// Whether this host's kernel gives init a ring.
+pub fn host_has_ring() -> bool {
+    // With 1, users in namespaces are refused whoever they are outside (admin-guide/sysctl/kernel.rst).
+    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    matches!(disabled.trim(), "" | "0") && io_uring::IoUring::new(8).is_ok()
 }
 
 /// Makes a control group for a test; nothing where that is not allowed.
