@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fs_err as fs;
 
 use crate::vars;
@@ -36,12 +36,13 @@ pub fn say_skipped() {
     println!("cargo:rerun-if-changed=/nonexistent/bloomery-skipped");
 }
 
-/// Tells cargo when to run the script again: the listed inputs, and every variable of the table.
+/// Tells cargo when to run the script again: the listed inputs, and the variables of the table that its package reads.
 pub fn rerun_if_changed(inputs: &[impl AsRef<Path>]) -> Result<()> {
     for input in inputs {
         println!("cargo:rerun-if-changed={}", input.as_ref().display());
     }
-    for var in vars::TABLE {
+    let package = std::env::var("CARGO_PKG_NAME").context("this is no build script: CARGO_PKG_NAME is not set")?;
+    for var in vars::TABLE.iter().filter(|var| var.concerns(&package)) {
         println!("cargo:rerun-if-env-changed={}", var.name);
     }
     Ok(())

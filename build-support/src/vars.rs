@@ -13,6 +13,15 @@ pub struct Var {
     pub default: &'static str,
     /// What it does.
     pub meaning: &'static str,
+    /// The packages whose build scripts read it. None are named when all do.
+    pub packages: &'static [&'static str],
+}
+
+impl Var {
+    /// Whether the build script of this package reads it, or may read it.
+    pub fn concerns(&self, package: &str) -> bool {
+        self.packages.is_empty() || self.packages.contains(&package)
+    }
 }
 
 /// The architectures to build for.
@@ -38,41 +47,49 @@ pub const TABLE: &[Var] = &[
         name: ARCH,
         default: "the host's",
         meaning: "architectures to build, separated by spaces: `x86_64`, `arm64`",
+        packages: &["sysroot", "image"],
     },
     Var {
         name: PROFILE,
         default: "`full`",
         meaning: "profiles to build, separated by spaces: names from `image/profiles/`, or paths of your own TOML files",
+        packages: &["image"],
     },
     Var {
         name: HOME,
         default: "`$XDG_CACHE_HOME/bloomery`, else `~/.cache/bloomery`",
         meaning: "the store: downloads, unpacked sources and the result of every stage",
+        packages: &[],
     },
     Var {
         name: MIRROR,
         default: "none",
         meaning: "a directory or http(s) URL with the source archives, asked before any other origin",
+        packages: &[],
     },
     Var {
         name: SKIP,
         default: "`0`; `cargo check`, `clippy`, `doc` and IDEs skip by themselves",
         meaning: "`1`: build scripts build nothing",
+        packages: &[],
     },
     Var {
         name: KEEP_WORK,
         default: "`0`",
         meaning: "`1`: keep the work directory of a stage after success, for a look inside",
+        packages: &[],
     },
     Var {
         name: FROM_STORE,
         default: "none",
         meaning: "stages that must come from the store, separated by spaces, such as `llvm-arm64`: a missing one is an error",
+        packages: &[],
     },
     Var {
         name: CCACHE,
         default: "`1`",
         meaning: "`0`: do not use ccache for LLVM and the kernel even when it is installed",
+        packages: &[],
     },
 ];
 
@@ -120,4 +137,18 @@ pub fn from_store() -> Vec<String> {
 
 fn words(text: &str) -> Vec<String> {
     text.split([' ', ',']).filter(|word| !word.is_empty()).map(String::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_script_runs_again_for_what_it_reads() {
+        let of =
+            |package: &str| TABLE.iter().filter(|var| var.concerns(package)).map(|var| var.name).collect::<Vec<_>>();
+        assert_eq!(of("image").len(), TABLE.len());
+        assert!(of("sysroot").contains(&ARCH) && !of("sysroot").contains(&PROFILE));
+        assert!(of("toolchain").contains(&HOME) && !of("toolchain").contains(&ARCH));
+    }
 }
