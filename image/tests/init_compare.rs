@@ -1,9 +1,9 @@
 //! The same `/etc/inittab` and the same events under busybox init and under ours, in QEMU: what their programs report
 //! must be the same but for [`INTENDED`].
 //!
-//! Each scenario boots the kernel of `base` twice, with an initramfs that is the root of `base` and a few scripts of
-//! `tests/init/`. One of the scripts, the driver, is an entry of the table; it sends the signals and waits for what
-//! they do. The scripts report by the kernel's log ([`common::events`]).
+//! Each scenario boots the kernel of `base` twice, side by side, with an initramfs that is the root of `base` and a few
+//! scripts of `tests/init/`. One of the scripts, the driver, is an entry of the table; it sends the signals and waits for
+//! what they do. The scripts report by the kernel's log ([`common::events`]).
 
 mod common;
 
@@ -428,10 +428,14 @@ fn a_single_user(arch: Arch) -> Result<()> {
 /// Runs a scenario under both and compares.
 fn compare(arch: Arch, scenario: &Scenario) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
-    let _slot = slots::one();
+    let _slots = slots::two();
     let initramfs = Initramfs::of(&outputs, "base")?;
-    let busybox = run(&outputs, &initramfs, scenario, "busybox")?;
-    let ours = run(&outputs, &initramfs, scenario, "init")?;
+    let (busybox, ours) = std::thread::scope(|scope| {
+        let busybox = scope.spawn(|| run(&outputs, &initramfs, scenario, "busybox"));
+        let ours = run(&outputs, &initramfs, scenario, "init");
+        (busybox.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), ours)
+    });
+    let (busybox, ours) = (busybox?, ours?);
     let found = differences(&busybox, &ours);
     let intended: Vec<(&Intended, String)> = INTENDED
         .iter()

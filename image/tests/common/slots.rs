@@ -1,10 +1,13 @@
-//! How many guests run at once: two by emulation fill a machine of two cores, and one that is timed runs alone.
+//! How many guests run at once. Most of a guest's time it waits, for its own clock or for the test, so there are twice as
+//! many as processors; one that is timed runs alone. Cargo's tests have a thread for each processor, unless
+//! `RUST_TEST_THREADS` says otherwise.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-const SLOTS: usize = 2;
+/// More guests than this would need more memory than time: one has a gigabyte at most.
+const MOST: usize = 8;
 
-static FREE: Mutex<usize> = Mutex::new(SLOTS);
+static TAKEN: Mutex<usize> = Mutex::new(0);
 static RETURNED: Condvar = Condvar::new();
 
 /// Slots that are held; they return when this is dropped.
@@ -15,21 +18,32 @@ pub fn one() -> Slots {
     take(1)
 }
 
+/// Takes two slots at once: two tests that had one each and waited for another would wait for ever.
+pub fn two() -> Slots {
+    take(2)
+}
+
 /// Takes all slots.
 pub fn all() -> Slots {
-    take(SLOTS)
+    take(count())
+}
+
+fn count() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (2 * processors).min(MOST)
 }
 
 fn take(wanted: usize) -> Slots {
-    let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut free = RETURNED.wait_while(free, |free| *free < wanted).unwrap_or_else(PoisonError::into_inner);
-    *free -= wanted;
+    let most = count() - wanted;
+    let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut taken = RETURNED.wait_while(taken, |taken| *taken > most).unwrap_or_else(PoisonError::into_inner);
+    *taken += wanted;
     Slots(wanted)
 }
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
         RETURNED.notify_all();
     }
 }
