@@ -97,19 +97,56 @@ pub fn wanted(dirs: &Dirs) -> Result<BTreeMap<PathBuf, String>> {
     Ok(wanted)
 }
 
-/// A store of its own that has every result of the real one, by links. What is built into it goes with it, and neither
-/// the real store nor what it knows of the last build is touched.
-pub fn borrow_store(dirs: &Dirs, home: &Path) -> Result<Dirs> {
-    let own = Dirs { home: home.to_path_buf(), ..dirs.clone() };
-    fs::create_dir_all(own.store())?;
-    for (from, to) in [(dirs.archives(), own.archives()), (dirs.sources(), own.sources())] {
-        tree::link(from, &to)?; // What is fetched or unpacked here is of use to the next build too.
+/// A store of its own that has every result of the real one, by links. Neither the real store nor what it knows of the
+/// last build is touched. What is built into it goes with it, but for cargo's directories of the stage `init`: Rust's
+/// `std` is compiled once a store, and this one is always in the same place, among what the real one keeps between builds.
+pub struct Borrowed {
+    /// Its directories, with the checkout's own target directory.
+    pub dirs: Dirs,
+    _lock: fs::File,
+}
+
+impl Borrowed {
+    /// Waits for the test of another checkout that has it.
+    pub fn new(dirs: &Dirs) -> Result<Borrowed> {
+        let lock = build_support::stage::lock(dirs, "borrowed")?;
+        let own = Dirs { home: dirs.work().join("borrowed"), ..dirs.clone() };
+        clear(&own)?; // A test that was killed leaves something.
+        own.create()?;
+        for (from, to) in [(dirs.archives(), own.archives()), (dirs.sources(), own.sources())] {
+            fs::remove_dir(&to)?;
+            tree::link(from, &to)?; // What is fetched or unpacked here is of use to the next build too.
+        }
+        for entry in fs::read_dir(dirs.store())? {
+            let entry = entry?;
+            tree::link(entry.path(), &own.store().join(entry.file_name()))?;
+        }
+        Ok(Borrowed { dirs: own, _lock: lock })
     }
-    for entry in fs::read_dir(dirs.store())? {
-        let entry = entry?;
-        tree::link(entry.path(), &own.store().join(entry.file_name()))?;
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Err(error) = clear(&self.dirs) {
+            eprintln!("{error:#}");
+        }
     }
-    Ok(own)
+}
+
+/// Removes all but cargo's directories.
+fn clear(dirs: &Dirs) -> Result<()> {
+    for parent in [&dirs.home, &dirs.work()] {
+        for entry in fs::read_dir(parent).into_iter().flatten() {
+            let entry = entry?;
+            let path = entry.path();
+            if path == dirs.work() || path.extension().is_some_and(|name| name == "target") {
+                continue;
+            }
+            // Links to the real store are not followed.
+            if entry.file_type()?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a build ran a recipe, by its progress lines.
