@@ -1,7 +1,7 @@
 //! What a user gets for bad input: `cargo build -p image --release` must stop with a message that says what is wrong
 //! and what to do, and the plain build after it must find everything in the store.
 //!
-//! Each case is a build that fails and a build that succeeds, some 20 s together on two cores.
+//! Each case is a build that fails and a build that succeeds, a few seconds together on two cores.
 
 mod builds;
 mod common;
