@@ -173,9 +173,19 @@ fn passes(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
+/// Makes a call again that the kernel interrupts; one with a time limit can be, without any handler (signal(7)).
+fn whole<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Whether the other side closed, and not only sent nothing.
 fn is_closed(mut stream: &TcpStream) -> bool {
-    match stream.read(&mut [0; 16]) {
+    match whole(|| stream.read(&mut [0; 16])) {
         Ok(count) => count == 0,
         Err(error) => is_end(&error),
     }
@@ -350,12 +360,7 @@ fn datagrams_come_back_whole() {
         for length in (0..200).chain([1_400, 20_000, 65_507]) {
             let bytes = pattern(length);
             socket.send(&bytes).unwrap();
-            let count = loop {
-                match socket.recv(&mut buffer) {
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    received => break received.unwrap(),
-                }
-            };
+            let count = whole(|| socket.recv(&mut buffer)).unwrap();
             assert!(buffer[..count] == bytes, "{engine}: {length} bytes");
         }
         assert_eq!(server.counter("datagrams"), 203);
@@ -384,7 +389,7 @@ fn an_answer_comes_from_the_address_that_was_asked_and_a_broadcast_has_none() {
             }
             socket.send_to(b"to one", (ip, server.udp.port())).unwrap();
             let mut buffer = [0; 16];
-            let (count, from) = socket.recv_from(&mut buffer).unwrap();
+            let (count, from) = whole(|| socket.recv_from(&mut buffer)).unwrap();
             assert_eq!(
                 (&buffer[..count], from),
                 (&b"to one"[..], (ip, server.udp.port()).into()),
@@ -458,7 +463,7 @@ fn a_supervisor_is_told_when_it_serves() {
             command.env("NOTIFY_SOCKET", &path);
         });
         let mut buffer = [0; 64];
-        let count = socket.recv(&mut buffer).unwrap();
+        let count = whole(|| socket.recv(&mut buffer)).unwrap();
         assert_eq!(&buffer[..count], b"READY=1");
         fs::remove_file(&path).unwrap();
         server.stop(libc::SIGTERM);
