@@ -6,7 +6,7 @@ use std::io::{BufRead as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Dirs, fs, tree};
@@ -17,8 +17,16 @@ use common::{elf, report};
 /// An ordinary user of every Linux system (`nobody`).
 const NOBODY: &str = "65534";
 
-/// Held by who writes into the sysroot or walks through it: a walk stumbles over files that come and go.
-static SYSROOT: Mutex<()> = Mutex::new(());
+/// Held by who writes into the sysroot of an architecture or walks through it: a walk stumbles over files that come and go.
+fn alone(arch: Arch) -> MutexGuard<'static, ()> {
+    static X86_64: Mutex<()> = Mutex::new(());
+    static ARM64: Mutex<()> = Mutex::new(());
+    let sysroot = match arch {
+        Arch::X86_64 => &X86_64,
+        Arch::Arm64 => &ARM64,
+    };
+    sysroot.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Builds and runs both programs in a directory of its own below /tmp, and leaves nothing behind. Then builds them
 /// for every architecture, with no flag but the target.
@@ -52,8 +60,8 @@ done
 const MACHINES: &str = "Advanced Micro Devices X86-64\nAdvanced Micro Devices X86-64\nAArch64\nAArch64";
 
 /// Runs the script inside, and compares what the programs print.
-fn check(mut chroot: Command) -> Result<()> {
-    let _alone = SYSROOT.lock().unwrap_or_else(PoisonError::into_inner);
+fn check(arch: Arch, mut chroot: Command) -> Result<()> {
+    let _alone = alone(arch);
     let mut input = tempfile::tempfile()?;
     input.write_all(script().as_bytes())?;
     input.rewind()?;
@@ -86,7 +94,7 @@ fn compilers_work_in_a_chroot(arch: Arch) -> Result<()> {
     }
     let mut chroot = Command::new("chroot");
     chroot.arg(&sysroot);
-    check(chroot)
+    check(arch, chroot)
 }
 
 fn compilers_work_in_a_chroot_without_root(arch: Arch) -> Result<()> {
@@ -104,11 +112,11 @@ fn compilers_work_in_a_chroot_without_root(arch: Arch) -> Result<()> {
     let mut chroot = as_ordinary_user("unshare", &sysroot)?;
     if arch == Arch::host()? {
         chroot.arg("-r").arg("chroot").arg(&sysroot);
-        return check(chroot);
+        return check(arch, chroot);
     }
     let Some(emulate) = emulation(arch)? else { return Ok(()) };
     chroot.args(["-r", "-m", "sh", "-ec", &emulate, "sh"]).arg(&sysroot);
-    check(chroot)
+    check(arch, chroot)
 }
 
 /// A script that lets the kernel run programs of `arch` by QEMU within its own user namespace, which changes nothing
@@ -151,7 +159,7 @@ fn as_ordinary_user(program: &str, sysroot: &Path) -> Result<Command> {
 fn every_program_is_static_and_names_no_path_of_the_builder(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "full")? else { return Ok(()) };
     let sysroot = outputs.file("sysroot")?;
-    let _alone = SYSROOT.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone(arch);
     let (mut programs, mut faults) = (0, Vec::new());
     let places = builders_places()?;
     for file in tree::files(&sysroot)? {
