@@ -217,9 +217,11 @@ fn what_programs_start_with(arch: Arch) -> Result<()> {
                     "#!/bin/sh\n[ ! -e /run/done-$2 ] || exec sleep 1000\n: >/run/done-$2\nexec \"$@\"\n",
                 ),
                 // Login shells read it.
-                ("etc/profile", ". /lib/events\nfacts login-shell\n: >/run/login-shell\n"),
+                ("etc/profile", ". /lib/events\nfacts login-shell\n"),
             ],
-            driver: "until_true '[ -e /run/login-shell ] && [ -e /run/done-respawn ] && [ -e /run/done-respawn-tty4 ]'
+            driver: "for lane in once-tty3 once once-dash respawn respawn-tty4 login-shell; do
+                until_true \"[ \\$(told $lane) = 1 ]\"
+            done
             sleep 3
             reboot",
             append: "5 FOO=bar TERM=linux",
@@ -328,7 +330,7 @@ fn a_person_at_the_console(arch: Arch) -> Result<()> {
             )],
             driver: "sleep 1.5
             ev driver \"starts before Enter: $(starts asked)\"
-            until_true '[ $(starts asked) = 2 ]'
+            until_true '[ $(told asked) = 2 ]'
             ev driver 'press the keys'
             until_true '[ -e /run/ctrlaltdel.one ]'
             halt",

@@ -35,6 +35,11 @@ yes_or_no() {
 	"$@" && echo yes || echo no
 }
 
+# told NAME: how often `facts NAME` was told to its end.
+told() {
+	wc -l 2>/dev/null <"/run/$1.facts" || echo 0
+}
+
 # facts LANE: what this shell was started with.
 facts() {
 	local lane=$1 rest tty name value line fd number
@@ -63,4 +68,5 @@ facts() {
 	while IFS= read -r line; do
 		ev "$lane" "environment $line"
 	done </tmp/environment.$$
+	echo $$ >>"/run/$lane.facts"
 }
