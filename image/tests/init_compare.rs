@@ -118,7 +118,7 @@ const INTENDED: &[Intended] = &[
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
     Intended { scenario: "default", who: OURS, report: "driver waits on /dev/{tty}",
         reason: "what a person types into gets the device behind the console, which can be its controlling terminal" },
-    Intended { scenario: "facts", who: OURS, report: "once-nosuch *",
+    Intended { scenario: "signals", who: OURS, report: "once-nosuch *",
         reason: "what runs only once runs on the console when its terminal is missing" },
     Intended { scenario: "facts", who: OURS, report: "wait-nosuch *",
         reason: "what runs only once runs on the console when its terminal is missing" },
@@ -203,7 +203,6 @@ fn what_programs_start_with(arch: Arch) -> Result<()> {
              /dev/tty3::once:/bin/facts once-tty3\n\
              ::once:facts once\n\
              ::once:-/bin/facts once-dash\n\
-             nosuch::once:/bin/facts once-nosuch\n\
              nosuch::wait:/bin/facts wait-nosuch\n\
              ::respawn:/bin/once-only facts respawn\n\
              tty4::respawn:/bin/once-only facts respawn-tty4\n\
@@ -244,6 +243,7 @@ fn signals_and_reloads(arch: Arch) -> Result<()> {
              ::respawn:/bin/daemon changed changed-first\n\
              ::respawn:/bin/daemon becomes-once\n\
              ::once:/bin/driver\n\
+             nosuch::once:/bin/facts once-nosuch\n\
              ::ctrlaltdel:/bin/slow ctrlaltdel one\n\
              ::ctrlaltdel:/bin/slow ctrlaltdel two\n",
             ),
