@@ -78,7 +78,7 @@ pub fn run(arguments: &[&str]) -> ! {
     let since = system::uptime();
     let (arguments, start) = reexec::start(arguments);
     // A fault in this program must not end PID 1, which the kernel answers with a panic of its own.
-    reexec::guard(&start);
+    reexec::guard(start);
     std::panic::set_hook(Box::new(|fault| {
         if process::id() == 1 {
             reexec::after_panic(&format!("a fault in init: {fault}"));
@@ -90,7 +90,7 @@ pub fn run(arguments: &[&str]) -> ! {
     let (mut supervisor, mut goal) = match start {
         Start::Boot => boot_system(boot, timeline, None),
         Start::AfterFault(rest) => boot_system(boot, timeline, Some(rest)),
-        Start::TakeOver(state) => take_over(boot, timeline, state),
+        Start::TakeOver(number) => take_over(boot, timeline, reexec::take_state(number)),
     };
     loop {
         if let Goal::Power(power) = goal {

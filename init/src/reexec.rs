@@ -61,18 +61,18 @@ pub struct Rest {
 }
 
 /// How this program came to be PID 1.
-#[derive(Debug)]
-pub enum Start {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start<'a> {
     /// The kernel started it.
     Boot,
     /// The one before it had a fault.
     AfterFault(Rest),
-    /// It takes over; with what the one before it knew, or why that cannot be read.
-    TakeOver(Result<Vec<Record>, String>),
+    /// It takes over from the one before it, with what that knew: the descriptor for [`take_state`].
+    TakeOver(&'a str),
 }
 
-/// Finds out how this program was started; the arguments without this module's. It has to be the first to open anything.
-pub fn start<'a>(arguments: &[&'a str]) -> (Vec<&'a str>, Start) {
+/// Finds out how this program was started; the arguments without this module's.
+pub fn start<'a>(arguments: &[&'a str]) -> (Vec<&'a str>, Start<'a>) {
     let own = |argument: &&&str| !argument.starts_with(STATE) && !argument.starts_with(FAULT);
     let plain: Vec<&str> = arguments.iter().filter(own).copied().collect();
     // Once for each program.
@@ -82,7 +82,7 @@ pub fn start<'a>(arguments: &[&'a str]) -> (Vec<&'a str>, Start) {
         descriptors::close_others(None);
         Start::AfterFault(after_fault(text))
     } else if let Some(number) = value(STATE) {
-        Start::TakeOver(read(number).inspect_err(|_| descriptors::close_others(None)))
+        Start::TakeOver(number)
     } else {
         Start::Boot
     };
@@ -130,6 +130,12 @@ fn rest(before: Fault, at: Mark) -> Rest {
     }
 }
 
+/// Takes what the program before this one knew, or says why that cannot be read. It has to be the first to open anything. It
+/// takes memory as that has lines of logs, so [`guard`] comes before.
+pub fn take_state(number: &str) -> Result<Vec<Record>, String> {
+    read(number).inspect_err(|_| descriptors::close_others(None))
+}
+
 fn read(number: &str) -> Result<Vec<Record>, String> {
     let number: RawFd = number.parse().map_err(|_| format!("{STATE} has no number"))?;
     let fd = descriptors::adopt(number).map_err(|error| format!("it is not open: {error}"))?;
@@ -148,7 +154,7 @@ fn read(number: &str) -> Result<Vec<Record>, String> {
 }
 
 /// Makes faults of this program start it again. The boot calls it first of all.
-pub fn guard(start: &Start) {
+pub fn guard(start: Start<'_>) {
     let before = AFTER_FAULT.get().copied().unwrap_or_default();
     let seconds = before.time.as_secs().max(u64::from(before.time > Duration::ZERO));
     let last = format!("{FAULT}{seconds}:{}:", before.at.number());
