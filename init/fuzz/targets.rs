@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use init::control::protocol;
 use init::devices::{access, names, partition, superblock, uevent};
-use init::logs::lines;
+use init::logs::{Logs, lines};
 use init::net::{cmdline, config, plan::Planner, wire};
 use init::service::{file, notify};
 use init::sys::{input, signal};
@@ -173,8 +173,10 @@ pub fn state(data: &[u8]) {
     let sum = body
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let mut logs = Logs::new();
     for record in state::parse(&format!("{body}end\t{count}\t{sum:016x}\n")).unwrap_or_default() {
         assert!(!record.kind.is_empty());
+        logs.restore(&record);
         record.parse::<i32>("pid");
         record.time("started");
     }

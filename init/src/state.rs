@@ -62,6 +62,16 @@ impl<'a> Writer<'a> {
         self
     }
 
+    /// A field of any bytes, each as the character with its number; [`Record::bytes`] reads it.
+    pub fn bytes(&mut self, name: &str, value: impl Iterator<Item = u8>) -> &mut Self {
+        self.field(name, value.map(char::from).collect::<String>())
+    }
+
+    /// Whether what is not needed should be left out, so that the text is not too long.
+    pub fn is_long(&self) -> bool {
+        self.text.len() > MAX / 4 * 3
+    }
+
     /// A field that may be missing.
     pub fn option(&mut self, name: &str, value: Option<impl Display>) -> &mut Self {
         match value {
@@ -117,6 +127,12 @@ impl Record {
     /// A field's value.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The values of all fields of a name, as bytes. A character that is no byte is one that nobody wrote, and left out.
+    pub fn bytes(&self, name: &str) -> impl Iterator<Item = Vec<u8>> {
+        let fields = self.fields.iter().filter(move |(known, _)| known == name);
+        fields.map(|(_, value)| value.chars().filter_map(|character| u8::try_from(character).ok()).collect())
     }
 
     /// A field's value as a number or the like.
@@ -184,7 +200,8 @@ pub fn parse(text: &str) -> Result<Vec<Record>, Fault> {
         return Err(Fault::Cut);
     }
     let mut records = Vec::new();
-    for (index, line) in start.lines().enumerate().skip(1) {
+    // Not `lines`, which takes a CR before the end for a part of that.
+    for (index, line) in start.split('\n').enumerate().skip(1) {
         records.push(parse_record(line).ok_or(Fault::Record(index + 1))?);
     }
     if count.parse() == Ok(records.len()) { Ok(records) } else { Err(Fault::Cut) }
@@ -270,6 +287,16 @@ mod tests {
         assert!(entry.has("stale") && !entry.has("absent"));
         assert_eq!(entry.time("started"), Some(Duration::from_micros(1_234_567)));
         assert_eq!(entry.parse::<u32>("command"), None);
+    }
+
+    #[test]
+    fn all_bytes_are_kept() {
+        let bytes: Vec<u8> = (0..=255).chain([b'\r']).collect();
+        let mut writer = Writer::default();
+        writer.record("log").bytes("line", bytes.iter().copied()).bytes("line", [].into_iter());
+        writer.bytes("line", bytes.iter().copied());
+        let records = parse(&writer.finish().0).unwrap();
+        assert_eq!(records[0].bytes("line").collect::<Vec<_>>(), [bytes.clone(), Vec::new(), bytes]);
     }
 
     #[test]

@@ -272,9 +272,13 @@ fn a_new_program_goes_on_with_the_children_of_the_old_one() {
 
 #[test]
 fn services_and_their_output_outlive_a_program() {
-    let service = "command = ['/bin/sh', '-c', 'i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.02; done']\n";
-    let table = "::once:/bin/sh -c 'while ! [ -e /etc/show ]; do sleep 0.1; done; cat /run/log/tick.log; echo SHOWN'\n";
-    let setup = Setup { table, files: &[("etc/services.d/tick.toml", service)], script: FROM_ETC, ..Setup::default() };
+    // A line takes its time, so that a program goes in the middle of it.
+    let script = "i=0; while :; do printf 'tick '; sleep 0.02; echo $i; i=$((i+1)); done";
+    let service = format!("command = ['/bin/sh', '-c', \"{script}\"]\n");
+    let table = "::once:/bin/sh -c 'while ! [ -e /etc/show ]; do sleep 0.1; done; cat /run/log/tick.log; echo FI\"\"LE; \
+                 /etc/initctl log -n 10000 tick; echo SHOWN'\n";
+    let script = "ln -s init etc/initctl; cp \"$2\" etc/init; exec /etc/init";
+    let setup = Setup { table, files: &[("etc/services.d/tick.toml", &service)], script, ..Setup::default() };
     let Some(mut system) = System::start_with("reexec-service", &setup) else {
         return;
     };
@@ -288,12 +292,16 @@ fn services_and_their_output_outlive_a_program() {
     // Logs are written a little later.
     std::thread::sleep(std::time::Duration::from_secs(2));
     fs::write(system.dir.join("etc/show"), "").unwrap();
-    let seen = system.expect("SHOWN");
-    let ticks: Vec<u32> = seen.lines().filter_map(|line| line.rsplit_once("tick ")?.1.trim().parse().ok()).collect();
-    // A busy host runs the loop more slowly than its sleeps say.
-    assert!(ticks.len() > 15, "{seen}");
-    // One that starts again counts from 0 again; one whose output is lost leaves a gap.
-    assert!(ticks.iter().enumerate().all(|(index, &tick)| tick == index as u32), "{seen}");
+    let file = system.expect("FILE");
+    let memory = system.expect("SHOWN");
+    for seen in [file, memory] {
+        let ticks: Vec<u32> =
+            seen.lines().filter_map(|line| line.rsplit_once("tick ")?.1.trim().parse().ok()).collect();
+        // A busy host runs the loop more slowly than its sleeps say.
+        assert!(ticks.len() > 15, "{seen}");
+        // One that starts again counts from 0 again; one whose output is lost leaves a gap.
+        assert!(ticks.iter().enumerate().all(|(index, &tick)| tick == index as u32), "{seen}");
+    }
     system.signal(libc::SIGUSR2);
     system.expect("init: power off after");
     system.ends_by(POWERED_OFF);

@@ -46,6 +46,17 @@ impl Splitter {
         self.partial.clear();
     }
 
+    /// What waits for the end of its line.
+    pub fn partial(&self) -> &[u8] {
+        &self.partial
+    }
+
+    /// Goes on with what waited in another splitter.
+    pub fn resume(&mut self, mut partial: Vec<u8>) {
+        partial.truncate(LONGEST - 1);
+        self.partial = partial;
+    }
+
     /// Hands out what waits for its end, because none will come.
     pub fn finish(&mut self, mut each: impl FnMut(&[u8])) {
         if !self.partial.is_empty() {

@@ -7,6 +7,7 @@
 
 mod budget;
 mod file;
+mod handover;
 mod kernel;
 pub mod lines;
 mod retry;
@@ -20,6 +21,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 
 pub use file::Place;
+pub use handover::KIND;
 pub use stamp::{Now, Stamp};
 
 use crate::sys::Errno;
@@ -103,6 +105,8 @@ struct Stream {
     waiting: Vec<u8>,
     /// The service closed its output, and the last line comes from what waits.
     ending: bool,
+    /// So many lines of the program before this one are not in the file.
+    unsent: u64,
 }
 
 impl Stream {
@@ -110,11 +114,12 @@ impl Stream {
         self.memory = settings.memory;
         self.budget.set(settings.rate, settings.burst);
         let next = self.ring.end();
+        let unsent = core::mem::take(&mut self.unsent);
         self.file = match (self.file.take(), settings.file) {
             (Some(file), Some(place)) if *file.place() == place => Some(file),
             (old, place) => {
                 // The new file gets what the old one has not yet.
-                let from = old.as_ref().map_or(next, LogFile::unsent);
+                let from = old.as_ref().map_or(next.saturating_sub(unsent), LogFile::unsent);
                 if let Some(old) = old {
                     old.close(scratch);
                 }
@@ -251,30 +256,33 @@ impl Logs {
     /// The stream of the service `name` from now on. Where the service has one already it keeps its lines and its number, and takes
     /// the new settings.
     pub fn add_stream(&mut self, name: &str, settings: Settings) -> u32 {
-        let stream = self.find(name).unwrap_or_else(|| {
-            let number = self.next;
-            self.next = self.next.wrapping_add(1);
-            let new = Stream {
-                name: name.into(),
-                memory: 0,
-                splitter: Splitter::default(),
-                ring: Ring::new(0),
-                budget: Budget::new(settings.rate, settings.burst),
-                file: None,
-                kernel: None,
-                unwritten: 0,
-                waiting: Vec::new(),
-                ending: false,
-            };
-            self.streams.insert(number, new);
-            number
-        });
+        let stream = self.find(name).unwrap_or_else(|| self.new_stream(name, &settings));
         if let Some(stream) = self.streams.get_mut(&stream) {
             self.files = self.files.wrapping_add(1).max(CLOSER + 1);
             stream.set(settings, self.files, &mut self.scratch);
         }
         self.share_memory();
         stream
+    }
+
+    fn new_stream(&mut self, name: &str, settings: &Settings) -> u32 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        let new = Stream {
+            name: name.into(),
+            memory: 0,
+            splitter: Splitter::default(),
+            ring: Ring::new(0),
+            budget: Budget::new(settings.rate, settings.burst),
+            file: None,
+            kernel: None,
+            unwritten: 0,
+            waiting: Vec::new(),
+            ending: false,
+            unsent: 0,
+        };
+        self.streams.insert(number, new);
+        number
     }
 
     /// Forgets a stream; its files stay.

@@ -40,6 +40,28 @@ impl Stamp {
         }
     }
 
+    /// The stamp as 9 bytes, for [`Stamp::from_bytes`].
+    pub fn to_bytes(self) -> [u8; 9] {
+        let (kind, time) = match self {
+            Stamp::Wall(time) => (b'w', time.to_ne_bytes()),
+            Stamp::Uptime(time) => (b'u', time.to_ne_bytes()),
+        };
+        let mut bytes = [kind; 9];
+        bytes[1..].copy_from_slice(&time);
+        bytes
+    }
+
+    /// The stamp of [`Stamp::to_bytes`].
+    pub fn from_bytes(bytes: &[u8; 9]) -> Option<Stamp> {
+        let (kind, time) = bytes.split_first()?;
+        let time: [u8; 8] = time.try_into().ok()?;
+        match kind {
+            b'w' => Some(Stamp::Wall(i64::from_ne_bytes(time))),
+            b'u' => Some(Stamp::Uptime(u64::from_ne_bytes(time))),
+            _ => None,
+        }
+    }
+
     /// Appends the stamp as one word: `2026-11-21T06:45:50.123Z` (RFC 3339), or `+12.345` seconds.
     pub fn write(self, out: &mut Vec<u8>) {
         match self {

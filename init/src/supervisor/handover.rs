@@ -7,7 +7,7 @@ use super::services::DISKS;
 use super::{Entry, Supervisor};
 use crate::inittab::{Action, Line};
 use crate::log::{debug, info};
-use crate::logs::Now;
+use crate::logs::{self, Now};
 use crate::progress::{self, Mark};
 use crate::reexec;
 use crate::service::{saved, unrun};
@@ -73,6 +73,7 @@ impl Supervisor {
             write_entry(&mut writer, entry);
         }
         self.services.write(&mut writer, &self.reactor);
+        self.logs.write(&mut writer);
         writer
     }
 
@@ -111,6 +112,7 @@ impl Supervisor {
                 }
                 "watchdog" => self.watchdog = record.take_descriptor("device").map(Watchdog::new),
                 "entry" => self.entries.extend(read_entry(&record)),
+                logs::KIND => self.logs.restore(&record),
                 saved::KIND | unrun::KIND => services.push(record),
                 other => debug!("a '{other}' of the init before this one is not known"),
             }
