@@ -31,7 +31,8 @@ use trace::{Call, Stop};
 
 /// Without a call for this long the system has nothing to do: then it is asked to power off.
 const IDLE: Duration = Duration::from_millis(100);
-/// It is asked although it has something to do: a program that fails again and again. A busy host needs its time.
+/// It is asked although it has something to do: a program that fails again and again, a watchdog that wants its food. A busy
+/// host needs its time.
 const WORKING: Duration = Duration::from_secs(20);
 /// After this it is asked again: the request was lost with the call that failed.
 const AGAIN: Duration = Duration::from_secs(3);
@@ -336,18 +337,18 @@ impl Run<'_> {
     fn run(mut self) -> Outcome {
         let started = Instant::now();
         let mut last = Instant::now();
-        let (mut asked, mut turns) = (None::<Instant>, 0u32);
+        let (mut asked, mut latest, mut turns) = (None::<Instant>, Instant::now(), 0u32);
         while self.outcome.end.is_none() && asked.is_none_or(|first| first.elapsed() < LIMIT) {
             let ask = match asked {
                 None => last.elapsed() >= IDLE || started.elapsed() >= WORKING,
-                Some(_) => last.elapsed() >= AGAIN,
+                Some(_) => last.elapsed() >= AGAIN || latest.elapsed() >= WORKING,
             };
             if ask {
                 // SAFETY: kill(2) takes no pointers.
                 unsafe { libc::kill(self.init, libc::SIGUSR2) };
                 self.outcome.asked += 1;
                 asked.get_or_insert_with(Instant::now);
-                last = Instant::now();
+                (last, latest) = (Instant::now(), Instant::now());
             }
             if let Some((pid, stop)) = trace::next() {
                 self.take(pid, stop);
