@@ -161,8 +161,7 @@ pub fn load(mut tell: impl FnMut(usize)) -> Vec<Line> {
 pub fn to_mount<'a>(lines: &'a [Line], mounted: &[unmount::Entry], again: bool) -> Vec<&'a Line> {
     let wanted = |line: &&Line| {
         let Options { by_hand, network, .. } = line.options;
-        let same = |entry: &&unmount::Entry| entry.target == line.target && (again || entry.kind == line.kind);
-        let there = mounted.iter().any(|entry| same(&entry));
+        let there = mounted.iter().any(|entry| entry.target == line.target && (again || entry.kind == line.kind));
         !by_hand && !network && line.target != "/" && !matches!(&*line.kind, "swap" | "ignore") && !there
     };
     lines.iter().filter(wanted).collect()

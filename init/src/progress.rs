@@ -1,7 +1,7 @@
 //! How far the boot or the shutdown is. A fault of init leaves nothing but a number in the arguments of the program that it
 //! starts (see [`crate::reexec`]): this one, so that the next program goes on from there.
 //!
-//! The boot, the supervisor and the shutdown call [`reach`].
+//! The boot and the supervisor call [`reach`].
 
 use crate::sys::fault;
 use crate::sys::system::Power;

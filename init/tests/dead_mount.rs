@@ -26,11 +26,12 @@ const ALIVE: &str = "/etc/alive";
 /// could not end it: where that has a ring the kernel waits for what is under way in it first.
 const LONGEST: Duration = Duration::from_secs(150);
 
-/// Not a test: the server. When it ends the kernel closes its connection.
+/// The server, which is in this program so that it is built with it. When it ends the kernel closes its connection.
 #[test]
+#[ignore = "not a test, but the server that the tests start"]
 fn serve() {
     let Ok(place) = std::env::var(VARIABLE) else {
-        return;
+        return eprintln!("skipped: {VARIABLE} is not set");
     };
     let mut device = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
     // Of the kernel's Documentation/filesystems/fuse.rst.
@@ -128,9 +129,9 @@ fn answer(device: &mut File, request: &[u8]) {
     let _ = device.write(&bytes);
 }
 
-/// Starts a system with this file system, which is there for as long as the file is open, with services (name and file) and, as first program, `script`. In its path is `initctl`;
-/// `$server` is the process of the server, and `program NAME` sets `$pid` and succeeds where the process of a service runs its
-/// program and not init's any more.
+/// Starts a system with this file system, which is there for as long as the file is open, with services (name and file) and, as
+/// first program, `script`. In its path is `initctl`; `$server` is the process of the server, and `program NAME` sets `$pid` and
+/// succeeds where the process of a service runs its program and not init's any more.
 fn system(
     name: &str,
     services: &[(&str, &str)],
@@ -160,7 +161,7 @@ fn system(
     // Copies: init mounts its own /tmp, where the programs may be. The server outlives the shell, which becomes init.
     let prepare = format!(
         "cp \"$2\" etc/bin/init; ln etc/bin/init etc/bin/initctl; cp '{}' etc/bin/tests; chmod 755 etc/bin/*
-         mkdir {PLACE}; {VARIABLE}={PLACE} /etc/bin/tests --exact serve --nocapture >etc/said 2>&1 &
+         mkdir {PLACE}; {VARIABLE}={PLACE} /etc/bin/tests --ignored --exact serve --nocapture >etc/said 2>&1 &
          echo $! >etc/server
          until grep -q ' {PLACE} fuse ' /proc/self/mounts; do kill -0 $! || {{ cat etc/said; break; }}; sleep 0.05; done
          set -- \"$1\" /etc/bin/init",
