@@ -1,0 +1,203 @@
+//! Values of a profile that do not go together, or would only fail when the system boots.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::document::{Place, Value};
+use crate::profile::{Boot, OutputKind, Profile, RootKind};
+use crate::resolve::Resolved;
+use crate::{outputs, size};
+
+/// Bytes of a host name (HOST_NAME_MAX of Linux, gethostname(2)).
+const HOST_NAME: usize = 64;
+/// Bytes of a kernel's command line that arrive (COMMAND_LINE_SIZE of x86 and arm64, with the zero byte).
+const COMMAND_LINE: usize = 2048;
+/// Actions of an inittab line (init(8)).
+const ACTIONS: &[&str] = &["sysinit", "wait", "once", "respawn", "askfirst", "ctrlaltdel", "shutdown", "restart"];
+
+/// Checks a profile.
+pub fn check(profile: &Profile, resolved: &Resolved) -> Result<()> {
+    let place = |path: &str| resolved.settings.get(path).map_or(Place::DEFAULT, |setting| setting.place.clone());
+    check_hostname(&profile.hostname).map_err(|why| anyhow::anyhow!("{}: {why}", place("hostname")))?;
+    check_inittab(resolved)?;
+    check_command_line(&profile.kernel.command_line)
+        .map_err(|why| anyhow::anyhow!("{}: {why}", place("kernel.command-line")))?;
+    check_service(profile, resolved)?;
+    check_root(profile, &place("root.embed"))?;
+    check_files(profile)?;
+    check_budget(profile, &place)?;
+    check_boots(profile, &place("machine.boots"))
+}
+
+fn check_hostname(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let good = (1..=HOST_NAME).contains(&name.len())
+        && name.chars().all(plain)
+        && name.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'));
+    ensure!(
+        good,
+        "`hostname` cannot be `{name}`\n\
+         hint: it has 1 to {HOST_NAME} letters, digits, `-` and `.`, and no part of it begins or ends with `-` (hostname(7))"
+    );
+    Ok(())
+}
+
+/// `ID:RUNLEVELS:ACTION:PROCESS` (busybox's inittab).
+fn check_inittab(resolved: &Resolved) -> Result<()> {
+    let Some(Value::List(lines)) = resolved.settings.get("inittab").map(|setting| &setting.value) else {
+        return Ok(());
+    };
+    for line in lines {
+        let text = line.text.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let fields: Vec<&str> = text.splitn(4, ':').collect();
+        let [_, _, action, process] = fields.as_slice() else {
+            bail!(
+                "{}: `{text}` is no line of an inittab\nhint: write ID:RUNLEVELS:ACTION:PROCESS, such as ::respawn:/usr/bin/daemon",
+                line.place
+            );
+        };
+        ensure!(
+            ACTIONS.contains(action),
+            "{}: `{text}` has the unknown action `{action}`\nhint: use {}",
+            line.place,
+            ACTIONS.join(", ")
+        );
+        ensure!(
+            !process.trim().is_empty(),
+            "{}: `{text}` names no program\nhint: write it after the last colon",
+            line.place
+        );
+    }
+    Ok(())
+}
+
+/// The built-in part has about a hundred bytes besides.
+fn check_command_line(line: &str) -> Result<()> {
+    const ROOM: usize = COMMAND_LINE - 128;
+    ensure!(
+        line.len() <= ROOM,
+        "`command-line` has {} bytes, and the kernel takes {ROOM}\nhint: put settings of programs into files",
+        line.len()
+    );
+    ensure!(
+        line.matches('"').count().is_multiple_of(2),
+        "`command-line` has a quote that is not closed\nhint: the kernel reads \"...\" as one word"
+    );
+    Ok(())
+}
+
+fn check_service(profile: &Profile, resolved: &Resolved) -> Result<()> {
+    let Some(service) = &profile.service else {
+        let stated = ["service.name", "service.settings"].iter().filter_map(|path| resolved.settings.get(*path));
+        if let Some(setting) = stated.into_iter().find(|setting| setting.place != Place::DEFAULT) {
+            bail!("{}: a service without `command`\nhint: state the program below [service]", setting.place);
+        }
+        return Ok(());
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    ensure!(
+        !service.name.is_empty() && service.name.chars().all(plain) && !service.name.starts_with(['.', '-']),
+        "the service cannot be called `{}`\nhint: use letters, digits, `-`, `_` and `.` (services(5))",
+        service.name
+    );
+    ensure!(
+        profile.has("init"),
+        "the profile {} has a service, and no `init` that starts it\nhint: add `init` to the packages below [root]",
+        profile.name
+    );
+    Ok(())
+}
+
+fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
+    let initramfs = profile.root.kind == RootKind::Initramfs;
+    ensure!(
+        initramfs || !profile.root.embed,
+        "{embed}: `root.embed` needs `root.kind = \"initramfs\"`: a kernel holds no ext4 file system\nhint: state that kind, or leave `embed` out"
+    );
+    for output in &profile.outputs {
+        let (name, place) = (&output.name, &output.place);
+        match output.kind {
+            OutputKind::Initramfs { .. } => ensure!(
+                initramfs,
+                "{place}: the output `{name}` needs `root.kind = \"initramfs\"`\nhint: state that kind, or use an output of kind `archive`"
+            ),
+            OutputKind::Iso => ensure!(
+                profile.root.embed,
+                "{place}: the output `{name}` needs `root.embed = true`: a CD holds the kernel alone\nhint: state it below [root], or use an output of kind `disk`"
+            ),
+            OutputKind::Disk { .. } => ensure!(
+                !initramfs || profile.root.embed,
+                "{place}: the output `{name}` needs `root.embed = true`: firmware starts the kernel of this disk without an initramfs beside it\nhint: state it below [root], or use the outputs `kernel` and `initramfs`"
+            ),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Two outputs of one file name.
+fn check_files(profile: &Profile) -> Result<()> {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for output in &profile.outputs {
+        let bad = output.file.is_empty()
+            || output.file.starts_with('/')
+            || output.file.split('/').any(|part| part.is_empty() || part.starts_with('.'));
+        ensure!(
+            !bad,
+            "{}: the output `{}` cannot lie at `{}`\nhint: a path from `target/bloomery/ARCH/`, without `..`",
+            output.place,
+            output.name,
+            output.file
+        );
+        for file in outputs::files(output) {
+            if let Some(first) = seen.insert(file.clone(), &output.name) {
+                bail!(
+                    "{}: the outputs `{first}` and `{}` are both the file {file}\nhint: give one of them another `file`",
+                    output.place,
+                    output.name
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_budget(profile: &Profile, place: &dyn Fn(&str) -> Place) -> Result<()> {
+    ensure!(
+        profile.budget.image.is_none() || profile.outputs.iter().any(|output| output.kind.is_bootable_image()),
+        "{}: `budget.image` limits a bootable image, and the profile has none\nhint: add an [[output]] of kind disk, efi or iso",
+        place("budget.image")
+    );
+    if let Some(memory) = profile.budget.memory {
+        ensure!(
+            !profile.possible_boots().is_empty(),
+            "{}: `budget.memory` limits a boot, and no output of the profile boots\nhint: add an [[output]] of kind disk, efi, iso or kernel",
+            place("budget.memory")
+        );
+        ensure!(
+            memory <= profile.machine.memory,
+            "{}: `budget.memory` is {}, more than the {} of `machine.memory`\nhint: raise `machine.memory`",
+            place("budget.memory"),
+            size::show(memory),
+            size::show(profile.machine.memory)
+        );
+    }
+    Ok(())
+}
+
+fn check_boots(profile: &Profile, place: &Place) -> Result<()> {
+    let possible = profile.possible_boots();
+    if let Some(boot) = profile.machine.boots.iter().find(|boot| !possible.contains(boot)) {
+        let names: Vec<&str> = possible.iter().map(|boot: &Boot| boot.name()).collect();
+        bail!(
+            "{place}: `machine.boots` names `{}`, for which the profile has no output\nhint: its outputs boot by {}",
+            boot.name(),
+            if names.is_empty() { "nothing".into() } else { names.join(", ") }
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,514 @@
+//! A profile as the build uses it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use build_support::{Arch, Dirs};
+
+use crate::document::{Item, Place, Setting, Settings, Value};
+use crate::resolve::{self, Resolved};
+use crate::{checks, size};
+
+/// Packages that are parts of Bloomery.
+pub const OWN_PACKAGES: &[&str] = &["busybox", "init", "toolchain"];
+
+/// A profile: what a system is, and what a build leaves of it.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Its file's name without `.toml`. Outputs are named by it.
+    pub name: String,
+    /// Its file, then those that it extends.
+    pub files: Vec<Arc<Path>>,
+    /// One sentence for people.
+    pub description: String,
+    /// Goes into /etc/hostname.
+    pub hostname: String,
+    /// Lines added to /etc/inittab.
+    pub inittab: Vec<String>,
+    /// The root file system.
+    pub root: Root,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The one program that the system is for.
+    pub service: Option<Service>,
+    /// What the build leaves.
+    pub outputs: Vec<Output>,
+    /// The virtual machine.
+    pub machine: Machine,
+    /// Limits that fail the build.
+    pub budget: Budget,
+}
+
+/// The root file system of a profile.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// Where the running system has it.
+    pub kind: RootKind,
+    /// What it is made of, in order.
+    pub packages: Vec<Package>,
+    /// Directories that are laid over it, last.
+    pub files: Vec<PathBuf>,
+    /// Whether the initramfs is inside the kernel.
+    pub embed: bool,
+}
+
+/// Where the running system has its root file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootKind {
+    /// On a partition.
+    Ext4,
+    /// In memory.
+    Initramfs,
+}
+
+/// A part of a root file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Package {
+    /// One of [`OWN_PACKAGES`].
+    Own(String),
+    /// A directory with a `build.sh`.
+    Dir(PathBuf),
+}
+
+/// The kernel of a profile.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The name of the kernel's variant: of the nearest profile that states anything the kernel is compiled from. Profiles
+    /// of one variant share one compilation.
+    pub variant: String,
+    /// Its fragments, in order.
+    pub fragments: Vec<Fragment>,
+    /// Added to the built-in command line.
+    pub command_line: String,
+    /// Whether it has debug information.
+    pub debug: bool,
+}
+
+/// A fragment of a kernel's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// As the profile names it.
+    pub name: String,
+    /// A file of that name relative to the profile that names it.
+    pub path: PathBuf,
+    /// The profile that names it.
+    pub stated: String,
+}
+
+/// The service of a profile, a file below `/etc/services.d`.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The program with its arguments.
+    pub command: String,
+    /// Further lines of the file.
+    pub settings: Vec<String>,
+}
+
+/// The virtual machine of a profile.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Processors; `None` lets the accelerator decide.
+    pub processors: Option<u64>,
+    /// The ways to boot, the default first.
+    pub boots: Vec<Boot>,
+}
+
+/// A way to boot a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Boot {
+    /// QEMU loads the kernel itself (`-kernel`).
+    Kernel,
+    /// UEFI firmware starts the system from its disk, EFI file or CD.
+    Uefi,
+}
+
+impl Boot {
+    /// Every way to boot.
+    pub const ALL: [Boot; 2] = [Boot::Kernel, Boot::Uefi];
+
+    /// Its name in profiles and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Boot::Kernel => "kernel",
+            Boot::Uefi => "uefi",
+        }
+    }
+}
+
+/// Limits of a profile.
+#[derive(Clone, Debug, Default)]
+pub struct Budget {
+    /// The most bytes of each bootable image.
+    pub image: Option<u64>,
+    /// Bytes of memory that the boot tests give the system.
+    pub memory: Option<u64>,
+}
+
+/// An output of a profile.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Tells two outputs of a kind apart.
+    pub name: String,
+    /// Where it lies, from `target/bloomery/ARCH/`, without the suffix of its kind.
+    pub file: String,
+    /// What it is.
+    pub kind: OutputKind,
+    /// Where it was stated.
+    pub place: Place,
+}
+
+/// What an output is, with the keys of its kind (`schema::OUTPUTS` says what each means).
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum OutputKind {
+    Disk { size: u64, formats: Vec<DiskFormat> },
+    Efi,
+    Iso,
+    Kernel { image: bool, elf: bool },
+    Initramfs { compression: Compression },
+    Archive,
+    Oci,
+    Sysroot,
+}
+
+/// A disk's file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum DiskFormat {
+    Raw,
+    Qcow2,
+    Vmdk,
+    Vhdx,
+    Vdi,
+}
+
+impl DiskFormat {
+    const ALL: [DiskFormat; 5] =
+        [DiskFormat::Raw, DiskFormat::Qcow2, DiskFormat::Vmdk, DiskFormat::Vhdx, DiskFormat::Vdi];
+
+    /// Its name in profiles and for `qemu-img`.
+    pub fn name(self) -> &'static str {
+        match self {
+            DiskFormat::Raw => "raw",
+            DiskFormat::Qcow2 => "qcow2",
+            DiskFormat::Vmdk => "vmdk",
+            DiskFormat::Vhdx => "vhdx",
+            DiskFormat::Vdi => "vdi",
+        }
+    }
+
+    /// The suffix of a file in it.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            DiskFormat::Raw => "img",
+            other => other.name(),
+        }
+    }
+}
+
+/// How an initramfs is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
+    Lz4,
+    Xz,
+}
+
+impl Compression {
+    const ALL: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Zstd, Compression::Lz4, Compression::Xz];
+
+    /// Its name in profiles.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+            Compression::Lz4 => "lz4",
+            Compression::Xz => "xz",
+        }
+    }
+
+    /// The suffix of a compressed file, with its dot.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Compression::None => "",
+            Compression::Gzip => ".gz",
+            Compression::Zstd => ".zst",
+            Compression::Lz4 => ".lz4",
+            Compression::Xz => ".xz",
+        }
+    }
+}
+
+impl Profile {
+    /// Reads a profile by its name below `image/profiles/`, or by its path.
+    ///
+    /// # Errors
+    /// What [`resolve::resolve`] and the checks of combinations refuse.
+    pub fn read(dirs: &Dirs, name: &str) -> Result<Profile> {
+        Profile::of(&resolve::resolve(dirs, name)?)
+    }
+
+    /// Makes a profile of resolved values.
+    ///
+    /// # Errors
+    /// Values that do not go together.
+    pub fn of(resolved: &Resolved) -> Result<Profile> {
+        let values = Values(&resolved.settings);
+        let kind = match values.text("root.kind")? {
+            "initramfs" => RootKind::Initramfs,
+            _ => RootKind::Ext4,
+        };
+        let mut profile = Profile {
+            name: resolved.name.clone(),
+            files: resolved.files.clone(),
+            description: values.text("description")?.into(),
+            hostname: values.text("hostname")?.into(),
+            inittab: texts(values.list("inittab")?),
+            root: Root {
+                kind,
+                packages: values.list("root.packages")?.iter().map(package).collect(),
+                files: values.list("root.files")?.iter().map(beside).collect(),
+                embed: values.flag("root.embed")?,
+            },
+            kernel: kernel(resolved, values)?,
+            service: match values.get("service.command") {
+                None => None,
+                Some(_) => Some(Service {
+                    name: values.text("service.name")?.into(),
+                    command: values.text("service.command")?.into(),
+                    settings: texts(values.list("service.settings")?),
+                }),
+            },
+            outputs: resolved
+                .outputs
+                .iter()
+                .map(|(name, output)| read_output(name, Values(output), &resolved.name))
+                .collect::<Result<_>>()?,
+            machine: Machine {
+                memory: values.size("machine.memory")?.context("the schema has a default memory")?,
+                processors: values.count("machine.processors")?,
+                boots: match values.get("machine.boots") {
+                    None => Vec::new(),
+                    Some(_) => {
+                        let stated = values.list("machine.boots")?;
+                        let named = |item: &Item| Boot::ALL.into_iter().find(|boot| boot.name() == item.text);
+                        stated.iter().filter_map(named).collect()
+                    }
+                },
+            },
+            budget: Budget { image: values.size("budget.image")?, memory: values.size("budget.memory")? },
+        };
+        if values.get("machine.boots").is_none() {
+            profile.machine.boots = profile.possible_boots();
+        }
+        checks::check(&profile, resolved)?;
+        Ok(profile)
+    }
+
+    /// The ways to boot that the outputs can do, in the order of [`Boot::ALL`].
+    pub fn possible_boots(&self) -> Vec<Boot> {
+        Boot::ALL.into_iter().filter(|boot| self.outputs.iter().any(|output| output.kind.boots(self, *boot))).collect()
+    }
+
+    /// Checks a way to boot against those of the profile.
+    ///
+    /// # Errors
+    /// A way that the profile does not have; the message lists those that it has.
+    pub fn check_boot(&self, boot: Boot) -> Result<()> {
+        let names: Vec<&str> = self.machine.boots.iter().map(|boot| boot.name()).collect();
+        ensure!(
+            self.machine.boots.contains(&boot),
+            "the profile {} does not boot by `{}`\nhint: it boots by {}",
+            self.name,
+            boot.name(),
+            if names.is_empty() { "nothing: it has no bootable output".into() } else { names.join(", ") }
+        );
+        Ok(())
+    }
+
+    /// Checks that an architecture has every output.
+    ///
+    /// # Errors
+    /// An output that the architecture lacks.
+    pub fn check_arch(&self, arch: Arch) -> Result<()> {
+        for output in &self.outputs {
+            if matches!(output.kind, OutputKind::Kernel { elf: true, .. }) && arch != Arch::X86_64 {
+                bail!(
+                    "{}: the output `{}` has the format `elf`, which a kernel for {arch} does not have\n\
+                     hint: its `image` is what every loader takes; build this profile with BLOOMERY_ARCH=x86_64",
+                    output.place,
+                    output.name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a part of Bloomery is in the root file system.
+    pub fn has(&self, package: &str) -> bool {
+        self.root.packages.iter().any(|known| matches!(known, Package::Own(name) if name == package))
+    }
+}
+
+impl OutputKind {
+    /// The kind's name in profiles.
+    pub fn name(&self) -> &'static str {
+        match self {
+            OutputKind::Disk { .. } => "disk",
+            OutputKind::Efi => "efi",
+            OutputKind::Iso => "iso",
+            OutputKind::Kernel { .. } => "kernel",
+            OutputKind::Initramfs { .. } => "initramfs",
+            OutputKind::Archive => "archive",
+            OutputKind::Oci => "oci",
+            OutputKind::Sysroot => "sysroot",
+        }
+    }
+
+    /// Whether it is one file that firmware starts.
+    pub fn is_bootable_image(&self) -> bool {
+        matches!(self, OutputKind::Disk { .. } | OutputKind::Efi | OutputKind::Iso)
+    }
+
+    /// Whether a profile with this output can boot in a way.
+    fn boots(&self, profile: &Profile, boot: Boot) -> bool {
+        let has = |wanted: fn(&OutputKind) -> bool| profile.outputs.iter().any(|output| wanted(&output.kind));
+        match (boot, self) {
+            // Where QEMU loads the kernel, the root file system comes inside it, beside it, or on the disk.
+            (Boot::Kernel, OutputKind::Kernel { image: true, .. }) => match profile.root.kind {
+                RootKind::Ext4 => has(|kind| matches!(kind, OutputKind::Disk { .. })),
+                RootKind::Initramfs => profile.root.embed || has(|kind| matches!(kind, OutputKind::Initramfs { .. })),
+            },
+            (Boot::Uefi, OutputKind::Disk { .. }) => profile.root.kind == RootKind::Ext4 || profile.root.embed,
+            (Boot::Uefi, OutputKind::Efi | OutputKind::Iso) => profile.root.embed,
+            _ => false,
+        }
+    }
+}
+
+/// Typed reading of settings that the schema has checked.
+#[derive(Clone, Copy)]
+struct Values<'a>(&'a Settings);
+
+impl<'a> Values<'a> {
+    fn get(self, path: &str) -> Option<&'a Setting> {
+        self.0.get(path)
+    }
+
+    fn text(self, path: &str) -> Result<&'a str> {
+        match self.get(path) {
+            Some(Setting { value: Value::Text(text), .. }) => Ok(text),
+            _ => bail!("the schema has no text `{path}`"),
+        }
+    }
+
+    fn list(self, path: &str) -> Result<&'a [Item]> {
+        match self.get(path) {
+            Some(Setting { value: Value::List(items), .. }) => Ok(items),
+            _ => bail!("the schema has no list `{path}`"),
+        }
+    }
+
+    fn flag(self, path: &str) -> Result<bool> {
+        match self.get(path) {
+            Some(Setting { value: Value::Flag(on), .. }) => Ok(*on),
+            _ => bail!("the schema has no flag `{path}`"),
+        }
+    }
+
+    fn size(self, path: &str) -> Result<Option<u64>> {
+        self.get(path).map(|_| size::parse(self.text(path)?)).transpose()
+    }
+
+    fn count(self, path: &str) -> Result<Option<u64>> {
+        match self.get(path) {
+            None => Ok(None),
+            Some(Setting { value: Value::Count(number), .. }) => Ok(Some(*number)),
+            Some(_) => bail!("the schema has no count `{path}`"),
+        }
+    }
+}
+
+fn texts(items: &[Item]) -> Vec<String> {
+    items.iter().map(|item| item.text.clone()).collect()
+}
+
+/// A path of a list, from the directory of the file that states it.
+fn beside(item: &Item) -> PathBuf {
+    let dir = item.place.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("/"));
+    dir.join(&item.text)
+}
+
+fn package(item: &Item) -> Package {
+    if OWN_PACKAGES.contains(&item.text.as_str()) {
+        Package::Own(item.text.clone())
+    } else {
+        Package::Dir(beside(item))
+    }
+}
+
+fn kernel(resolved: &Resolved, values: Values) -> Result<Kernel> {
+    let fragment = |item: &Item| Fragment {
+        name: item.text.clone(),
+        path: beside(item),
+        stated: item.place.file.as_deref().map_or(String::new(), |file| file.display().to_string()),
+    };
+    Ok(Kernel {
+        variant: variant(resolved),
+        fragments: values.list("kernel.fragments")?.iter().map(fragment).collect(),
+        command_line: values.text("kernel.command-line")?.into(),
+        debug: values.flag("kernel.debug")?,
+    })
+}
+
+/// The nearest profile that states anything the kernel is compiled from.
+fn variant(resolved: &Resolved) -> String {
+    let of_kernel = |path: &str| path.starts_with("kernel.") || ["root.kind", "root.embed"].contains(&path);
+    let stated = resolved.settings.iter().filter(|(path, _)| of_kernel(path));
+    let places: Vec<&Path> = stated.filter_map(|(_, setting)| setting.place.file.as_deref()).collect();
+    let nearest = resolved.files.iter().find(|file| places.contains(&&***file));
+    nearest.and_then(|file| file.file_stem()).map_or(resolved.name.clone(), |stem| stem.to_string_lossy().into_owned())
+}
+
+fn read_output(name: &str, values: Values, profile: &str) -> Result<Output> {
+    let words =
+        |path: &str| -> Result<Vec<&str>> { Ok(values.list(path)?.iter().map(|item| item.text.as_str()).collect()) };
+    let kind = match values.text("kind")? {
+        "disk" => {
+            let stated = words("formats")?;
+            let formats = DiskFormat::ALL.into_iter().filter(|format| stated.contains(&format.name())).collect();
+            OutputKind::Disk { size: values.size("size")?.context("the schema requires a size")?, formats }
+        }
+        "efi" => OutputKind::Efi,
+        "iso" => OutputKind::Iso,
+        "kernel" => {
+            let formats = words("formats")?;
+            OutputKind::Kernel { image: formats.contains(&"image"), elf: formats.contains(&"elf") }
+        }
+        "initramfs" => {
+            let word = values.text("compression")?;
+            let known = Compression::ALL.into_iter().find(|known| known.name() == word);
+            OutputKind::Initramfs { compression: known.context("the schema has an unknown compression")? }
+        }
+        "archive" => OutputKind::Archive,
+        "oci" => OutputKind::Oci,
+        "sysroot" => OutputKind::Sysroot,
+        other => bail!("the schema has an unknown kind of output `{other}`"),
+    };
+    let place = values.get("kind").map_or(Place::DEFAULT, |setting| setting.place.clone());
+    let file = values.text("file")?.replace("{profile}", profile);
+    Ok(Output { name: name.into(), file, kind, place })
+}
+
+#[cfg(test)]
+mod tests;

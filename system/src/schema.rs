@@ -1,0 +1,302 @@
+//! Every key of a profile, once: its form, its default and its meaning. The parser (`document.rs`), the messages and
+//! `docs/profiles.md` ([`crate::reference`]) follow from these tables.
+
+/// What a key's value looks like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Form {
+    /// A line of text.
+    Line,
+    /// A number of bytes with its unit, such as `"64 MiB"`.
+    Size,
+    /// A whole number from 1.
+    Count,
+    /// `true` or `false`.
+    Flag,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Texts. `[...]` takes the place of what the extended profile has; `{ add = [...], remove = [...] }` changes it.
+    List,
+    /// Some of these words, as a list.
+    Words(&'static [&'static str]),
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub form: Form,
+    /// The value that holds when no profile states one, in TOML.
+    pub default: Default,
+    /// What it does, for people.
+    pub meaning: &'static str,
+}
+
+/// The value of a key that no profile states.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Default {
+    /// This one, in TOML.
+    Is(&'static str),
+    /// None: the thing is absent, or follows from others as the text says.
+    Absent(&'static str),
+    /// There is none: a profile, or one that it extends, states it.
+    Required,
+}
+
+/// A table of a profile.
+#[derive(Debug)]
+pub struct Table {
+    /// `root` for `[root]`; empty for the keys above all tables.
+    pub name: &'static str,
+    /// What it is about.
+    pub meaning: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+/// A kind of output, a value of `kind` in an `[[output]]`.
+#[derive(Debug)]
+pub struct OutputKind {
+    /// The value.
+    pub name: &'static str,
+    /// What the build leaves.
+    pub meaning: &'static str,
+    /// Its keys besides those of every output.
+    pub keys: &'static [Key],
+}
+
+const fn key(name: &'static str, form: Form, default: Default, meaning: &'static str) -> Key {
+    Key { name, form, default, meaning }
+}
+
+/// The keys above all tables, and the tables.
+pub const TABLES: &[Table] = &[
+    Table {
+        name: "",
+        meaning: "Above all tables.",
+        keys: &[
+            key(
+                "extends",
+                Form::Line,
+                Default::Absent("nothing"),
+                "the profile whose values hold where this one states none: a name from `image/profiles/`, or the path of a TOML file from this file's directory",
+            ),
+            key("description", Form::Line, Default::Required, "one sentence for people; goes into /etc/os-release"),
+            key("hostname", Form::Line, Default::Is("\"bloomery\""), "goes into /etc/hostname"),
+            key("inittab", Form::List, Default::Is("[]"), "lines added to /etc/inittab"),
+        ],
+    },
+    Table {
+        name: "root",
+        meaning: "The root file system.",
+        keys: &[
+            key(
+                "kind",
+                Form::Word(&["ext4", "initramfs"]),
+                Default::Is("\"ext4\""),
+                "where the running system has it: on a partition, or in memory",
+            ),
+            key(
+                "packages",
+                Form::List,
+                Default::Is("[]"),
+                "`busybox`, `init`, `toolchain`, or the path of a directory with a `build.sh` (docs/packages.md)",
+            ),
+            key("files", Form::List, Default::Is("[]"), "directories that are laid over the root file system, last"),
+            key(
+                "embed",
+                Form::Flag,
+                Default::Is("false"),
+                "`true`: the initramfs is inside the kernel, so that the kernel alone is a whole system",
+            ),
+        ],
+    },
+    Table {
+        name: "kernel",
+        meaning: "The kernel. It is compiled once for each combination of these values; profiles with the same ones share it.",
+        keys: &[
+            key(
+                "fragments",
+                Form::List,
+                Default::Required,
+                "names from `image/kernel/` without `.config`, or paths of files of your own; of two values for one symbol the later counts",
+            ),
+            key("command-line", Form::Line, Default::Is("\"\""), "added to the built-in command line"),
+            key(
+                "debug",
+                Form::Flag,
+                Default::Is("false"),
+                "`true`: with debug information and GDB's scripts, and a `vmlinux` to open in GDB",
+            ),
+        ],
+    },
+    Table {
+        name: "service",
+        meaning: "The one program that the system is for. It becomes `/etc/services.d/NAME.toml`.",
+        keys: &[
+            key("name", Form::Line, Default::Is("\"service\""), "its name in `initctl` and in the log"),
+            key("command", Form::Line, Default::Absent("no service"), "the program with its arguments"),
+            key(
+                "settings",
+                Form::List,
+                Default::Is("[]"),
+                "further lines of that file, such as `user = \"nobody\"` (services(5))",
+            ),
+        ],
+    },
+    Table {
+        name: "machine",
+        meaning: "The virtual machine that `./run.sh` and the tests boot.",
+        keys: &[
+            key("memory", Form::Size, Default::Is("\"1 GiB\""), "its memory"),
+            key(
+                "processors",
+                Form::Count,
+                Default::Absent("1 by emulation, else those of the host, at most 4"),
+                "its processors",
+            ),
+            key(
+                "boots",
+                Form::Words(&["kernel", "uefi"]),
+                Default::Absent("each that the outputs can do"),
+                "the ways to boot: `kernel` hands the kernel to QEMU, `uefi` starts firmware. The first is the default of `./run.sh`",
+            ),
+        ],
+    },
+    Table {
+        name: "budget",
+        meaning: "Limits that fail the build.",
+        keys: &[
+            key("image", Form::Size, Default::Absent("none"), "the most bytes of each bootable image (disk, efi, iso)"),
+            key("memory", Form::Size, Default::Absent("none"), "the memory that the boot tests give the system"),
+        ],
+    },
+];
+
+/// Keys of every `[[output]]`.
+pub const OUTPUT_KEYS: &[Key] = &[
+    key("kind", Form::Line, Default::Required, "what the build leaves; the next tables list the kinds"),
+    key(
+        "name",
+        Form::Line,
+        Default::Absent("the kind"),
+        "tells two outputs of a kind apart. An output of the same name in the extended profile is changed and not added",
+    ),
+    key("enabled", Form::Flag, Default::Is("true"), "`false`: drops the output of the extended profile"),
+];
+
+/// The file name of an output, in every kind that leaves one.
+const fn file(default: &'static str) -> Key {
+    key(
+        "file",
+        Form::Line,
+        Default::Is(default),
+        "where it lies, from `target/bloomery/ARCH/`; `{profile}` stands for the profile's name. A profile that extends this one does not inherit it",
+    )
+}
+
+/// Values of `output.file` that are not inherited: two profiles must not write one file.
+pub const NOT_INHERITED: &[&str] = &["file"];
+
+/// The kinds of output.
+pub const OUTPUTS: &[OutputKind] = &[
+    OutputKind {
+        name: "disk",
+        meaning: "A disk with GPT, an EFI system partition with the kernel, and the root file system.",
+        keys: &[
+            file("\"{profile}\""),
+            key("size", Form::Size, Default::Required, "of the whole disk; the file is sparse"),
+            key(
+                "formats",
+                Form::Words(&["raw", "qcow2", "vmdk", "vhdx", "vdi"]),
+                Default::Is("[\"raw\", \"qcow2\"]"),
+                "`raw` (suffix `.img`) to be written to a disk, `qcow2` for QEMU (what a guest writes stays in it), `vmdk` for VMware, `vhdx` for Hyper-V, `vdi` for VirtualBox",
+            ),
+        ],
+    },
+    OutputKind {
+        name: "efi",
+        meaning: "The kernel as one EFI program, suffix `.efi`. With `root.embed` it is a whole system.",
+        keys: &[file("\"{profile}\"")],
+    },
+    OutputKind {
+        name: "iso",
+        meaning: "A CD with the kernel as EFI program, suffix `.iso`. It needs `root.embed`.",
+        keys: &[file("\"{profile}\"")],
+    },
+    OutputKind {
+        name: "kernel",
+        meaning: "The kernel with its configuration and its command line.",
+        keys: &[
+            file("\"{profile}/kernel\""),
+            key(
+                "formats",
+                Form::Words(&["image", "elf"]),
+                Default::Is("[\"image\"]"),
+                "`image` for boot loaders and QEMU's `-kernel`, `elf` (suffix `.elf`, x86_64 only) with a PVH entry for Firecracker, Cloud Hypervisor and QEMU's microvm",
+            ),
+        ],
+    },
+    OutputKind {
+        name: "initramfs",
+        meaning: "The root file system as a cpio archive for a boot loader's initrd. It needs `root.kind = \"initramfs\"`.",
+        keys: &[
+            file("\"{profile}/initramfs.cpio\""),
+            key(
+                "compression",
+                Form::Word(&["none", "gzip", "zstd", "lz4", "xz"]),
+                Default::Is("\"zstd\""),
+                "adds its suffix to the name",
+            ),
+        ],
+    },
+    OutputKind {
+        name: "archive",
+        meaning: "The root file system as an archive of tar, compressed by zstd, suffix `.tar.zst`.",
+        keys: &[file("\"{profile}/rootfs\"")],
+    },
+    OutputKind {
+        name: "oci",
+        meaning: "The root file system as a container image, a directory in OCI layout.",
+        keys: &[file("\"{profile}/oci\"")],
+    },
+    OutputKind {
+        name: "sysroot",
+        meaning: "The root file system as a directory, to be entered as a chroot.",
+        keys: &[file("\"{profile}/sysroot\"")],
+    },
+];
+
+/// The table of a name.
+pub fn table(name: &str) -> Option<&'static Table> {
+    TABLES.iter().find(|table| table.name == name)
+}
+
+/// The kind of output of a name.
+pub fn output(name: &str) -> Option<&'static OutputKind> {
+    OUTPUTS.iter().find(|kind| kind.name == name)
+}
+
+/// The key that stands in a profile as `path`, such as `kernel.debug` or `hostname`.
+pub fn key_of(path: &str) -> Option<&'static Key> {
+    let (name, key) = path.rsplit_once('.').unwrap_or(("", path));
+    table(name)?.keys.iter().find(|known| known.name == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_stands_twice() {
+        let tables = TABLES.iter().map(|table| (table.name, table.keys));
+        let kinds = OUTPUTS.iter().map(|kind| (kind.name, kind.keys));
+        for (name, keys) in tables.chain(kinds) {
+            let mut names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), keys.len(), "[{name}]");
+        }
+    }
+}
