@@ -1,13 +1,13 @@
-//! Builds the images of every wanted profile and architecture. Leaves them below `target/bloomery/<arch>`.
+//! Builds the outputs of every wanted profile and architecture. Leaves them below `target/bloomery/<arch>`.
 
 use std::process::ExitCode;
 
 use build_support::{Arch, Dirs, Result, cargo, report, vars};
+use system::{Profile, outputs};
 
 mod recipes;
 
-use recipes::profile::Profile;
-use recipes::{init, kernel, outputs, package, root};
+use recipes::{init, inputs, kernel, licences, package, root};
 
 fn main() -> ExitCode {
     report::run(build)
@@ -16,22 +16,26 @@ fn main() -> ExitCode {
 fn build() -> Result<()> {
     if cargo::skips() {
         cargo::say_skipped();
+        cargo::warn_skipped();
         return Ok(());
     }
     let dirs = Dirs::find()?;
+    let profiles = inputs::read_profiles(&dirs)?;
     for arch in vars::archs()? {
-        for name in vars::profiles() {
-            build_profile(&dirs, arch, &Profile::read(&dirs, &name)?)?;
+        for profile in &profiles {
+            build_profile(&dirs, arch, profile)?;
         }
     }
     Ok(())
 }
 
 fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
-    let init = init::build(dirs, arch)?;
-    let kernel = kernel::build(dirs, arch, profile, &outputs::guids(arch).root.to_string())?;
+    profile.check_arch(arch)?;
+    let compiled = kernel::compile(dirs, arch, profile)?;
+    let init = if profile.has("init") { Some(init::build(dirs, arch)?) } else { None };
     let packages = package::build_all(dirs, arch, profile)?;
-    let root = root::assemble(dirs, arch, profile, &init, &packages)?;
-    outputs::write(dirs, arch, profile, &kernel, &root)?;
-    cargo::rerun_if_changed(&outputs::inputs(dirs, profile))
+    let root = root::assemble(dirs, arch, profile, init.as_ref(), &packages)?;
+    let kernel = kernel::link(dirs, arch, profile, compiled, &root)?;
+    outputs::build(dirs, arch, profile, &kernel, &root, &licences::of(profile)?)?;
+    cargo::rerun_if_changed(&inputs::of(dirs, profile))
 }

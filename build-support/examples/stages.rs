@@ -3,7 +3,8 @@
 //! store, logs below `target/bloomery`.
 //!
 //! `stages NAME WORD... [+ NAME WORD...]...`, where each stage builds on the one before it and a word is one of
-//! `script=TEXT` (gets `$OUT` and `$WORK`), `input:NAME=VALUE`, `recipe=SOURCE`, `write=MIB` and `resumable`.
+//! `script=TEXT` (gets `$OUT` and `$WORK`), `input:NAME=VALUE`, `recipe=SOURCE`, `instance=NAME`, `write=MIB` and
+//! `resumable`.
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ fn build(dirs: &Dirs, words: &[String], below: Option<&Built>) -> Result<Built> 
         match word.split_once('=') {
             Some(("script", text)) => script = text,
             Some(("write", number)) => mebibytes = number.parse()?,
+            Some(("instance", name)) => stage = stage.instance(name),
             Some(("recipe", source)) => stage = stage.recipe("recipe.rs", source),
             Some((input, value)) if input.starts_with("input:") => stage = stage.input(&input[6..], value),
             None if word == "resumable" => stage = stage.resumable(),

@@ -75,14 +75,6 @@ impl Arch {
         }
     }
 
-    /// The target's name in `LLVM_TARGETS_TO_BUILD`.
-    pub fn llvm(self) -> &'static str {
-        match self {
-            Arch::X86_64 => "X86",
-            Arch::Arm64 => "AArch64",
-        }
-    }
-
     /// The name in an OCI image (`GOARCH`).
     pub fn oci(self) -> &'static str {
         match self {

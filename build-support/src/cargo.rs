@@ -7,33 +7,27 @@ use fs_err as fs;
 
 use crate::vars;
 
-/// Subcommands of cargo that want the artifacts. All others (`check`, `clippy`, `doc`, an IDE's) only want to
-/// know whether the code is right, and must never start an hour of LLVM.
-const BUILDING: &[&str] = &["build", "b", "test", "t", "run", "r", "bench", "rustc", "install", "nextest"];
-
-/// Whether this build script should build nothing.
+/// Whether this build script should build nothing. Cargo compiles and runs build scripts for `check`, `clippy`, an IDE and
+/// a test run as well, none of which may start an hour of LLVM. A build script sees nothing of cargo's command line but
+/// the profile, so that decides: the release profile (or one that inherits it) builds, the debug profile does not. That
+/// holds whatever options or aliases came before, and is the same in every script of one build.
 pub fn skips() -> bool {
-    if vars::get(vars::SKIP).is_some() {
-        return vars::on(vars::SKIP, false);
-    }
-    // Cargo tells build scripts nothing about its subcommand, so ask its command line.
-    let of_cargo = rustix::process::getppid().map(|pid| format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
-    let text = of_cargo.and_then(|path| fs::read(path).ok()).unwrap_or_default();
-    let words: Vec<String> =
-        text.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    !builds(&words)
+    vars::on(vars::SKIP, std::env::var_os("PROFILE").is_none_or(|profile| profile != "release"))
 }
 
-/// Whether cargo's command line asks for artifacts.
-fn builds(words: &[String]) -> bool {
-    let is_word = |word: &&String| !word.is_empty() && !word.starts_with('-') && !word.starts_with('+');
-    words.iter().skip(1).find(is_word).is_some_and(|word| BUILDING.contains(&word.as_str()))
-}
-
-/// Says that this script skipped, and makes cargo run it again the next time: `check` and `build` share a build
-/// script's result, and a skipped one must not pass for a build.
+/// Tells cargo what a skipped script depends on.
 pub fn say_skipped() {
-    println!("cargo:rerun-if-changed=/nonexistent/bloomery-skipped");
+    println!("cargo:rerun-if-env-changed={}", vars::SKIP);
+    println!("cargo:rerun-if-changed=build.rs");
+}
+
+/// Tells the user why there is no image.
+pub fn warn_skipped() {
+    let why = match vars::get(vars::SKIP) {
+        Some(_) => format!("{} is set", vars::SKIP),
+        None => "this is not the release profile".into(),
+    };
+    println!("cargo:warning=no image is built: {why}; `cargo build -p image --release` builds one");
 }
 
 /// Tells cargo when to run the script again: the listed inputs, and the variables of the table that its package reads.
@@ -59,30 +53,34 @@ pub fn rerun_if_removed(output: &Path) -> Result<()> {
 
 /// The entries of a package and of all that it depends on in a Cargo.lock, in the order of that file: what code they
 /// are made of, with versions and checksums.
-pub fn locked(lock: &str, package: &str) -> String {
-    let entries: Vec<&str> = lock.split("[[package]]\n").skip(1).collect();
+///
+/// # Errors
+/// A text that is no Cargo.lock.
+pub fn locked(lock: &str, package: &str) -> Result<String> {
+    let lock: toml::Table = lock.parse().context("Cargo.lock is no TOML")?;
+    let entries = lock.get("package").and_then(toml::Value::as_array).context("Cargo.lock has no packages")?;
     let mut wanted = vec![package];
     let mut next = 0;
-    while let Some(name) = wanted.get(next) {
-        for entry in entries.iter().filter(|entry| entry_name(entry) == Some(name)) {
-            // `"name"`, or `"name version"` where there are several.
-            let names = entry.lines().filter_map(|line| line.strip_prefix(" \"")?.split(['"', ' ']).next());
+    while let Some(name) = wanted.get(next).copied() {
+        for entry in entries.iter().filter(|entry| name_of(entry) == name) {
+            let dependencies = entry.get("dependencies").and_then(toml::Value::as_array).into_iter().flatten();
+            // `name`, or `name version` where there are several.
+            let names = dependencies.filter_map(|text| text.as_str()?.split(' ').next());
             let new: Vec<&str> = names.filter(|name| !wanted.contains(name)).collect();
             wanted.extend(new);
         }
         next += 1;
     }
-    entries.into_iter().filter(|entry| entry_name(entry).is_some_and(|name| wanted.contains(&name))).collect()
+    let kept = entries.iter().filter(|entry| wanted.contains(&name_of(entry)));
+    Ok(kept.map(|entry| format!("{entry}\n")).collect())
 }
 
-fn entry_name(entry: &str) -> Option<&str> {
-    entry.lines().next()?.strip_prefix("name = \"")?.strip_suffix('"')
+fn name_of(entry: &toml::Value) -> &str {
+    entry.get("name").and_then(toml::Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn a_package_is_locked_with_all_below_it() {
         let lock = "version = 4\n\n\
@@ -90,25 +88,11 @@ mod tests {
             [[package]]\nname = \"b\"\nversion = \"1\"\ndependencies = [\n \"a\",\n]\n\n\
             [[package]]\nname = \"c\"\nversion = \"2.0.0\"\nchecksum = \"123\"\n\n\
             [[package]]\nname = \"other\"\nversion = \"1\"\ndependencies = [\n \"a\",\n]\n";
+        let locked = |lock: &str, package: &str| super::locked(lock, package).unwrap();
         let entries = locked(lock, "a");
-        assert_eq!(entries.matches("name = ").count(), 3, "{entries}");
-        assert!(entries.contains("checksum = \"123\"") && !entries.contains("other"), "{entries}");
+        assert_eq!(entries.lines().count(), 3, "{entries}");
+        assert!(entries.contains("123") && !entries.contains("other"), "{entries}");
         assert_ne!(entries, locked(&lock.replace("123", "456"), "a"));
         assert_eq!(entries, locked(&lock.replace("\"other\"\nversion = \"1\"", "\"other\"\nversion = \"2\""), "a"));
-    }
-
-    fn words(line: &str) -> Vec<String> {
-        line.split(' ').map(String::from).collect()
-    }
-
-    #[test]
-    fn only_builds_build() {
-        for line in ["cargo build -p image", "cargo +stable test --workspace", "/usr/bin/cargo b", "cargo --locked run"]
-        {
-            assert!(builds(&words(line)), "{line}");
-        }
-        for line in ["cargo check --workspace", "cargo clippy", "cargo doc", "cargo", "rust-analyzer"] {
-            assert!(!builds(&words(line)), "{line}");
-        }
     }
 }

@@ -67,11 +67,6 @@ impl Dirs {
         self.home.join("locks")
     }
 
-    /// Past durations of stages, for the time left.
-    pub fn timings(&self) -> PathBuf {
-        self.home.join("timings.tsv")
-    }
-
     /// Makes the store's directories.
     pub fn create(&self) -> Result<()> {
         for dir in [self.store(), self.work(), self.archives(), self.sources(), self.locks()] {

@@ -13,7 +13,8 @@ use crate::progress::{self, Status};
 use crate::store::{self, Cost, Entry};
 use crate::{Arch, Dirs, digest, tree, vars};
 
-/// The stages of a build in their order; the place in this list is the number in the status line.
+/// The stages of a build in their order; the place in this list is the number in the status line. A stage that there are
+/// several of for an architecture has its instance as the rest of its name: `kernel-base`, `image-full-disk`.
 const PLAN: &[&str] = &[
     "linux-headers",
     "musl",
@@ -25,13 +26,18 @@ const PLAN: &[&str] = &[
     "busybox",
     "init",
     "kernel",
+    "package",
     "root",
+    "link",
     "image",
 ];
 
 /// A stage to build or to take from the store.
 pub struct Stage<'a> {
     dirs: &'a Dirs,
+    /// The kind, a word of [`PLAN`].
+    kind: String,
+    /// The kind, with the instance where there are several.
     name: String,
     arch: Arch,
     manifest: Manifest,
@@ -76,11 +82,6 @@ impl Job<'_> {
         cmd.read(&wanted)
     }
 
-    /// Writes a line to the stage's log.
-    pub fn note(&self, text: &str) -> Result<()> {
-        self.log.line(text)
-    }
-
     /// A directory below the work directory, made when missing.
     pub fn dir(&self, name: &str) -> Result<PathBuf> {
         let dir = self.work.join(name);
@@ -92,7 +93,15 @@ impl Job<'_> {
 impl<'a> Stage<'a> {
     /// A stage for one architecture.
     pub fn new(dirs: &'a Dirs, name: &str, arch: Arch) -> Stage<'a> {
-        Stage { dirs, name: name.into(), arch, manifest: Manifest::default(), resumable: false }
+        Stage { dirs, kind: name.into(), name: name.into(), arch, manifest: Manifest::default(), resumable: false }
+    }
+
+    /// One of several stages of a kind, such as the kernel of a variant. The name is part of the result's, of the mark of
+    /// what was wanted, of the log and of the row in the time table. It is not part of the key: an instance with the same
+    /// inputs as another one takes that one's result.
+    pub fn instance(mut self, name: &str) -> Self {
+        self.name = format!("{}-{name}", self.kind);
+        self
     }
 
     /// The recipe's source, `include_str!` of its own file.
@@ -136,7 +145,7 @@ impl<'a> Stage<'a> {
         self.dirs.create()?;
         let (stage, key) = (format!("{}-{}", self.name, self.arch), self.manifest.key());
         tree::write_atomically(&store::wanted_file(self.dirs, &stage), self.manifest.to_string().as_bytes())?;
-        if let Some(entry) = Entry::open(&self.dirs.store(), &stage, &key) {
+        if let Some(entry) = self.find(&stage, &key)? {
             return self.reuse(&entry);
         }
         ensure!(
@@ -145,18 +154,36 @@ impl<'a> Stage<'a> {
             vars::FROM_STORE
         );
         let _lock = lock(self.dirs, &stage)?;
-        if let Some(entry) = Entry::open(&self.dirs.store(), &stage, &key) {
+        if let Some(entry) = self.find(&stage, &key)? {
             return self.reuse(&entry);
         }
         let entry = self.make(&stage, &key, recipe).map_err(|error| explain(error, &stage))?;
         self.record(&entry, "built")?;
-        built(&entry)
+        self.built(&entry)
+    }
+
+    /// The result of this stage, or of another instance with the same inputs.
+    fn find(&self, stage: &str, key: &str) -> Result<Option<Entry>> {
+        if let Some(entry) = Entry::open(&self.dirs.store(), stage, key) {
+            return Ok(Some(entry));
+        }
+        if self.kind == self.name {
+            return Ok(None);
+        }
+        let (begin, end) = (format!("{}-", self.kind), format!("-{}", self.arch));
+        let same = |entry: &Entry| entry.key == key && entry.stage.starts_with(&begin) && entry.stage.ends_with(&end);
+        Ok(store::entries(&self.dirs.store())?.into_iter().find(same))
+    }
+
+    fn built(&self, entry: &Entry) -> Result<Built> {
+        let stage = format!("{}-{}", self.name, self.arch);
+        Ok(Built { stage, key: entry.key.clone(), dir: entry.out(), digest: entry.digest()? })
     }
 
     fn reuse(&self, entry: &Entry) -> Result<Built> {
         progress::line(&format!("{} from the store ({})", self.label(), entry.key));
         self.record(entry, "store")?;
-        built(entry)
+        self.built(entry)
     }
 
     fn make(&self, stage: &str, key: &str, recipe: impl FnOnce(&Job) -> Result<()>) -> Result<Entry> {
@@ -210,6 +237,7 @@ impl<'a> Stage<'a> {
         fs::write(result.join("why"), format!("{why}\n"))?;
         fs::write(result.join("cost"), format!("{cost}\n"))?;
         fs::write(result.join("sources"), sources)?;
+        fs::write(result.join("commands"), commands(&fs::read_to_string(self.log_file())?))?;
         fs::write(result.join("digest"), format!("{}\n", digest::tree(&result.join("out"))?))?;
         let place = self.dirs.store().join(format!("{stage}-{key}"));
         if place.exists() {
@@ -255,7 +283,12 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// A stage's place in the plan. A stage of a profile (`root-full`) stands where its kind does (`root`).
+/// The commands that a log has, one a line, as a person can run them again.
+fn commands(log: &str) -> String {
+    log.lines().filter_map(|line| line.strip_prefix("$ ")).map(|command| format!("{command}\n")).collect()
+}
+
+/// A stage's place in the plan. An instance (`kernel-base`) stands where its kind does (`kernel`).
 fn place(name: &str) -> usize {
     let of = |known: &&str| *known == name || name.starts_with(&format!("{known}-"));
     // The longest known name wins, so that nothing is taken for its own beginning.
@@ -264,10 +297,6 @@ fn place(name: &str) -> usize {
         .filter(|(_, known)| of(known))
         .max_by_key(|(_, known)| known.len())
         .map_or(PLAN.len(), |(i, _)| i + 1)
-}
-
-fn built(entry: &Entry) -> Result<Built> {
-    Ok(Built { stage: entry.stage.clone(), key: entry.key.clone(), dir: entry.out(), digest: entry.digest()? })
 }
 
 /// Names the stage, and says what to do when a recipe itself met a full disk. (A command's error has its hint.)

@@ -1,8 +1,10 @@
 //! The content-addressed store: one directory a result, named by stage and key, renamed into place when complete.
 //!
 //! A result holds `out/` (what the stage made), `manifest` (its inputs), `digest` (of `out/`), `why` (what differed
-//! from the result before it), `cost` (time, memory, disk) and `sources` (which origin the archives came from).
+//! from the result before it), `cost` (time, memory, disk), `sources` (which origin the archives came from) and `commands`
+//! (what the recipe ran).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -152,9 +154,12 @@ pub fn newest(store: &Path, stage: &str) -> Result<Option<Entry>> {
     Ok(entries(store)?.into_iter().rfind(|entry| entry.stage == stage))
 }
 
+/// How the name of a file begins that keeps wanted inputs.
+const WANTED: &str = ".wanted-";
+
 /// The file that keeps the inputs that were asked for last.
 pub fn wanted_file(dirs: &Dirs, stage: &str) -> PathBuf {
-    dirs.store().join(format!(".wanted-{stage}"))
+    dirs.store().join(format!("{WANTED}{stage}"))
 }
 
 /// Says why a stage was built, or will be built again.
@@ -186,7 +191,7 @@ fn matching_stages(dirs: &Dirs, stage: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for file in fs::read_dir(dirs.store())? {
         let name = file?.file_name().to_string_lossy().into_owned();
-        if let Some(known) = name.strip_prefix(".wanted-") {
+        if let Some(known) = name.strip_prefix(WANTED) {
             names.push(known.to_string());
         }
     }
@@ -199,16 +204,20 @@ fn matching_stages(dirs: &Dirs, stage: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The results that no checkout's last build asked for: every result but that of the wanted inputs of its stage.
+/// The results that no checkout's last build asked for: those whose inputs are not the wanted ones of any stage. (One
+/// instance of a stage may use the result of another.)
+///
+/// # Errors
+/// A store that cannot be read.
 pub fn garbage(dirs: &Dirs) -> Result<Vec<Entry>> {
-    let mut garbage = Vec::new();
-    for entry in entries(&dirs.store())? {
-        let wanted = fs::read_to_string(wanted_file(dirs, &entry.stage)).unwrap_or_default();
-        if Manifest::parse(&wanted).key() != entry.key {
-            garbage.push(entry);
+    let mut wanted = BTreeSet::new();
+    for file in fs::read_dir(dirs.store())? {
+        let path = file?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WANTED)) {
+            wanted.insert(Manifest::parse(&fs::read_to_string(path)?).key());
         }
     }
-    Ok(garbage)
+    Ok(entries(&dirs.store())?.into_iter().filter(|entry| !wanted.contains(&entry.key)).collect())
 }
 
 /// The stages and downloads that a process works on now: whose locks are held.

@@ -1,6 +1,8 @@
 //! The one table of the environment variables that Bloomery reads. Build scripts rerun when one changes, and
 //! README.md's table is this table (a test compares them).
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail};
 
 use crate::Arch;
@@ -69,8 +71,8 @@ pub const TABLE: &[Var] = &[
     },
     Var {
         name: SKIP,
-        default: "`0`; `cargo check`, `clippy`, `doc` and IDEs skip by themselves",
-        meaning: "`1`: build scripts build nothing",
+        default: "`0` with `--release`, else `1`: `cargo check`, an IDE or a test run builds nothing by itself",
+        meaning: "`1`: build scripts build nothing; `0`: they build in cargo's debug profile too",
         packages: &[],
     },
     Var {
@@ -125,9 +127,23 @@ pub fn archs() -> Result<Vec<Arch>> {
     Ok(archs)
 }
 
-/// The profiles to build: names or paths.
-pub fn profiles() -> Vec<String> {
-    words(&get(PROFILE).unwrap_or_else(|| "full".into()))
+/// The profiles to build: names, or paths from `root`. A path may have blanks and commas: what names a file as a whole is
+/// not taken apart.
+pub fn profiles(root: &Path) -> Vec<String> {
+    split_profiles(&get(PROFILE).unwrap_or_else(|| "full".into()), &|path| root.join(path).is_file())
+}
+
+fn split_profiles(text: &str, is_file: &dyn Fn(&str) -> bool) -> Vec<String> {
+    for separator in [' ', ','] {
+        if is_file(text) {
+            break;
+        }
+        if text.contains(separator) {
+            let words = text.split(separator).filter(|word| !word.is_empty());
+            return words.flat_map(|word| split_profiles(word, is_file)).collect();
+        }
+    }
+    vec![text.into()]
 }
 
 /// The stages that must come from the store, by their names with the architecture.
@@ -142,6 +158,15 @@ fn words(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_with_blanks_or_commas_is_one_profile() {
+        let split = |text: &str| split_profiles(text, &|path| ["my profiles/a.toml", "b,c/d.toml"].contains(&path));
+        assert_eq!(split("full base"), ["full", "base"]);
+        assert_eq!(split("full,base"), ["full", "base"]);
+        assert_eq!(split("my profiles/a.toml"), ["my profiles/a.toml"]);
+        assert_eq!(split("full b,c/d.toml"), ["full", "b,c/d.toml"]);
+    }
 
     #[test]
     fn a_build_script_runs_again_for_what_it_reads() {

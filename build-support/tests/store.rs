@@ -57,6 +57,30 @@ fn gc_removes_what_no_build_uses_and_keeps_the_rest() {
     assert_eq!(place.build(&words), new);
 }
 
+/// Two kernels of one architecture do not take each other's place, and one with equal inputs is built once.
+#[test]
+fn instances_of_a_stage_live_side_by_side() {
+    let place = Place::new();
+    let build = |instance: &str, flags: &str, script: &str| {
+        place.build(&["demo", &format!("instance={instance}"), &format!("input:flags={flags}"), script])
+    };
+    let one = build("one", "-O2", "script=echo 1 >$OUT/file");
+    let two = build("two", "-O3", "script=echo 2 >$OUT/file");
+    let same = build("same", "-O2", "script=false");
+    assert_eq!((&same.key, &same.dir), (&one.key, &one.dir));
+    well(&place.store(&["gc"]));
+    assert!(one.dir.exists() && two.dir.exists());
+    // The result stays while one instance wants it.
+    build("one", "-O1", "script=echo 3 >$OUT/file");
+    well(&place.store(&["gc"]));
+    assert!(one.dir.exists());
+    build("same", "-O1", "script=false");
+    well(&place.store(&["gc"]));
+    assert!(!one.dir.exists() && two.dir.exists());
+    let commands = fs::read_to_string(two.dir.parent().unwrap().join("commands")).unwrap();
+    assert!(commands.contains("sh -c 'echo 2 >$OUT/file'"), "{commands}");
+}
+
 /// What was renamed for its removal and not removed is no result, and the next `gc` takes it.
 #[test]
 fn gc_that_was_stopped_leaves_no_half_result() {

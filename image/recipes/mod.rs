@@ -1,8 +1,8 @@
 //! One module a component of the image.
 
 pub mod init;
+pub mod inputs;
 pub mod kernel;
-pub mod outputs;
+pub mod licences;
 pub mod package;
-pub mod profile;
 pub mod root;

@@ -4,15 +4,18 @@ use std::path::Path;
 
 use build_support::{Arch, Built, Dirs, Job, Result, Stage, bail, digest, ensure, fs, host, tree};
 
-use super::profile::Profile;
-
-/// Names in `packages` that stand for parts of Bloomery.
-pub const OWN: &[&str] = &["busybox", "init", "toolchain"];
+use system::Profile;
+use system::profile::{OWN_PACKAGES, Package};
 
 /// Builds every package of the profile that is a directory.
 pub fn build_all(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Built>> {
-    let foreign = profile.packages.iter().filter(|name| !OWN.contains(&name.as_str()));
-    foreign.map(|name| build(dirs, arch, &profile.path(name))).collect()
+    let mut built = Vec::new();
+    for package in &profile.root.packages {
+        if let Package::Dir(dir) = package {
+            built.push(build(dirs, arch, dir)?);
+        }
+    }
+    Ok(built)
 }
 
 /// Leaves what `build.sh` installs below `$DESTDIR`.
@@ -22,11 +25,12 @@ fn build(dirs: &Dirs, arch: Arch, package: &Path) -> Result<Built> {
         bail!(
             "the package {} has no build.sh\nhint: use {}, or a directory with a build.sh (docs/packages.md)",
             package.display(),
-            OWN.join(", ")
+            OWN_PACKAGES.join(", ")
         );
     }
     let name = package.file_name().unwrap_or_default().to_string_lossy();
-    Stage::new(dirs, &format!("package-{name}"), arch)
+    Stage::new(dirs, "package", arch)
+        .instance(&name)
         .recipe("package.rs", include_str!("package.rs"))
         .input("files", &digest::tree(package)?)
         .tool("toolchain", &toolchain::host()?.digest)

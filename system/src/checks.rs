@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail, ensure};
 
 use crate::document::{Place, Value};
-use crate::profile::{Boot, OutputKind, Profile, RootKind};
+use crate::profile::{Boot, Profile, RootKind};
 use crate::resolve::Resolved;
-use crate::{outputs, size};
+use crate::size;
 
 /// Bytes of a host name (HOST_NAME_MAX of Linux, gethostname(2)).
 const HOST_NAME: usize = 64;
@@ -113,30 +113,11 @@ fn check_service(profile: &Profile, resolved: &Resolved) -> Result<()> {
 }
 
 fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
-    let initramfs = profile.root.kind == RootKind::Initramfs;
     ensure!(
-        initramfs || !profile.root.embed,
+        profile.root.kind == RootKind::Initramfs || !profile.root.embed,
         "{embed}: `root.embed` needs `root.kind = \"initramfs\"`: a kernel holds no ext4 file system\nhint: state that kind, or leave `embed` out"
     );
-    for output in &profile.outputs {
-        let (name, place) = (&output.name, &output.place);
-        match output.kind {
-            OutputKind::Initramfs { .. } => ensure!(
-                initramfs,
-                "{place}: the output `{name}` needs `root.kind = \"initramfs\"`\nhint: state that kind, or use an output of kind `archive`"
-            ),
-            OutputKind::Iso => ensure!(
-                profile.root.embed,
-                "{place}: the output `{name}` needs `root.embed = true`: a CD holds the kernel alone\nhint: state it below [root], or use an output of kind `disk`"
-            ),
-            OutputKind::Disk { .. } => ensure!(
-                !initramfs || profile.root.embed,
-                "{place}: the output `{name}` needs `root.embed = true`: firmware starts the kernel of this disk without an initramfs beside it\nhint: state it below [root], or use the outputs `kernel` and `initramfs`"
-            ),
-            _ => {}
-        }
-    }
-    Ok(())
+    profile.outputs.iter().try_for_each(|output| output.kind.check(output, profile))
 }
 
 /// Two outputs of one file name.
@@ -153,7 +134,7 @@ fn check_files(profile: &Profile) -> Result<()> {
             output.name,
             output.file
         );
-        for file in outputs::files(output) {
+        for file in output.files() {
             if let Some(first) = seen.insert(file.clone(), &output.name) {
                 bail!(
                     "{}: the outputs `{first}` and `{}` are both the file {file}\nhint: give one of them another `file`",
@@ -168,7 +149,8 @@ fn check_files(profile: &Profile) -> Result<()> {
 
 fn check_budget(profile: &Profile, place: &dyn Fn(&str) -> Place) -> Result<()> {
     ensure!(
-        profile.budget.image.is_none() || profile.outputs.iter().any(|output| output.kind.is_bootable_image()),
+        profile.budget.image.is_none()
+            || profile.outputs.iter().any(|output| output.kind.bootable_image(output).is_some()),
         "{}: `budget.image` limits a bootable image, and the profile has none\nhint: add an [[output]] of kind disk, efi or iso",
         place("budget.image")
     );

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::schema::{self, Default, Form, Key, OUTPUT_KEYS, OUTPUTS, TABLES};
+use crate::schema::{self, Default, Form, Key, OUTPUT_KEYS, TABLES};
 use crate::size;
 
 /// Where a value was stated.
@@ -166,7 +166,7 @@ impl Reader<'_> {
             Some(word) => match schema::output(word) {
                 Some(kind) => kind.keys,
                 None => {
-                    let names: Vec<&str> = OUTPUTS.iter().map(|kind| kind.name).collect();
+                    let names: Vec<&str> = schema::outputs().map(|kind| kind.name).collect();
                     let text = format!("there is no kind of output `{word}`{}", choice(word, &names));
                     self.fault(at, &text);
                     return None;
@@ -177,7 +177,7 @@ impl Reader<'_> {
                 return Some(self.table(table, &all_output_keys(), "in an [[output]]"));
             }
             None => {
-                let names: Vec<&str> = OUTPUTS.iter().map(|kind| kind.name).collect();
+                let names: Vec<&str> = schema::outputs().map(|kind| kind.name).collect();
                 let text = format!("an [[output]] states its kind: {}", names.join(", "));
                 self.fault(at, &text);
                 return None;
@@ -294,7 +294,7 @@ fn wanted(form: Form) -> String {
 }
 
 fn all_output_keys() -> Vec<&'static [Key]> {
-    std::iter::once(OUTPUT_KEYS).chain(OUTPUTS.iter().map(|kind| kind.keys)).collect()
+    std::iter::once(OUTPUT_KEYS).chain(schema::outputs().map(|kind| kind.keys)).collect()
 }
 
 /// The known name that was probably meant: at most a third of its letters differ.
@@ -323,7 +323,7 @@ fn probable_key(word: &str, names: &[&str]) -> String {
             name => format!("; `{word}` stands in [{name}]"),
         };
     }
-    if let Some(kind) = OUTPUTS.iter().find(|kind| has(kind.keys)) {
+    if let Some(kind) = schema::outputs().find(|kind| has(kind.keys)) {
         return format!("; `{word}` stands in an [[output]] of kind `{}`", kind.name);
     }
     format!("; there are {}", names.join(", "))
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn every_default_has_its_keys_form() {
         let tables = TABLES.iter().flat_map(|table| table.keys);
-        for key in tables.chain(OUTPUT_KEYS).chain(OUTPUTS.iter().flat_map(|kind| kind.keys)) {
+        for key in tables.chain(OUTPUT_KEYS).chain(schema::outputs().flat_map(|kind| kind.keys)) {
             if let Default::Is(text) = key.default {
                 assert!(default(key).is_some(), "{}: {text}", key.name);
             }

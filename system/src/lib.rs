@@ -1,7 +1,8 @@
-//! What a system is, as build scripts, programs and tests share it. Nothing is built here.
+//! What a system is, as build scripts, programs and tests share it.
 //!
 //! A [`profile`] states it. [`schema`] defines every key of a profile once: the parser, the messages and
-//! `docs/profiles.md` follow from it. [`outputs`] says where a build leaves each output.
+//! `docs/profiles.md` follow from it. [`outputs`] has a file for each kind of output. Nothing is compiled here: `image`
+//! makes the kernel and the root file system, and hands them to [`outputs::build`].
 
 pub mod outputs;
 pub mod profile;

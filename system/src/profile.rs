@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use build_support::{Arch, Dirs};
 
 use crate::document::{Item, Place, Setting, Settings, Value};
+use crate::outputs::{self, Medium, Output};
 use crate::resolve::{self, Resolved};
 use crate::{checks, size};
 
@@ -138,6 +139,27 @@ impl Boot {
             Boot::Uefi => "uefi",
         }
     }
+
+    /// Whether the media of a profile are all that this boot needs.
+    fn is_possible(self, profile: &Profile, media: &[Medium]) -> bool {
+        let has = |wanted: fn(&Medium) -> bool| media.iter().any(wanted);
+        match self {
+            // The root file system comes inside the kernel, beside it, or on the disk.
+            Boot::Kernel => {
+                has(|medium| matches!(medium, Medium::Kernel(_)))
+                    && match profile.root.kind {
+                        RootKind::Ext4 => has(|medium| matches!(medium, Medium::Disk { .. })),
+                        RootKind::Initramfs => {
+                            profile.root.embed || has(|medium| matches!(medium, Medium::Initramfs(_)))
+                        }
+                    }
+            }
+            Boot::Uefi => {
+                has(|medium| matches!(medium, Medium::Disk { .. }))
+                    || profile.root.embed && has(|medium| matches!(medium, Medium::Efi(_) | Medium::Cd(_)))
+            }
+        }
+    }
 }
 
 /// Limits of a profile.
@@ -147,106 +169,6 @@ pub struct Budget {
     pub image: Option<u64>,
     /// Bytes of memory that the boot tests give the system.
     pub memory: Option<u64>,
-}
-
-/// An output of a profile.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// Tells two outputs of a kind apart.
-    pub name: String,
-    /// Where it lies, from `target/bloomery/ARCH/`, without the suffix of its kind.
-    pub file: String,
-    /// What it is.
-    pub kind: OutputKind,
-    /// Where it was stated.
-    pub place: Place,
-}
-
-/// What an output is, with the keys of its kind (`schema::OUTPUTS` says what each means).
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub enum OutputKind {
-    Disk { size: u64, formats: Vec<DiskFormat> },
-    Efi,
-    Iso,
-    Kernel { image: bool, elf: bool },
-    Initramfs { compression: Compression },
-    Archive,
-    Oci,
-    Sysroot,
-}
-
-/// A disk's file format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum DiskFormat {
-    Raw,
-    Qcow2,
-    Vmdk,
-    Vhdx,
-    Vdi,
-}
-
-impl DiskFormat {
-    const ALL: [DiskFormat; 5] =
-        [DiskFormat::Raw, DiskFormat::Qcow2, DiskFormat::Vmdk, DiskFormat::Vhdx, DiskFormat::Vdi];
-
-    /// Its name in profiles and for `qemu-img`.
-    pub fn name(self) -> &'static str {
-        match self {
-            DiskFormat::Raw => "raw",
-            DiskFormat::Qcow2 => "qcow2",
-            DiskFormat::Vmdk => "vmdk",
-            DiskFormat::Vhdx => "vhdx",
-            DiskFormat::Vdi => "vdi",
-        }
-    }
-
-    /// The suffix of a file in it.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            DiskFormat::Raw => "img",
-            other => other.name(),
-        }
-    }
-}
-
-/// How an initramfs is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Compression {
-    None,
-    Gzip,
-    Zstd,
-    Lz4,
-    Xz,
-}
-
-impl Compression {
-    const ALL: [Compression; 5] =
-        [Compression::None, Compression::Gzip, Compression::Zstd, Compression::Lz4, Compression::Xz];
-
-    /// Its name in profiles.
-    pub fn name(self) -> &'static str {
-        match self {
-            Compression::None => "none",
-            Compression::Gzip => "gzip",
-            Compression::Zstd => "zstd",
-            Compression::Lz4 => "lz4",
-            Compression::Xz => "xz",
-        }
-    }
-
-    /// The suffix of a compressed file, with its dot.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Compression::None => "",
-            Compression::Gzip => ".gz",
-            Compression::Zstd => ".zst",
-            Compression::Lz4 => ".lz4",
-            Compression::Xz => ".xz",
-        }
-    }
 }
 
 impl Profile {
@@ -292,7 +214,7 @@ impl Profile {
             outputs: resolved
                 .outputs
                 .iter()
-                .map(|(name, output)| read_output(name, Values(output), &resolved.name))
+                .map(|(name, output)| read_output(name, output, &resolved.name))
                 .collect::<Result<_>>()?,
             machine: Machine {
                 memory: values.size("machine.memory")?.context("the schema has a default memory")?,
@@ -317,7 +239,8 @@ impl Profile {
 
     /// The ways to boot that the outputs can do, in the order of [`Boot::ALL`].
     pub fn possible_boots(&self) -> Vec<Boot> {
-        Boot::ALL.into_iter().filter(|boot| self.outputs.iter().any(|output| output.kind.boots(self, *boot))).collect()
+        let media = outputs::media(self);
+        Boot::ALL.into_iter().filter(|boot| boot.is_possible(self, &media)).collect()
     }
 
     /// Checks a way to boot against those of the profile.
@@ -341,17 +264,7 @@ impl Profile {
     /// # Errors
     /// An output that the architecture lacks.
     pub fn check_arch(&self, arch: Arch) -> Result<()> {
-        for output in &self.outputs {
-            if matches!(output.kind, OutputKind::Kernel { elf: true, .. }) && arch != Arch::X86_64 {
-                bail!(
-                    "{}: the output `{}` has the format `elf`, which a kernel for {arch} does not have\n\
-                     hint: its `image` is what every loader takes; build this profile with BLOOMERY_ARCH=x86_64",
-                    output.place,
-                    output.name
-                );
-            }
-        }
-        Ok(())
+        self.outputs.iter().try_for_each(|output| output.kind.check_arch(output, arch))
     }
 
     /// Whether a part of Bloomery is in the root file system.
@@ -360,56 +273,25 @@ impl Profile {
     }
 }
 
-impl OutputKind {
-    /// The kind's name in profiles.
-    pub fn name(&self) -> &'static str {
-        match self {
-            OutputKind::Disk { .. } => "disk",
-            OutputKind::Efi => "efi",
-            OutputKind::Iso => "iso",
-            OutputKind::Kernel { .. } => "kernel",
-            OutputKind::Initramfs { .. } => "initramfs",
-            OutputKind::Archive => "archive",
-            OutputKind::Oci => "oci",
-            OutputKind::Sysroot => "sysroot",
-        }
-    }
-
-    /// Whether it is one file that firmware starts.
-    pub fn is_bootable_image(&self) -> bool {
-        matches!(self, OutputKind::Disk { .. } | OutputKind::Efi | OutputKind::Iso)
-    }
-
-    /// Whether a profile with this output can boot in a way.
-    fn boots(&self, profile: &Profile, boot: Boot) -> bool {
-        let has = |wanted: fn(&OutputKind) -> bool| profile.outputs.iter().any(|output| wanted(&output.kind));
-        match (boot, self) {
-            // Where QEMU loads the kernel, the root file system comes inside it, beside it, or on the disk.
-            (Boot::Kernel, OutputKind::Kernel { image: true, .. }) => match profile.root.kind {
-                RootKind::Ext4 => has(|kind| matches!(kind, OutputKind::Disk { .. })),
-                RootKind::Initramfs => profile.root.embed || has(|kind| matches!(kind, OutputKind::Initramfs { .. })),
-            },
-            (Boot::Uefi, OutputKind::Disk { .. }) => profile.root.kind == RootKind::Ext4 || profile.root.embed,
-            (Boot::Uefi, OutputKind::Efi | OutputKind::Iso) => profile.root.embed,
-            _ => false,
-        }
-    }
-}
-
 /// Typed reading of settings that the schema has checked.
 #[derive(Clone, Copy)]
-struct Values<'a>(&'a Settings);
+pub(crate) struct Values<'a>(pub(crate) &'a Settings);
 
 impl<'a> Values<'a> {
     fn get(self, path: &str) -> Option<&'a Setting> {
         self.0.get(path)
     }
 
-    fn text(self, path: &str) -> Result<&'a str> {
+    pub(crate) fn text(self, path: &str) -> Result<&'a str> {
         match self.get(path) {
             Some(Setting { value: Value::Text(text), .. }) => Ok(text),
             _ => bail!("the schema has no text `{path}`"),
         }
+    }
+
+    /// The entries of a list.
+    pub(crate) fn words(self, path: &str) -> Result<Vec<&'a str>> {
+        Ok(self.list(path)?.iter().map(|item| item.text.as_str()).collect())
     }
 
     fn list(self, path: &str) -> Result<&'a [Item]> {
@@ -426,7 +308,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn size(self, path: &str) -> Result<Option<u64>> {
+    pub(crate) fn size(self, path: &str) -> Result<Option<u64>> {
         self.get(path).map(|_| size::parse(self.text(path)?)).transpose()
     }
 
@@ -480,34 +362,16 @@ fn variant(resolved: &Resolved) -> String {
     nearest.and_then(|file| file.file_stem()).map_or(resolved.name.clone(), |stem| stem.to_string_lossy().into_owned())
 }
 
-fn read_output(name: &str, values: Values, profile: &str) -> Result<Output> {
-    let words =
-        |path: &str| -> Result<Vec<&str>> { Ok(values.list(path)?.iter().map(|item| item.text.as_str()).collect()) };
-    let kind = match values.text("kind")? {
-        "disk" => {
-            let stated = words("formats")?;
-            let formats = DiskFormat::ALL.into_iter().filter(|format| stated.contains(&format.name())).collect();
-            OutputKind::Disk { size: values.size("size")?.context("the schema requires a size")?, formats }
-        }
-        "efi" => OutputKind::Efi,
-        "iso" => OutputKind::Iso,
-        "kernel" => {
-            let formats = words("formats")?;
-            OutputKind::Kernel { image: formats.contains(&"image"), elf: formats.contains(&"elf") }
-        }
-        "initramfs" => {
-            let word = values.text("compression")?;
-            let known = Compression::ALL.into_iter().find(|known| known.name() == word);
-            OutputKind::Initramfs { compression: known.context("the schema has an unknown compression")? }
-        }
-        "archive" => OutputKind::Archive,
-        "oci" => OutputKind::Oci,
-        "sysroot" => OutputKind::Sysroot,
-        other => bail!("the schema has an unknown kind of output `{other}`"),
-    };
-    let place = values.get("kind").map_or(Place::DEFAULT, |setting| setting.place.clone());
-    let file = values.text("file")?.replace("{profile}", profile);
-    Ok(Output { name: name.into(), file, kind, place })
+fn read_output(name: &str, settings: &Settings, profile: &str) -> Result<Output> {
+    let values = Values(settings);
+    let kind = values.text("kind")?;
+    Ok(Output {
+        name: name.into(),
+        file: values.text("file")?.replace("{profile}", profile),
+        kind: outputs::kind(kind).with_context(|| format!("the schema has an unknown kind of output `{kind}`"))?,
+        settings: settings.clone(),
+        place: values.get("kind").map_or(Place::DEFAULT, |setting| setting.place.clone()),
+    })
 }
 
 #[cfg(test)]

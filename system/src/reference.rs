@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::schema::{Default, Form, Key, OUTPUT_KEYS, OUTPUTS, TABLES};
+use crate::schema::{self, Default, Form, Key, OUTPUT_KEYS, TABLES};
 
 const HEAD: &str = "\
 # Profiles
@@ -44,7 +44,7 @@ pub fn page() -> String {
     }
     text += "\n## `[[output]]`\n\nWhat a build leaves below `target/bloomery/ARCH/`. Keys of every output:\n\n";
     keys(&mut text, OUTPUT_KEYS);
-    for kind in OUTPUTS {
+    for kind in schema::outputs() {
         let _ = write!(text, "\n### `kind = \"{}\"`\n\n{}\n\n", kind.name, kind.meaning);
         keys(&mut text, kind.keys);
     }

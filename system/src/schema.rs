@@ -1,6 +1,8 @@
 //! Every key of a profile, once: its form, its default and its meaning. The parser (`document.rs`), the messages and
 //! `docs/profiles.md` ([`crate::reference`]) follow from these tables.
 
+use crate::outputs::KINDS;
+
 /// What a key's value looks like.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Form {
@@ -66,7 +68,8 @@ pub struct OutputKind {
     pub keys: &'static [Key],
 }
 
-const fn key(name: &'static str, form: Form, default: Default, meaning: &'static str) -> Key {
+/// A row of a table.
+pub const fn key(name: &'static str, form: Form, default: Default, meaning: &'static str) -> Key {
     Key { name, form, default, meaning }
 }
 
@@ -187,7 +190,7 @@ pub const OUTPUT_KEYS: &[Key] = &[
 ];
 
 /// The file name of an output, in every kind that leaves one.
-const fn file(default: &'static str) -> Key {
+pub const fn file(default: &'static str) -> Key {
     key(
         "file",
         Form::Line,
@@ -199,74 +202,10 @@ const fn file(default: &'static str) -> Key {
 /// Values of `output.file` that are not inherited: two profiles must not write one file.
 pub const NOT_INHERITED: &[&str] = &["file"];
 
-/// The kinds of output.
-pub const OUTPUTS: &[OutputKind] = &[
-    OutputKind {
-        name: "disk",
-        meaning: "A disk with GPT, an EFI system partition with the kernel, and the root file system.",
-        keys: &[
-            file("\"{profile}\""),
-            key("size", Form::Size, Default::Required, "of the whole disk; the file is sparse"),
-            key(
-                "formats",
-                Form::Words(&["raw", "qcow2", "vmdk", "vhdx", "vdi"]),
-                Default::Is("[\"raw\", \"qcow2\"]"),
-                "`raw` (suffix `.img`) to be written to a disk, `qcow2` for QEMU (what a guest writes stays in it), `vmdk` for VMware, `vhdx` for Hyper-V, `vdi` for VirtualBox",
-            ),
-        ],
-    },
-    OutputKind {
-        name: "efi",
-        meaning: "The kernel as one EFI program, suffix `.efi`. With `root.embed` it is a whole system.",
-        keys: &[file("\"{profile}\"")],
-    },
-    OutputKind {
-        name: "iso",
-        meaning: "A CD with the kernel as EFI program, suffix `.iso`. It needs `root.embed`.",
-        keys: &[file("\"{profile}\"")],
-    },
-    OutputKind {
-        name: "kernel",
-        meaning: "The kernel with its configuration and its command line.",
-        keys: &[
-            file("\"{profile}/kernel\""),
-            key(
-                "formats",
-                Form::Words(&["image", "elf"]),
-                Default::Is("[\"image\"]"),
-                "`image` for boot loaders and QEMU's `-kernel`, `elf` (suffix `.elf`, x86_64 only) with a PVH entry for Firecracker, Cloud Hypervisor and QEMU's microvm",
-            ),
-        ],
-    },
-    OutputKind {
-        name: "initramfs",
-        meaning: "The root file system as a cpio archive for a boot loader's initrd. It needs `root.kind = \"initramfs\"`.",
-        keys: &[
-            file("\"{profile}/initramfs.cpio\""),
-            key(
-                "compression",
-                Form::Word(&["none", "gzip", "zstd", "lz4", "xz"]),
-                Default::Is("\"zstd\""),
-                "adds its suffix to the name",
-            ),
-        ],
-    },
-    OutputKind {
-        name: "archive",
-        meaning: "The root file system as an archive of tar, compressed by zstd, suffix `.tar.zst`.",
-        keys: &[file("\"{profile}/rootfs\"")],
-    },
-    OutputKind {
-        name: "oci",
-        meaning: "The root file system as a container image, a directory in OCI layout.",
-        keys: &[file("\"{profile}/oci\"")],
-    },
-    OutputKind {
-        name: "sysroot",
-        meaning: "The root file system as a directory, to be entered as a chroot.",
-        keys: &[file("\"{profile}/sysroot\"")],
-    },
-];
+/// The kinds of output ([`crate::outputs::KINDS`]).
+pub fn outputs() -> impl Iterator<Item = &'static OutputKind> {
+    KINDS.iter().map(|kind| kind.schema())
+}
 
 /// The table of a name.
 pub fn table(name: &str) -> Option<&'static Table> {
@@ -275,7 +214,7 @@ pub fn table(name: &str) -> Option<&'static Table> {
 
 /// The kind of output of a name.
 pub fn output(name: &str) -> Option<&'static OutputKind> {
-    OUTPUTS.iter().find(|kind| kind.name == name)
+    outputs().find(|kind| kind.name == name)
 }
 
 /// The key that stands in a profile as `path`, such as `kernel.debug` or `hostname`.
@@ -291,7 +230,7 @@ mod tests {
     #[test]
     fn no_name_stands_twice() {
         let tables = TABLES.iter().map(|table| (table.name, table.keys));
-        let kinds = OUTPUTS.iter().map(|kind| (kind.name, kind.keys));
+        let kinds = outputs().map(|kind| (kind.name, kind.keys));
         for (name, keys) in tables.chain(kinds) {
             let mut names: Vec<&str> = keys.iter().map(|key| key.name).collect();
             names.sort();

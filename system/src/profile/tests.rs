@@ -68,9 +68,8 @@ fn an_output_is_changed_added_and_dropped() {
     let profile = bench.own(text).unwrap();
     let names: Vec<&str> = profile.outputs.iter().map(|output| output.name.as_str()).collect();
     assert_eq!(names, ["disk", "oci"]);
-    let formats = vec![DiskFormat::Raw, DiskFormat::Qcow2, DiskFormat::Vdi];
-    assert_eq!(profile.outputs[0].kind, OutputKind::Disk { size: 64 << 20, formats });
-    assert_eq!(profile.outputs[0].file, "own");
+    assert_eq!(profile.outputs[0].files(), ["own.img", "own.qcow2", "own.vdi"]);
+    assert_eq!(profile.outputs[0].values().size("size").unwrap(), Some(64 << 20));
     assert_eq!(profile.machine.boots, [Boot::Uefi], "without the kernel's output");
 }
 
@@ -117,7 +116,7 @@ fn what_does_not_go_together_is_refused() {
         ("[root]\nembed = true\n", ["`root.embed` needs `root.kind", "hint: "]),
         ("[[output]]\nkind = \"initramfs\"\n", ["own.toml:3: the output `initramfs` needs", "`archive`"]),
         ("[[output]]\nkind = \"iso\"\n", ["needs `root.embed = true`", "`disk`"]),
-        ("[root]\nkind = \"initramfs\"\n", ["the output `disk` needs `root.embed = true`", "`initramfs`"]),
+        ("[root]\nkind = \"initramfs\"\n", ["the output `disk` needs `root.kind = \"ext4\"`", "`initramfs`"]),
         ("[budget]\nimage = \"5 MB\"\n[[output]]\nkind = \"disk\"\nenabled = false\n", ["budget.image", "hint: add"]),
         ("[budget]\nmemory = \"2 GiB\"\n", ["more than the 1 GiB of `machine.memory`", "hint: raise"]),
         (

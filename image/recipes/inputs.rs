@@ -1,0 +1,57 @@
+//! What makes cargo run the build script again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use build_support::{Dirs, Result, bail, vars};
+use system::Profile;
+use system::profile::Package;
+
+/// Reads the profiles that are to be built. Two of one name would write the same outputs.
+pub fn read_profiles(dirs: &Dirs) -> Result<Vec<Profile>> {
+    let mut profiles: BTreeMap<String, Profile> = BTreeMap::new();
+    let mut order = Vec::new();
+    for name in vars::profiles(&dirs.root) {
+        let profile = Profile::read(dirs, &name)?;
+        match profiles.get(&profile.name) {
+            Some(other) if other.files[0] == profile.files[0] => continue,
+            Some(other) => bail!(
+                "two profiles are called `{}`: {} and {}\nhint: rename one of them, or build them one after the other",
+                profile.name,
+                other.files[0].display(),
+                profile.files[0].display()
+            ),
+            None => {}
+        }
+        order.push(profile.name.clone());
+        profiles.insert(profile.name.clone(), profile);
+    }
+    Ok(order.into_iter().filter_map(|name| profiles.remove(&name)).collect())
+}
+
+/// The files and directories that a profile's outputs are made of.
+pub fn of(dirs: &Dirs, profile: &Profile) -> Vec<PathBuf> {
+    let known = [
+        "image/build.rs",
+        "image/recipes",
+        "image/kernel",
+        "image/profiles",
+        "system/src",
+        "init/src",
+        "init/Cargo.toml",
+        "sysroot/skeleton",
+        "Cargo.lock",
+        "Cargo.toml",
+    ];
+    let mut inputs: Vec<PathBuf> = known.iter().map(|path| dirs.root.join(path)).collect();
+    inputs.extend(profile.files.iter().map(|file| file.to_path_buf()));
+    inputs.extend(profile.kernel.fragments.iter().map(|fragment| fragment.path.clone()));
+    inputs.extend(profile.files.first().map(|file| file.with_file_name(format!("{}-local.config", profile.name)))); // What menuconfig writes beside a profile.
+    inputs.extend(profile.root.files.iter().cloned());
+    inputs.extend(profile.root.packages.iter().filter_map(|package| match package {
+        Package::Dir(dir) => Some(dir.clone()),
+        Package::Own(_) => None,
+    }));
+    inputs.retain(|path| path.exists()); // A path that is not there makes cargo run the script each time.
+    inputs
+}

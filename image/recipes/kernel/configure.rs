@@ -1,0 +1,86 @@
+//! The kernel's configuration: fragments by purpose on an otherwise empty one, and the command line.
+
+use std::path::Path;
+
+use build_support::kconfig::Fragment;
+use build_support::{Arch, Dirs, Result, ensure};
+use system::Profile;
+use system::outputs;
+use system::profile::RootKind;
+
+use super::link::INITRAMFS;
+
+/// The architecture's fragment, then the profile's, which may change it, then what follows from the profile.
+pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragment>> {
+    let known = |name: &str| dirs.root.join(format!("image/kernel/{name}.config"));
+    let mut fragments = vec![Fragment::read(&known(arch.name()))?];
+    for fragment in &profile.kernel.fragments {
+        let path = if known(&fragment.name).is_file() { known(&fragment.name) } else { fragment.path.clone() };
+        ensure!(
+            path.is_file(),
+            "the profile {} asks for the kernel fragment `{}`, which does not exist\n\
+             hint: name a file of image/kernel/ without `.config`, or a path relative to {}",
+            profile.name,
+            fragment.name,
+            fragment.stated
+        );
+        fragments.push(Fragment::read(&path)?);
+    }
+    if profile.kernel.debug {
+        fragments.push(Fragment::read(&known("debug"))?);
+    }
+    if profile.root.embed {
+        fragments.push(Fragment::parse(Path::new("the profile's root.embed"), &embedding())?);
+    }
+    let text = command_line_setting(arch, &command_line(arch, profile));
+    fragments.push(Fragment::parse(Path::new("the profile's command line"), &text)?);
+    Ok(fragments)
+}
+
+/// The command line that is built into the kernel.
+pub fn command_line(arch: Arch, profile: &Profile) -> String {
+    let root = match profile.root.kind {
+        RootKind::Ext4 => format!("root=PARTUUID={} rootwait ro", outputs::root_partition(arch)),
+        RootKind::Initramfs => String::new(),
+    };
+    let line = [
+        &root,
+        // The last console is /dev/console; a machine without a serial line uses the screen.
+        &format!("console=tty0 console={}", arch.serial_console()),
+        "panic=10", // A machine far away comes back by itself.
+        &profile.kernel.command_line,
+    ]
+    .join(" ");
+    line.trim().into()
+}
+
+fn command_line_setting(arch: Arch, line: &str) -> String {
+    let switch = match arch {
+        Arch::X86_64 => "CONFIG_CMDLINE_BOOL=y\n",
+        Arch::Arm64 => "", // It has no switch: an empty line is none.
+    };
+    format!("{switch}CONFIG_CMDLINE={}\n", quote(line))
+}
+
+/// A string as Kconfig reads and writes it: a backslash stands before a quote and a backslash (scripts/kconfig/confdata.c).
+fn quote(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The initramfs lies in the build directory under one name. It is not compressed: the kernel around it is.
+fn embedding() -> String {
+    format!(
+        "CONFIG_BLK_DEV_INITRD=y\nCONFIG_INITRAMFS_SOURCE=\"{INITRAMFS}\"\nCONFIG_INITRAMFS_COMPRESSION_NONE=y\n\
+         CONFIG_INITRAMFS_ROOT_UID=0\nCONFIG_INITRAMFS_ROOT_GID=0\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_backslashes_are_escaped() {
+        assert_eq!(quote(r#"dyndbg="file x.c +p" a=\b"#), r#""dyndbg=\"file x.c +p\" a=\\b""#);
+    }
+}

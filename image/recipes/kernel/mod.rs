@@ -1,0 +1,65 @@
+//! The kernel: compiled once a variant, then linked with what a profile puts inside it.
+
+mod compile;
+mod configure;
+mod link;
+
+use build_support::preflight::{self, HostClang};
+use build_support::{Arch, Result, fs};
+
+pub use compile::compile;
+pub use link::link;
+
+/// What the kernel says of its build instead of who, where and when (Documentation/kbuild/reproducible-builds.rst).
+const BUILD: &[&str] = &[
+    "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 2026",
+    "KBUILD_BUILD_USER=bloomery",
+    "KBUILD_BUILD_HOST=bloomery",
+    "KBUILD_BUILD_VERSION=1",
+];
+
+/// The words of make that choose architecture and programs.
+fn tools(arch: Arch) -> Result<Vec<String>> {
+    let bin = toolchain::host()?.dir.join("bin");
+    let first = HostClang::find()?;
+    let program = |name: &str| bin.join(name).display().to_string();
+    let clang = program("clang");
+    let cc = match preflight::ccache() {
+        Some(ccache) => format!("{} {clang}", ccache.display()),
+        None => clang,
+    };
+    Ok(vec![
+        "LLVM=1".into(),
+        format!("ARCH={}", arch.linux()),
+        format!("CC={cc}"),
+        format!("LD={}", program("ld.lld")),
+        format!("AR={}", program("llvm-ar")),
+        format!("NM={}", program("llvm-nm")),
+        format!("STRIP={}", program("llvm-strip")),
+        format!("OBJCOPY={}", program("llvm-objcopy")),
+        format!("OBJDUMP={}", program("llvm-objdump")),
+        format!("READELF={}", program("llvm-readelf")),
+        // Tools that run during the build use the host's libraries (libelf), so the host's compiler makes them.
+        format!("HOSTCC=clang{}", first.suffix),
+        format!("HOSTCXX=clang++{}", first.suffix),
+        format!("HOSTLD=ld.lld{}", first.suffix),
+        format!("HOSTAR=llvm-ar{}", first.suffix),
+    ])
+}
+
+/// The files that make is asked for.
+fn targets(arch: Arch) -> [&'static str; 2] {
+    [arch.kernel_image(), arch.efi_image()].map(|path| path.rsplit('/').next().unwrap_or(path))
+}
+
+/// Copies the kernel and its configuration out of a build directory.
+fn install(build: &std::path::Path, out: &std::path::Path, arch: Arch) -> Result<()> {
+    fs::copy(build.join(arch.kernel_image()), out.join("kernel"))?;
+    if arch.efi_image() != arch.kernel_image() {
+        fs::copy(build.join(arch.efi_image()), out.join("kernel.efi"))?;
+    }
+    fs::copy(build.join(".config"), out.join("kernel.config"))?;
+    fs::create_dir_all(out.join("debug"))?;
+    fs::copy(build.join("vmlinux"), out.join("debug/vmlinux"))?;
+    Ok(())
+}

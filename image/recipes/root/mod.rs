@@ -1,0 +1,46 @@
+//! The root file system: the skeleton, busybox, init, the compiler, packages and the profile's own files in one tree.
+
+mod compiler;
+mod service;
+mod skeleton;
+
+use build_support::{Arch, Built, Dirs, Result, anyhow};
+use disk::Tree;
+use system::Profile;
+use system::outputs::Root;
+use system::profile::RootKind;
+
+/// Puts the tree together. Later parts take the place of earlier ones.
+pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>, packages: &[Built]) -> Result<Root> {
+    let mut tree = Tree::new();
+    skeleton::add(&mut tree, profile)?;
+    if profile.has("busybox") {
+        let (dir, _) = sysroot::busybox(arch.name()).ok_or_else(|| anyhow!("busybox was not built for {arch}"))?;
+        tree.merge(&dir.join("bin"), "usr/bin", "busybox")?;
+    }
+    if let Some(init) = init {
+        tree.merge(&init.dir.join("sbin"), "usr/bin", "init")?;
+    }
+    let layer = if profile.has("toolchain") { Some(compiler::add(dirs, arch, &mut tree)?) } else { None };
+    for package in packages {
+        tree.merge(&package.dir, "", &package.stage)?;
+    }
+    skeleton::add_inittab(&mut tree, arch, profile)?;
+    if let Some(service) = &profile.service {
+        service::add(&mut tree, service)?;
+    }
+    if profile.root.kind == RootKind::Initramfs {
+        add_initramfs_entries(&mut tree)?;
+    }
+    for files in &profile.root.files {
+        tree.merge(files, "", "profile")?;
+    }
+    Ok(Root { tree, layer })
+}
+
+/// What the kernel itself opens in an initramfs before any program runs: its first program and that one's console
+/// (init/main.c, `kernel_init` and `console_on_rootfs`).
+fn add_initramfs_entries(tree: &mut Tree) -> Result<()> {
+    tree.link("init", "sbin/init", "skeleton")?;
+    tree.device("dev/console", 5, 1, 0o600, "skeleton")
+}

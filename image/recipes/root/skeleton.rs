@@ -1,0 +1,75 @@
+//! Directories, links and files of every root file system.
+
+use build_support::{Arch, Result, fs};
+use disk::Tree;
+use system::Profile;
+
+/// Empty directories, most of them mount points: path and mode.
+const DIRS: &[(&str, u32)] = &[
+    ("dev", 0o755),
+    ("home", 0o755),
+    ("mnt", 0o755),
+    ("proc", 0o555),
+    ("root", 0o700),
+    ("run", 0o755),
+    ("sys", 0o555),
+    ("tmp", 0o1777),
+    ("usr/local/bin", 0o755),
+    ("var/lib", 0o755), // init keeps the clock and a seed for random numbers there.
+    ("var/log", 0o755),
+    ("var/tmp", 0o1777),
+];
+
+/// Links: path and target. All programs are in one directory, whatever path they are called by.
+const LINKS: &[(&str, &str)] = &[
+    ("bin", "usr/bin"),
+    ("lib", "usr/lib"),
+    ("sbin", "usr/bin"),
+    ("usr/sbin", "bin"),
+    ("var/run", "/run"),
+    ("etc/mtab", "/proc/self/mounts"),
+    // The DHCP client writes name servers; /run is writable even when the root file system is not.
+    ("etc/resolv.conf", "/run/resolv.conf"),
+];
+
+/// Adds them, with what the profile says of the system.
+pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
+    for (path, mode) in DIRS {
+        tree.dir(path, *mode, "skeleton")?;
+    }
+    for (path, target) in LINKS {
+        tree.link(path, target, "skeleton")?;
+    }
+    tree.dir("usr/lib", 0o755, "skeleton")?;
+    tree.merge(sysroot::skeleton(), "", "skeleton")?;
+    tree.chmod("etc/shadow", 0o600)?;
+    tree.bytes("etc/hostname", format!("{}\n", profile.hostname), 0o644, "profile")?;
+    tree.bytes("etc/os-release", os_release(profile), 0o644, "profile")
+}
+
+/// The skeleton's inittab with the architecture's serial console, and the profile's lines.
+pub fn add_inittab(tree: &mut Tree, arch: Arch, profile: &Profile) -> Result<()> {
+    let text = fs::read_to_string(sysroot::skeleton().join("etc/inittab"))?;
+    let mut text = text.replace("@SERIAL@", arch.serial_console());
+    if !profile.inittab.is_empty() {
+        text += &format!("\n# Of the profile {}.\n{}\n", profile.name, profile.inittab.join("\n"));
+    }
+    tree.bytes("etc/inittab", text, 0o644, "skeleton")
+}
+
+/// os-release(5).
+fn os_release(profile: &Profile) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let Profile { name, description, .. } = profile;
+    format!(
+        "NAME=Bloomery\nID=bloomery\nVERSION_ID={version}\nVARIANT_ID={name}\n\
+         VARIANT={}\nPRETTY_NAME=\"Bloomery {version} ({name})\"\n",
+        quote(description)
+    )
+}
+
+/// A value in double quotes, in which a shell expands nothing (os-release(5), section "os-release Specification").
+fn quote(text: &str) -> String {
+    let escape = |c: char| if "\"$`\\".contains(c) { format!("\\{c}") } else { c.to_string() };
+    format!("\"{}\"", text.chars().map(escape).collect::<String>())
+}

@@ -1,0 +1,165 @@
+//! A disk with GPT: the kernel on an EFI system partition, and the root file system.
+
+use ::disk::{Disk as Writer, Guids, MIB, qcow2};
+use anyhow::{Context as _, Result, ensure};
+use build_support::{Arch, Built, Job, Stage};
+
+use super::{Context, Kind, Medium, Output, place, tools, writers};
+use crate::profile::{Profile, RootKind};
+use crate::schema::{Default, Form, OutputKind, file, key};
+
+const SCHEMA: OutputKind = OutputKind {
+    name: "disk",
+    meaning: "A disk with GPT, an EFI system partition with the kernel, and the root file system.",
+    keys: &[
+        file("\"{profile}\""),
+        key("size", Form::Size, Default::Required, "of the whole disk; the file is sparse"),
+        key(
+            "formats",
+            Form::Words(&["raw", "qcow2", "vmdk", "vhdx", "vdi"]),
+            Default::Is("[\"raw\", \"qcow2\"]"),
+            "`raw` (suffix `.img`) to be written to a disk, `qcow2` for QEMU (what a guest writes stays in it), `vmdk` for VMware, `vhdx` for Hyper-V, `vdi` for VirtualBox",
+        ),
+    ],
+};
+
+/// A disk's file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Format {
+    Raw,
+    Qcow2,
+    Vmdk,
+    Vhdx,
+    Vdi,
+}
+
+impl Format {
+    const ALL: [Format; 5] = [Format::Raw, Format::Qcow2, Format::Vmdk, Format::Vhdx, Format::Vdi];
+
+    /// Its name in profiles and for `qemu-img`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Raw => "raw",
+            Format::Qcow2 => "qcow2",
+            Format::Vmdk => "vmdk",
+            Format::Vhdx => "vhdx",
+            Format::Vdi => "vdi",
+        }
+    }
+
+    /// The suffix of a file in it.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Format::Raw => "img",
+            other => other.name(),
+        }
+    }
+}
+
+/// The formats that an output states, in the order of [`Format::ALL`].
+fn formats(output: &Output) -> Vec<Format> {
+    let stated = output.values().words("formats").unwrap_or_default();
+    Format::ALL.into_iter().filter(|format| stated.contains(&format.name())).collect()
+}
+
+fn path(output: &Output, format: Format) -> String {
+    format!("{}.{}", output.file, format.suffix())
+}
+
+fn size(output: &Output) -> Result<u64> {
+    output.values().size("size")?.context("the schema requires a size")
+}
+
+/// The identifiers of every disk of an architecture. One name for all profiles: the kernel has its root's PARTUUID built
+/// in, and so profiles share one kernel.
+pub fn guids(arch: Arch) -> Guids {
+    Guids::of(arch.name())
+}
+
+/// The kind.
+pub struct Disk;
+
+impl Kind for Disk {
+    fn schema(&self) -> &'static OutputKind {
+        &SCHEMA
+    }
+
+    fn files(&self, output: &Output) -> Vec<String> {
+        formats(output).into_iter().map(|format| path(output, format)).collect()
+    }
+
+    fn media(&self, output: &Output) -> Vec<Medium> {
+        let medium = |format| Medium::Disk { file: path(output, format), format };
+        formats(output).into_iter().map(medium).collect()
+    }
+
+    fn bootable_image(&self, output: &Output) -> Option<String> {
+        let formats = formats(output);
+        formats.first().map(|format| path(output, *format))
+    }
+
+    fn check(&self, output: &Output, profile: &Profile) -> Result<()> {
+        let Output { place, name, .. } = output;
+        ensure!(
+            profile.root.kind == RootKind::Ext4,
+            "{place}: the output `{name}` needs `root.kind = \"ext4\"`\nhint: state that kind, or use outputs of kind `efi`, `kernel` and `initramfs`"
+        );
+        ensure!(
+            !formats(output).is_empty(),
+            "{place}: the output `{name}` has no format\nhint: state one of `formats`"
+        );
+        Ok(())
+    }
+
+    fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>> {
+        let formats = formats(cx.output);
+        let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+        let stage = stage
+            .recipe("outputs/disk.rs", include_str!("disk.rs"))
+            .input("size", &size(cx.output)?.to_string())
+            .input("formats", &names.join(" "))
+            .needs(&cx.kernel.built);
+        tools(writers(stage, cx.dirs)?, &[("mke2fs", "-V"), ("debugfs", "-V"), ("qemu-img", "--version")])
+    }
+
+    fn write(&self, job: &Job, cx: &Context) -> Result<()> {
+        let raw = job.dir("disk")?.join("raw.img");
+        let disk = Writer {
+            arch: cx.arch,
+            kernel: &cx.kernel.efi(),
+            root: &cx.root.tree,
+            size: size(cx.output)? / MIB * MIB,
+            guids: guids(cx.arch),
+        };
+        disk.write(&raw, &job.dir("partitions")?)?;
+        for format in formats(cx.output) {
+            let out = job.out.join(path(cx.output, format));
+            place::make_parent(&out)?;
+            match format {
+                Format::Raw => place::copy_sparse(&raw, &out)?,
+                Format::Qcow2 => qcow2::convert(&raw, &out)?,
+                other => convert(job, &raw, other, &out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, built: &Built, cx: &Context) -> Result<()> {
+        for format in formats(cx.output) {
+            let file = path(cx.output, format);
+            let to = cx.dirs.output(cx.arch).join(&file);
+            // The raw file stays as built; the others may be disks of a machine, which keep what a guest wrote.
+            place::disk(&built.dir.join(&file), &to, format != Format::Raw)?;
+        }
+        Ok(())
+    }
+}
+
+fn convert(job: &Job, raw: &std::path::Path, format: Format, out: &std::path::Path) -> Result<()> {
+    job.cmd("qemu-img")
+        .args(["convert", "-f", "raw", "-O", format.name()])
+        .arg(raw)
+        .arg(out)
+        .run(&format!("convert the disk to {}", format.name()))
+}

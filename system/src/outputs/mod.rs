@@ -1,0 +1,354 @@
+//! The kinds of output: one file each, behind [`Kind`]. A kind says its keys in a profile, its files, what a machine can
+//! boot of it, what decides about its bytes, and how it is written.
+//!
+//! Outputs lie below `target/bloomery/ARCH/`. [`build`] writes those of a profile; `image/build.rs` calls it.
+
+mod archive;
+mod disk;
+mod efi;
+mod initramfs;
+mod iso;
+mod kernel;
+mod oci;
+mod place;
+mod sysroot;
+
+use std::path::{Path, PathBuf};
+
+use ::disk::Tree;
+use anyhow::{Result, bail, ensure};
+use build_support::{Arch, Built, Dirs, Job, Stage, cargo, digest, fs, host};
+
+use crate::document::{Place, Settings};
+use crate::profile::{Profile, Values};
+use crate::schema::OutputKind;
+use crate::size;
+
+pub use disk::Format as DiskFormat;
+
+/// Every kind, in the order of `docs/profiles.md`.
+pub const KINDS: &[&dyn Kind] = &[
+    &disk::Disk,
+    &efi::Efi,
+    &iso::Iso,
+    &kernel::Kernel,
+    &initramfs::Initramfs,
+    &archive::Archive,
+    &oci::Oci,
+    &sysroot::Sysroot,
+];
+
+/// A kind of output.
+pub trait Kind: Sync {
+    /// Its name, its meaning and its keys.
+    fn schema(&self) -> &'static OutputKind;
+
+    /// Its files and directories, from `target/bloomery/ARCH/`. A file that only one architecture has is among them.
+    fn files(&self, output: &Output) -> Vec<String>;
+
+    /// What a machine can boot of it.
+    fn media(&self, _output: &Output) -> Vec<Medium> {
+        Vec::new()
+    }
+
+    /// The file that firmware starts, for `budget.image`, from `target/bloomery/ARCH/`.
+    fn bootable_image(&self, _output: &Output) -> Option<String> {
+        None
+    }
+
+    /// Refuses profiles that it does not go together with.
+    fn check(&self, _output: &Output, _profile: &Profile) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses an architecture that lacks it.
+    fn check_arch(&self, _output: &Output, _arch: Arch) -> Result<()> {
+        Ok(())
+    }
+
+    /// Adds to the key what decides about its bytes.
+    fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>>;
+
+    /// Writes its [`Kind::files`] below `job.out`.
+    fn write(&self, job: &Job, cx: &Context) -> Result<()>;
+
+    /// Puts what `write` left below `target/bloomery/ARCH/`.
+    fn place(&self, built: &Built, cx: &Context) -> Result<()> {
+        for file in self.files(cx.output) {
+            let from = built.dir.join(&file);
+            if from.symlink_metadata().is_ok() {
+                place::replace(&from, &cx.dirs.output(cx.arch).join(&file))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a machine can boot of an output; paths are from `target/bloomery/ARCH/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A disk that the machine writes to.
+    Disk {
+        /// Its file.
+        file: String,
+        /// Its format.
+        format: DiskFormat,
+    },
+    /// A kernel for boot loaders and QEMU's `-kernel`.
+    Kernel(String),
+    /// An initramfs beside the kernel.
+    Initramfs(String),
+    /// An EFI program that is a whole system.
+    Efi(String),
+    /// A CD that is a whole system.
+    Cd(String),
+}
+
+/// An output of a profile.
+#[derive(Clone)]
+pub struct Output {
+    /// Tells two outputs of a kind apart.
+    pub name: String,
+    /// Where it lies, from `target/bloomery/ARCH/`, without the suffix of its kind.
+    pub file: String,
+    /// Its kind.
+    pub kind: &'static dyn Kind,
+    /// The values of its keys.
+    pub(crate) settings: Settings,
+    /// Where it was stated.
+    pub place: Place,
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.kind.schema().name, self.name, self.file)
+    }
+}
+
+impl Output {
+    pub(crate) fn values(&self) -> Values<'_> {
+        Values(&self.settings)
+    }
+
+    /// Its files and directories, from `target/bloomery/ARCH/`.
+    pub fn files(&self) -> Vec<String> {
+        self.kind.files(self)
+    }
+}
+
+/// What outputs are written from.
+pub struct Context<'a> {
+    /// The checkout and the store.
+    pub dirs: &'a Dirs,
+    /// The architecture.
+    pub arch: Arch,
+    /// The profile.
+    pub profile: &'a Profile,
+    /// The kernel with all that is inside it.
+    pub kernel: &'a KernelFiles,
+    /// The root file system.
+    pub root: &'a Root,
+    /// The licences of what is in the root file system, an SPDX expression.
+    pub licences: &'a str,
+    /// The output.
+    pub output: &'a Output,
+}
+
+/// The result of the kernel's last stage.
+pub struct KernelFiles {
+    /// The result.
+    pub built: Built,
+}
+
+impl KernelFiles {
+    /// For boot loaders and QEMU's `-kernel`.
+    pub fn image(&self) -> PathBuf {
+        self.built.dir.join("kernel")
+    }
+
+    /// For UEFI firmware: on some architectures another file.
+    pub fn efi(&self) -> PathBuf {
+        let own = self.built.dir.join("kernel.efi");
+        if own.is_file() { own } else { self.image() }
+    }
+
+    /// The unstripped ELF file, which debuggers read.
+    pub fn vmlinux(&self) -> PathBuf {
+        self.built.dir.join("debug/vmlinux")
+    }
+}
+
+/// A root file system, and the part of it that rarely changes.
+pub struct Root {
+    /// All of it.
+    pub tree: Tree,
+    /// A part of it, compressed once for all profiles.
+    pub layer: Option<RootLayer>,
+}
+
+/// A part of a root file system as archive and container layer.
+pub struct RootLayer {
+    /// Its tree.
+    pub tree: Tree,
+    /// `layer.tar.zst`, and a layer of an OCI image below `oci/`.
+    pub packed: Built,
+}
+
+impl Root {
+    /// What comes on top of the layer.
+    pub(crate) fn top(&self) -> Result<Tree> {
+        match &self.layer {
+            Some(layer) => self.tree.minus(&layer.tree),
+            None => Ok(self.tree.clone()),
+        }
+    }
+}
+
+/// The kind of a name.
+pub fn kind(name: &str) -> Option<&'static dyn Kind> {
+    KINDS.iter().find(|kind| kind.schema().name == name).copied()
+}
+
+/// Everything that a machine can boot of a profile.
+pub fn media(profile: &Profile) -> Vec<Medium> {
+    profile.outputs.iter().flat_map(|output| output.kind.media(output)).collect()
+}
+
+/// Writes every output of a profile, and what lies beside them: the list of files, the script that boots the system, and
+/// the mark of the profile. What did not change stays as it is.
+///
+/// # Errors
+/// What a kind cannot write, and a budget that is exceeded.
+pub fn build(
+    dirs: &Dirs,
+    arch: Arch,
+    profile: &Profile,
+    kernel: &KernelFiles,
+    root: &Root,
+    licences: &str,
+) -> Result<()> {
+    let manifest = root.tree.manifest_tsv()?;
+    let mut built = Vec::new();
+    for output in &profile.outputs {
+        let cx = Context { dirs, arch, profile, kernel, root, licences, output };
+        let result = stage(&cx, &manifest)?.build(|job| output.kind.write(job, &cx))?;
+        check_budget(&cx, &result, &manifest)?;
+        built.push(result);
+    }
+    let placed = place::Placed::open(dirs, arch, profile)?;
+    for (output, result) in profile.outputs.iter().zip(&built) {
+        let cx = Context { dirs, arch, profile, kernel, root, licences, output };
+        placed.update(output, &result.key, || output.kind.place(result, &cx))?;
+    }
+    placed.finish(&manifest)
+}
+
+/// The stage of an output: `image-PROFILE-OUTPUT`.
+fn stage<'a>(cx: &Context<'a>, manifest: &str) -> Result<Stage<'a>> {
+    let stage = Stage::new(cx.dirs, "image", cx.arch)
+        .instance(&format!("{}-{}", cx.profile.name, cx.output.name))
+        .recipe("outputs/mod.rs", include_str!("mod.rs"))
+        .input("file", &cx.output.file)
+        .input("files", &digest::text(manifest));
+    cx.output.kind.inputs(stage, cx)
+}
+
+/// Adds the code that writes a stage's bytes: the crate `disk`, and the locked versions of all crates below it.
+///
+/// # Errors
+/// A checkout that cannot be read.
+pub fn writers<'a>(stage: Stage<'a>, dirs: &Dirs) -> Result<Stage<'a>> {
+    let lock = fs::read_to_string(dirs.root.join("Cargo.lock"))?;
+    Ok(stage
+        .input("disk/src", &digest::tree(&dirs.root.join("disk/src"))?)
+        .input("disk's crates", &digest::text(&cargo::locked(&lock, "disk")?)))
+}
+
+/// Adds host programs by their versions: each with the option that asks for it.
+fn tools<'a>(mut stage: Stage<'a>, programs: &[(&str, &str)]) -> Result<Stage<'a>> {
+    for (program, option) in programs {
+        stage = stage.tool(program, &host::version(program, option)?);
+    }
+    Ok(stage)
+}
+
+/// The largest parts that the message of an exceeded budget names.
+const LARGEST: usize = 5;
+
+/// Refuses a bootable image that is larger than the profile allows.
+fn check_budget(cx: &Context, built: &Built, manifest: &str) -> Result<()> {
+    let (Some(most), Some(file)) = (cx.profile.budget.image, cx.output.kind.bootable_image(cx.output)) else {
+        return Ok(());
+    };
+    let has = built.dir.join(&file).metadata()?.len();
+    if has <= most {
+        return Ok(());
+    }
+    let mut parts: Vec<(u64, String)> = manifest.lines().skip(1).filter_map(part).collect();
+    parts.push((cx.kernel.efi().metadata()?.len(), "the kernel".into()));
+    parts.sort();
+    let parts: Vec<String> =
+        parts.iter().rev().take(LARGEST).map(|(bytes, name)| format!("  {:>10} {name}", size::show(*bytes))).collect();
+    bail!(
+        "{file} has {}, more than the {} of `budget.image`; its largest parts are\n{}\n\
+         hint: leave parts out, or raise the budget of the profile {}",
+        size::show(has),
+        size::show(most),
+        parts.join("\n"),
+        cx.profile.name
+    )
+}
+
+/// Size and path of a row of the manifest.
+fn part(row: &str) -> Option<(u64, String)> {
+    let mut fields = row.split('\t');
+    let path = fields.next()?;
+    Some((fields.nth(2)?.parse().ok()?, path.into()))
+}
+
+/// The file that says which profile the outputs below `PROFILE/` are of: [`identity`].
+pub const PROFILE_MARK: &str = "profile";
+/// The list of all files of the root file system, below `PROFILE/`.
+pub const MANIFEST: &str = "manifest.tsv";
+/// The script that boots the system on any machine with QEMU, below `PROFILE/`.
+pub const RUN_SCRIPT: &str = "run-qemu.sh";
+
+/// The disk in a format, from `target/bloomery/ARCH/`.
+pub fn disk(profile: &Profile, wanted: DiskFormat) -> Option<String> {
+    media(profile).into_iter().find_map(|medium| match medium {
+        Medium::Disk { file, format } if format == wanted => Some(file),
+        _ => None,
+    })
+}
+
+/// The kernel that a boot loader or QEMU's `-kernel` takes, from `target/bloomery/ARCH/`.
+pub fn kernel(profile: &Profile) -> Option<String> {
+    media(profile).into_iter().find_map(|medium| match medium {
+        Medium::Kernel(file) => Some(file),
+        _ => None,
+    })
+}
+
+/// The PARTUUID of the root partition of an architecture's disks, which the kernel's command line names.
+pub fn root_partition(arch: Arch) -> String {
+    disk::guids(arch).root.to_string()
+}
+
+/// The directory of a profile, from `target/bloomery/ARCH/`: all that has no place of its own.
+pub fn directory(profile: &Profile) -> PathBuf {
+    PathBuf::from(&profile.name)
+}
+
+/// Which profile outputs are of: its file. Two profiles of one name must not be taken for each other.
+pub fn identity(profile: &Profile) -> String {
+    format!("{}\n", profile.files.first().map_or(Path::new(""), |file| file).display())
+}
+
+/// A host program that one kind needs, and not every build.
+fn need(program: &str, package: &str, purpose: &str) -> Result<()> {
+    ensure!(
+        host::find_program(program).is_some(),
+        "`{program}` is not installed; it {purpose}\nhint: install it (Debian: {package})"
+    );
+    Ok(())
+}
