@@ -1,0 +1,271 @@
+//! The description of a machine: QEMU's arguments with their reasons and with places for what the host and the user
+//! decide. `Machine::command` fills the places in, and `script` writes them down as variables of a shell.
+
+use std::borrow::Cow;
+
+use anyhow::{Context as _, Result};
+use build_support::Arch;
+
+use super::GDB_PORT;
+use super::board::{Board, KVM};
+use crate::outputs::{self, DiskFormat, Medium};
+use crate::profile::{Boot, Profile, RootKind};
+
+/// A piece of an argument.
+pub(super) enum Piece {
+    /// As it is.
+    Text(Cow<'static, str>),
+    /// The path of an output that is given from the outputs' directory.
+    File(String),
+    /// The size of the memory.
+    Memory,
+    /// The number of processors.
+    Processors,
+    /// `,hostfwd=...` for each forwarded port.
+    Ports,
+    /// The firmware's code.
+    Firmware,
+    /// The machine's copy of the firmware's variables.
+    Variables,
+    /// The directory that firmware sees as an EFI system partition.
+    Esp,
+    /// What the kernel gets as its command line.
+    CommandLine,
+}
+
+/// When arguments are there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    Always,
+    Kvm,
+    Tcg,
+    Append,
+    Snapshot,
+    Gdb,
+}
+
+/// Arguments that belong together.
+pub(super) struct Part {
+    /// When they are there.
+    pub(super) when: When,
+    /// Why they are there.
+    pub(super) why: &'static str,
+    /// The arguments, each of some pieces.
+    pub(super) args: Vec<Vec<Piece>>,
+}
+
+/// The arguments of a boot, in order.
+pub(super) fn parts(arch: Arch, profile: &Profile, boot: Boot) -> Result<Vec<Part>> {
+    let mut parts = common(arch);
+    match medium(profile, boot) {
+        Some(Medium::Disk { file, format }) => parts.extend(disk(file, format)),
+        Some(Medium::Cd(file)) => parts.extend(cd(file)),
+        Some(Medium::Efi(_)) => parts.extend(esp()),
+        Some(Medium::Kernel(_) | Medium::Initramfs(_)) | None => {}
+    }
+    parts.extend(devices());
+    parts.extend(accelerators(arch));
+    match boot {
+        Boot::Kernel => parts.extend(kernel(profile)?),
+        Boot::Uefi => parts.extend(firmware()),
+    }
+    parts.extend(wishes());
+    Ok(parts)
+}
+
+/// The files of a boot, from the outputs' directory.
+pub(super) fn files(profile: &Profile, boot: Boot) -> Result<Vec<String>> {
+    let mut files: Vec<String> = medium(profile, boot).into_iter().map(file_of).collect();
+    if boot == Boot::Kernel {
+        files.push(kernel_file(profile)?);
+        files.extend(initramfs(profile));
+    }
+    Ok(files)
+}
+
+fn file_of(medium: Medium) -> String {
+    match medium {
+        Medium::Disk { file, .. }
+        | Medium::Kernel(file)
+        | Medium::Initramfs(file)
+        | Medium::Efi(file)
+        | Medium::Cd(file) => file,
+    }
+}
+
+/// A guest writes to the qcow2, and the raw file stays as built.
+const ORDER: &[DiskFormat] = &[DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::Vmdk, DiskFormat::Vhdx, DiskFormat::Vdi];
+
+/// The disk, CD or EFI program that the machine boots from, or has its root file system on.
+pub(super) fn medium(profile: &Profile, boot: Boot) -> Option<Medium> {
+    let disk = || {
+        let of = |format: &DiskFormat| Some(Medium::Disk { file: outputs::disk(profile, *format)?, format: *format });
+        ORDER.iter().find_map(of)
+    };
+    let first = |wanted: fn(&Medium) -> bool| outputs::media(profile).into_iter().find(wanted);
+    match boot {
+        Boot::Kernel if profile.root.kind == RootKind::Ext4 => disk(),
+        Boot::Kernel => None,
+        Boot::Uefi => disk()
+            .or_else(|| first(|medium| matches!(medium, Medium::Cd(_))))
+            .or_else(|| first(|medium| matches!(medium, Medium::Efi(_)))),
+    }
+}
+
+/// The kernel that QEMU loads.
+pub(super) fn kernel_file(profile: &Profile) -> Result<String> {
+    outputs::kernel(profile).context("the profile has no output of kind `kernel`\nhint: add one")
+}
+
+/// The initramfs that a boot loader hands to the kernel. An embedded one is in the kernel.
+fn initramfs(profile: &Profile) -> Option<String> {
+    let initramfs = outputs::media(profile).into_iter().find(|medium| matches!(medium, Medium::Initramfs(_)))?;
+    (profile.root.kind == RootKind::Initramfs && !profile.root.embed).then(|| file_of(initramfs))
+}
+
+fn common(arch: Arch) -> Vec<Part> {
+    vec![
+        always(
+            "Only what is named here: no default devices, and nothing from the user's QEMU configuration.",
+            &["-nodefaults", "-no-user-config"],
+        ),
+        always("The board.", &["-M", Board::of(arch).machine]),
+        part(
+            When::Always,
+            "Memory and processors.",
+            vec![word("-m"), vec![Piece::Memory], word("-smp"), vec![Piece::Processors]],
+        ),
+    ]
+}
+
+fn disk(file: String, format: DiskFormat) -> Vec<Part> {
+    let drive = format!("if=none,id=disk,format={},discard=unmap,file=", format.name());
+    vec![
+        part(
+            When::Always,
+            "The disk. It keeps what the guest writes.",
+            vec![word("-drive"), vec![Piece::Text(drive.into()), Piece::File(file)]],
+        ),
+        in_boot_order("virtio-blk-pci,drive=disk,bootindex=1"),
+    ]
+}
+
+fn cd(file: String) -> Vec<Part> {
+    vec![
+        part(
+            When::Always,
+            "The CD.",
+            vec![
+                word("-drive"),
+                vec![text("if=none,id=disk,media=cdrom,format=raw,readonly=on,file="), Piece::File(file)],
+            ],
+        ),
+        always("A controller that both boards and both firmwares know.", &["-device", "virtio-scsi-pci"]),
+        in_boot_order("scsi-cd,drive=disk,bootindex=1"),
+    ]
+}
+
+fn esp() -> Vec<Part> {
+    vec![
+        part(
+            When::Always,
+            "A directory as a disk with one FAT file system, which the guest does not write to.",
+            vec![word("-drive"), vec![text("if=none,id=disk,format=vvfat,readonly=on,dir="), Piece::Esp]],
+        ),
+        in_boot_order("virtio-blk-pci,drive=disk,bootindex=1"),
+    ]
+}
+
+fn in_boot_order(device: &'static str) -> Part {
+    always(
+        "In the boot order, else firmware tries the network for a minute. Place 0 belongs to -kernel.",
+        &["-device", device],
+    )
+}
+
+fn devices() -> Vec<Part> {
+    vec![
+        part(
+            When::Always,
+            "A network behind this machine's own, with a DHCP server.",
+            vec![word("-netdev"), vec![text("user,id=net"), Piece::Ports]],
+        ),
+        always(
+            "Without its option ROM, which only network boot needs and which costs start-up time.",
+            &["-device", "virtio-net-pci,netdev=net,romfile="],
+        ),
+        always("Seeds the guest's random numbers, so that nothing waits for entropy.", &["-device", "virtio-rng-pci"]),
+        always(
+            "The serial console on the terminal, with the monitor behind Ctrl-A C.",
+            &["-display", "none", "-serial", "mon:stdio"],
+        ),
+    ]
+}
+
+fn accelerators(arch: Arch) -> Vec<Part> {
+    vec![
+        part(When::Kvm, "On the host's processor.", KVM.iter().map(|arg| word(arg)).collect()),
+        part(When::Tcg, "By emulation.", ["-accel", "tcg", "-cpu", Board::of(arch).tcg_cpu].map(word).into()),
+    ]
+}
+
+fn kernel(profile: &Profile) -> Result<Vec<Part>> {
+    let file = |option: &'static str, file: String| vec![word(option), vec![Piece::File(file)]];
+    let mut parts = vec![part(
+        When::Always,
+        "The kernel, which has its command line built in.",
+        file("-kernel", kernel_file(profile)?),
+    )];
+    let initramfs = initramfs(profile);
+    parts.extend(initramfs.map(|path| part(When::Always, "The root file system, in memory.", file("-initrd", path))));
+    parts.push(part(
+        When::Append,
+        "Words for the kernel's command line.",
+        vec![word("-append"), vec![Piece::CommandLine]],
+    ));
+    Ok(parts)
+}
+
+fn firmware() -> Vec<Part> {
+    let flash = |options: &'static str, piece: Piece| vec![word("-drive"), vec![text(options), piece]];
+    vec![
+        part(
+            When::Always,
+            "The firmware's code.",
+            flash("if=pflash,unit=0,format=raw,readonly=on,file=", Piece::Firmware),
+        ),
+        part(
+            When::Always,
+            "Its variables, a copy of this image's own.",
+            flash("if=pflash,unit=1,format=raw,file=", Piece::Variables),
+        ),
+    ]
+}
+
+fn wishes() -> Vec<Part> {
+    let gdb = format!("tcp:127.0.0.1:{GDB_PORT}");
+    vec![
+        part(When::Snapshot, "Nothing that the guest writes is kept.", vec![word("-snapshot")]),
+        part(
+            When::Gdb,
+            "On the loopback address alone: whoever reaches the port owns the guest.",
+            vec![word("-gdb"), vec![Piece::Text(gdb.into())], word("-S")],
+        ),
+    ]
+}
+
+fn part(when: When, why: &'static str, args: Vec<Vec<Piece>>) -> Part {
+    Part { when, why, args }
+}
+
+fn always(why: &'static str, args: &[&'static str]) -> Part {
+    part(When::Always, why, args.iter().map(|arg| word(arg)).collect())
+}
+
+fn word(text: &'static str) -> Vec<Piece> {
+    vec![Piece::Text(text.into())]
+}
+
+fn text(text: &'static str) -> Piece {
+    Piece::Text(text.into())
+}

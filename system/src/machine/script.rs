@@ -1,0 +1,173 @@
+//! The machine as a script that boots the image on any machine with QEMU.
+
+use build_support::Arch;
+
+use super::board::Board;
+use super::parts::{self, Part, Piece, When};
+use super::{COMMAND_LINE, ESP, GDB_PORT, MOST_PROCESSORS, VARIABLES, kvm, memory, quote};
+use crate::Profile;
+use crate::outputs::Medium;
+use crate::profile::Boot;
+use anyhow::Result;
+
+/// The script without what differs between profiles.
+const TEMPLATE: &str = include_str!("run-qemu.sh.in");
+
+/// What finds firmware and makes what [`super::Machine::prepare`] makes.
+const UEFI: &str = r#"
+# Finds firmware on this machine, and gives this image a copy of its variables to write to.
+if [ "$boot" = uefi ]; then
+    firmware=
+    while IFS='|' read -r code template; do
+        if [ -r "$code" ] && [ -r "$template" ]; then
+            firmware=$code
+            break
+        fi
+    done <<'FIRMWARE'
+@firmware@FIRMWARE
+    [ -n "$firmware" ] || stop 1 "no UEFI firmware is installed" "install it (Debian: @package@)"
+    variables=$own/@variables@
+    # Another size is that of another firmware.
+    if [ ! -e "$variables" ] || [ "$(wc -c <"$variables")" != "$(wc -c <"$template")" ]; then
+        cp -- "$template" "$variables.$$"
+        mv -- "$variables.$$" "$variables"
+    fi
+fi
+"#;
+
+/// Makes the directory that firmware boots an EFI program from.
+const ESP_LINK: &str = r#"        esp=$own/@esp@
+        mkdir -p -- "$esp/EFI/BOOT"
+        ln -sf -- "$@file@" "$esp/EFI/BOOT/@efi@"
+"#;
+
+/// The script that boots a profile's outputs, for [`crate::outputs::RUN_SCRIPT`] in its directory. Nothing, when no output
+/// of the profile boots.
+///
+/// # Errors
+/// A way to boot that the outputs cannot do.
+pub fn script(arch: Arch, profile: &Profile) -> Result<Option<String>> {
+    let boots = &profile.machine.boots;
+    let Some(first) = boots.first() else { return Ok(None) };
+    let names: Vec<&str> = boots.iter().map(|boot| boot.name()).collect();
+    let uefi = boots.contains(&Boot::Uefi);
+    let machine = &profile.machine;
+    let smp_help = "1 by emulation, with KVM those of this machine, at most 4".to_string();
+    let mut text = TEMPLATE.to_string();
+    for (mark, value) in [
+        ("@uefi@", if uefi { uefi_part(arch) } else { String::new() }),
+        ("@arguments@", arguments(arch, profile)?),
+        ("@uefi_help@", if uefi { "  --uefi             the same as --boot uefi\n".into() } else { String::new() }),
+        ("@boot_help@", names.iter().map(|name| meaning(name)).collect::<Vec<_>>().join("; ")),
+        ("@boot_pattern@", names.join(" | ")),
+        ("@boot_list@", names.join(", ")),
+        ("@boot@", first.name().into()),
+        ("@profile@", profile.name.clone()),
+        ("@arch@", arch.name().into()),
+        ("@machine@", arch.machine().into()),
+        ("@qemu@", arch.qemu().into()),
+        ("@package@", Board::of(arch).package.into()),
+        ("@memory@", memory(machine.memory)),
+        ("@smp@", machine.processors.map_or(String::new(), |count| count.to_string())),
+        ("@smp_help@", machine.processors.map_or(smp_help, |count| count.to_string())),
+        ("@most_processors@", MOST_PROCESSORS.to_string()),
+        ("@gdb_port@", GDB_PORT.to_string()),
+        ("@seconds@", kvm::LIMIT.as_secs().to_string()),
+        ("@probe@", Board::of(arch).kvm_probe().join(" ")),
+    ] {
+        text = text.replace(mark, &value);
+    }
+    Ok(Some(text))
+}
+
+/// What a way to boot does, for `--help`.
+fn meaning(boot: &str) -> String {
+    match boot {
+        "kernel" => "kernel: QEMU loads the kernel".into(),
+        "uefi" => "uefi: firmware starts the image".into(),
+        other => other.into(),
+    }
+}
+
+fn uefi_part(arch: Arch) -> String {
+    let board = Board::of(arch);
+    let pairs: String = board.firmware.iter().map(|(code, variables)| format!("{code}|{variables}\n")).collect();
+    UEFI.replace("@firmware@", &pairs).replace("@package@", board.firmware_package).replace("@variables@", VARIABLES)
+}
+
+/// The lines that put QEMU's arguments together.
+fn arguments(arch: Arch, profile: &Profile) -> Result<String> {
+    let mut text = String::from("case $boot in\n");
+    for boot in &profile.machine.boots {
+        text += &format!("    {})\n", boot.name());
+        for file in parts::files(profile, *boot)? {
+            text += &format!("        {}=$(output {})\n", variable(&file), quote(file.as_ref()));
+        }
+        if let Some(Medium::Efi(file)) = parts::medium(profile, *boot) {
+            let link = ESP_LINK.replace("@esp@", ESP).replace("@efi@", arch.efi_file());
+            text += &link.replace("@file@", &variable(&file));
+        }
+        for part in parts::parts(arch, profile, *boot)? {
+            text += &lines(arch, profile, &part)?;
+        }
+        text += "        ;;\n";
+    }
+    Ok(text + "esac")
+}
+
+/// A shell's variable for the path of an output.
+fn variable(file: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    format!("file_{}", file.chars().map(plain).collect::<String>())
+}
+
+fn lines(arch: Arch, profile: &Profile, part: &Part) -> Result<String> {
+    let words: Vec<String> = part.args.iter().map(|arg| word(arg)).collect();
+    let set = format!("set -- \"$@\" {}", words.join(" "));
+    let (before, condition) = match part.when {
+        When::Always => (String::new(), ""),
+        When::Kvm => (String::new(), "[ \"$accel\" != kvm ] || "),
+        When::Tcg => (String::new(), "[ \"$accel\" != tcg ] || "),
+        When::Append => (command_line(arch, profile)?, "[ -z \"$append\" ] || "),
+        When::Snapshot => (String::new(), "! $snapshot || "),
+        When::Gdb => (String::new(), "! $gdb || "),
+    };
+    Ok(format!("        # {}\n{before}        {condition}{set}\n", part.why))
+}
+
+/// What the kernel gets for `--append`, as `Machine::command_line` makes it.
+fn command_line(arch: Arch, profile: &Profile) -> Result<String> {
+    let kernel = variable(&parts::kernel_file(profile)?);
+    Ok(match arch {
+        Arch::X86_64 => "        # It adds them to its built-in line.\n        line=$append\n".into(),
+        Arch::Arm64 => format!(
+            "        # It takes them in place of its built-in line.\n        \
+             [ -z \"$append\" ] || line=\"$(cat \"${{{kernel}%/*}}/{COMMAND_LINE}\") $append\"\n"
+        ),
+    })
+}
+
+/// An argument in the shell's language.
+fn word(arg: &[Piece]) -> String {
+    let in_option = arg.len() > 1;
+    let path = |variable: &str| {
+        if in_option { format!("$(commas \"${variable}\")") } else { format!("${variable}") }
+    };
+    let mut text = String::new();
+    let mut plain = true;
+    for piece in arg {
+        plain &= matches!(piece, Piece::Text(_));
+        text += &match piece {
+            Piece::Text(text) => text.to_string(),
+            Piece::File(file) => path(&variable(file)),
+            Piece::Memory => "$memory".into(),
+            Piece::Processors => "$smp".into(),
+            Piece::Ports => "$ports".into(),
+            Piece::Firmware => path("firmware"),
+            Piece::Variables => path("variables"),
+            Piece::Esp => path("esp"),
+            Piece::CommandLine => "$line".into(),
+        };
+    }
+    if plain { quote(text.as_ref()) } else { format!("\"{text}\"") }
+}
