@@ -42,6 +42,7 @@ packages() {
         libncurses-dev - menuconfig
         dosfstools fsck.fat checks the EFI system partition in tests
         gdisk sgdisk checks the partition table in tests
+        shellcheck shellcheck checks scripts in tests
 LIST
 }
 
@@ -63,6 +64,8 @@ stop() {
     exit 1
 }
 
+# This checkout, also when a symbolic link leads here.
+root=$(dirname -- "$(readlink -f -- "$0")")
 # Programs of the system administration lie where an ordinary user's PATH does not look.
 PATH=$PATH:/usr/sbin:/sbin
 dry_run=false
@@ -155,7 +158,7 @@ print_list() {
 
 # The version that rust-toolchain.toml names, because `std` for PID 1 is built from the library source of that version.
 check_rust() {
-    wanted=$(sed -n 's/^channel = "\(.*\)"$/\1/p' "$(dirname "$0")/rust-toolchain.toml")
+    wanted=$(sed -n 's/^channel = "\(.*\)"$/\1/p' "$root/rust-toolchain.toml")
     if has rustup; then
         case $(rustup toolchain list 2>/dev/null) in
             *"$wanted"*) say "Rust $wanted is installed" ;;

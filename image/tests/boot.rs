@@ -254,3 +254,15 @@ fn a_panic_is_reported_at_once(arch: Arch) -> Result<()> {
     );
     Ok(())
 }
+
+/// The reader of consoles, which every boot test depends on.
+#[test]
+fn terminal_codes_are_left_out() {
+    let mut console = common::console::Console::default();
+    console.take(b"\x1b]0;title\x07\x1b[1;32mhello\x1b[0m wo", std::time::Duration::ZERO);
+    console.take(b"x\x08rld\r\n\x1b", std::time::Duration::from_secs(1));
+    console.take(b"[6n# ", std::time::Duration::from_secs(2));
+    assert_eq!(console.text, "hello world\n");
+    assert_eq!(console.unfinished(), "# ");
+    assert_eq!(console.time_of("hello"), Some(std::time::Duration::from_secs(1)));
+}
