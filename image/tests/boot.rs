@@ -1,13 +1,15 @@
-//! Boots the images in QEMU as a person does, by `run.sh`, and uses them on the serial console.
+//! Boots the images in QEMU, as a person does by `run.sh` and `run-qemu.sh`, and uses them on the serial console.
 
 mod common;
 
 use anyhow::{Result, ensure};
 use build_support::{Arch, fs};
-use common::guest::{Boot, Guest};
+use common::guest::{By, Guest, Start, extra};
 use common::outputs::{Outputs, check_with};
 use common::programs::{C_OUTPUT, C_PROGRAM, CPP_OUTPUT, CPP_PROGRAM};
 use common::{http, limit, report, slots};
+use system::machine::{Accelerator, Options};
+use system::profile::Boot;
 
 /// Seconds from QEMU's start to the prompt of `base` by `-kernel`, by emulation on two cores.
 const BOOT_LIMIT: f64 = 5.0;
@@ -17,33 +19,54 @@ const COMPILE: f64 = 180.0;
 const ONCE: &str = "-no-reboot";
 
 for_each_arch! {
-    base_by_kernel, base_by_firmware, full_by_kernel, full_by_firmware, base_boots_fast, a_used_disk_is_clean,
+    base_by_kernel, base_by_firmware, base_by_its_own_script, full_by_kernel, full_by_firmware, base_boots_fast, a_used_disk_is_clean,
     a_forwarded_port_reaches_the_guest, a_panic_is_reported_at_once,
 }
 
 fn base_by_kernel(arch: Arch) -> Result<()> {
-    use_system(arch, "base", &[])
+    use_system(arch, "base", Boot::Kernel)
 }
 
 fn base_by_firmware(arch: Arch) -> Result<()> {
-    use_system(arch, "base", &["--uefi"])
+    use_system(arch, "base", Boot::Uefi)
 }
 
 fn full_by_kernel(arch: Arch) -> Result<()> {
-    use_system(arch, "full", &[])
+    use_system(arch, "full", Boot::Kernel)
 }
 
 fn full_by_firmware(arch: Arch) -> Result<()> {
-    use_system(arch, "full", &["--uefi"])
+    use_system(arch, "full", Boot::Uefi)
+}
+
+/// A machine whose disk stays as it is.
+fn snapshot() -> Options {
+    Options { snapshot: true, extra: extra(&[ONCE]), ..Options::default() }
+}
+
+/// The image and its script are all that another machine needs: they boot where there is nothing else.
+fn base_by_its_own_script(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
+    let _slot = slots::one();
+    let copy = tempfile::tempdir()?;
+    outputs.copy_profile("base", copy.path())?;
+    for boot in [Boot::Kernel, Boot::Uefi] {
+        let name = format!("base-script-{}", boot.name());
+        let target = Some(copy.path());
+        let start =
+            Start { boot: Some(boot), options: snapshot(), by: By::RunQemuSh, target, ..Start::new(&name, "base") };
+        Guest::boot(&outputs, &start)?.press_power_button()?;
+    }
+    Ok(())
 }
 
 /// What every boot must give.
-fn use_system(arch: Arch, profile: &str, options: &[&str]) -> Result<()> {
+fn use_system(arch: Arch, profile: &str, boot: Boot) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, profile)? else { return Ok(()) };
     let _slot = slots::one();
-    let name = format!("{profile}-{}", if options.is_empty() { "kernel" } else { "uefi" });
-    let options = [options, &["--snapshot", "--", ONCE]].concat();
-    let mut guest = Guest::boot(&outputs, Boot { name: &name, profile, options: &options, target: None })?;
+    let name = format!("{profile}-{}", boot.name());
+    let start = Start { boot: Some(boot), options: snapshot(), by: By::RunSh, ..Start::new(&name, profile) };
+    let mut guest = Guest::boot(&outputs, &start)?;
     check_console(&mut guest)?;
     check_system(&mut guest)?;
     check_processes(&mut guest)?;
@@ -157,13 +180,8 @@ fn expect(guest: &mut Guest, command: &str, wanted: &[&str]) -> Result<()> {
 fn base_boots_fast(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _all = slots::all();
-    let boot = Boot {
-        name: "base-timed",
-        profile: "base",
-        options: &["--accel", "tcg", "--snapshot", "--", ONCE],
-        target: None,
-    };
-    let mut guest = Guest::start(&outputs, boot)?;
+    let options = Options { accelerator: Accelerator::Tcg, ..snapshot() };
+    let mut guest = Guest::start(&outputs, &Start { options, ..Start::new("base-timed", "base") })?;
     let total = guest.prompt()?.as_secs_f64();
     guest.settle()?;
     let (init, shell) = boot_clock(&mut guest)?;
@@ -193,8 +211,8 @@ fn a_used_disk_is_clean(arch: Arch) -> Result<()> {
     let _slot = slots::one();
     let copy = tempfile::tempdir()?;
     outputs.copy_profile("base", copy.path())?;
-    let boot = Boot { name: "base-used", profile: "base", options: &[], target: Some(copy.path()) };
-    let mut guest = Guest::boot(&outputs, boot)?;
+    let start = Start { target: Some(copy.path()), ..Start::new("base-used", "base") };
+    let mut guest = Guest::boot(&outputs, &start)?;
     guest.run("echo kept >/root/kept && seq 20000 >/var/seq && sync")?;
     guest.type_keys("reboot\n")?;
     guest.line("reboot: Restarting system")?;
@@ -219,10 +237,8 @@ fn a_forwarded_port_reaches_the_guest(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
     let port = free_port()?;
-    let forward = format!("{port}:8080");
-    let options = ["--port", &forward, "--memory", "256M", "--smp", "2", "--snapshot", "--", ONCE];
-    let mut guest =
-        Guest::boot(&outputs, Boot { name: "base-port", profile: "base", options: &options, target: None })?;
+    let options = Options { ports: vec![(port, 8080)], memory: Some(256 << 20), processors: Some(2), ..snapshot() };
+    let mut guest = Guest::boot(&outputs, &Start { options, by: By::RunSh, ..Start::new("base-port", "base") })?;
     expect(&mut guest, "grep -c ^processor /proc/cpuinfo", &["2"])?;
     guest.run("mkdir -p /tmp/www && echo from the guest >/tmp/www/page && httpd -p 8080 -h /tmp/www")?;
     let page = check_with("curl", &["-sS", "--max-time", "30", &format!("http://127.0.0.1:{port}/page")])?;
@@ -239,10 +255,10 @@ fn free_port() -> Result<u16> {
 fn a_panic_is_reported_at_once(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
-    let options = ["--append", "init=/nonexistent", "--snapshot", "--", ONCE];
-    let boot = Boot { name: "base-panic", profile: "base", options: &options, target: None };
+    let options = Options { append: "init=/nonexistent".into(), ..snapshot() };
+    let start = Start { options, by: By::RunSh, ..Start::new("base-panic", "base") };
     let began = std::time::Instant::now();
-    let Err(error) = Guest::boot(&outputs, boot) else { panic!("a system without init reached a prompt") };
+    let Err(error) = Guest::boot(&outputs, &start) else { panic!("a system without init reached a prompt") };
     let text = error.to_string();
     for part in ["the kernel panicked before a shell's prompt", "/nonexistent", "run.sh", "base-panic.log"] {
         ensure!(text.contains(part), "the error does not say `{part}`:\n{text}");

@@ -11,10 +11,11 @@ use anyhow::{Result, ensure};
 use build_support::Arch;
 use common::console::Console;
 use common::events::{self, Reports, Who, differences};
-use common::guest::{Boot, Guest};
+use common::guest::{Guest, Start, extra};
 use common::initramfs::Initramfs;
 use common::outputs::Outputs;
 use common::{report, slots};
+use system::machine::Options;
 
 /// Seconds that a guest may say nothing: the driver gives up a wait after 30.
 const SILENCE: f64 = 60.0;
@@ -501,20 +502,14 @@ fn run(outputs: &Outputs, initramfs: &Initramfs, scenario: &Scenario, init: &str
     let archive = initramfs.write(&name, init, &files)?;
     let append = format!("rdinit=/sbin/init printk.devkmsg=on init.skip=network {}", scenario.append);
     let archive = archive.to_string_lossy();
-    let options = [
-        "--append",
-        &append,
-        "--memory",
-        "256M",
-        "--snapshot",
-        "--",
-        "-no-reboot",
-        "-initrd",
-        &archive,
-        "-device",
-        KEYBOARD,
-    ];
-    let mut guest = Guest::start(outputs, Boot { name: &name, profile: "base", options: &options, target: None })?;
+    let options = Options {
+        append,
+        memory: Some(256 << 20),
+        snapshot: true,
+        extra: extra(&["-no-reboot", "-initrd", &archive, "-device", KEYBOARD]),
+        ..Options::default()
+    };
+    let mut guest = Guest::start(outputs, &Start { options, ..Start::new(&name, "base") })?;
     let mut seen = 0;
     for (text, keys) in scenario.keys {
         let find = |console: &Console| {
@@ -525,7 +520,7 @@ fn run(outputs: &Outputs, initramfs: &Initramfs, scenario: &Scenario, init: &str
         seen = find(&guest.console).unwrap_or(seen);
         match keys {
             Keys::Type(keys) => guest.type_keys(keys)?,
-            Keys::CtrlAltDel => guest.monitor("sendkey ctrl-alt-delete")?,
+            Keys::CtrlAltDel => guest.press_ctrl_alt_del()?,
         }
     }
     guest.until("the machine's end", SILENCE, events::ended)?;

@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use build_support::{Arch, fs};
-use common::guest::{Boot, Guest};
+use common::guest::{Guest, Start, extra};
 use common::outputs::{Outputs, check_with};
 use common::{limit, report, slots};
+use serde_json::json;
+use system::machine::{Accelerator, Options};
 
 /// The time-out that the watchdog is asked for, in seconds.
 const WATCHDOG: u64 = 4;
@@ -27,9 +29,14 @@ for_each_arch! {
 const PORTS: &[&str] =
     &["-device", "pcie-root-port,id=port1,chassis=1", "-device", "pcie-root-port,id=port2,chassis=2"];
 
-fn boot(outputs: &Outputs, name: &str, options: &[&str], qemu: &[&str]) -> Result<Guest> {
-    let options = [options, &["--accel", "tcg", "--snapshot", "--", "-no-reboot"], qemu].concat();
-    Guest::boot(outputs, Boot { name, profile: "base", options: &options, target: None })
+/// By emulation, with words for the kernel and more devices, and with the disk as it is.
+fn machine(append: &str, qemu: &[&str]) -> Options {
+    let extra = extra(&[&["-no-reboot"], qemu].concat());
+    Options { accelerator: Accelerator::Tcg, append: append.into(), snapshot: true, extra, ..Options::default() }
+}
+
+fn boot(outputs: &Outputs, name: &str, append: &str, qemu: &[&str]) -> Result<Guest> {
+    Guest::boot(outputs, &Start { options: machine(append, qemu), ..Start::new(name, "base") })
 }
 
 /// A PID 1 that the kernel does not let run is the end of the machine, and soon. SIGSTOP does not stop PID 1, so the
@@ -40,7 +47,7 @@ fn a_stopped_init_resets_the_machine(arch: Arch) -> Result<()> {
     // The kernel's own timer could reset the machine too.
     let append = format!("init.watchdog={WATCHDOG} softdog.soft_noboot=1");
     let device = ["-device", "i6300esb", "-action", "watchdog=reset"];
-    let mut guest = boot(&outputs, "init-watchdog", &["--append", &append], &device)?;
+    let mut guest = boot(&outputs, "init-watchdog", &append, &device)?;
     guest.run("dmesg | grep -q 'i6300ESB.*initialized'")?;
     control(&mut guest)?;
     keeps_its_children(&mut guest)?;
@@ -102,7 +109,7 @@ fn keeps_its_children(guest: &mut Guest) -> Result<()> {
 fn a_network_card_comes_and_goes(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::all();
-    let mut guest = boot(&outputs, "init-network-card", &[], PORTS)?;
+    let mut guest = boot(&outputs, "init-network-card", "", PORTS)?;
     for (model, port) in [("virtio-net-pci", "port1"), ("e1000e", "port2")] {
         // Shell arithmetic in hundredths of a second, as /proc/uptime has them.
         guest.run("now() { IFS='. ' read -r s h x </proc/uptime; h=1$h; echo $((s * 100 + h - 100)); }")?;
@@ -111,11 +118,9 @@ fn a_network_card_comes_and_goes(arch: Arch) -> Result<()> {
              until ip -4 addr show eth1 | grep -q inet; do sleep 0.01; done; echo $(($(now) - a)) >/run/took; }",
         )?;
         guest.run("rm -f /run/took; { watch 2>/dev/null & }")?;
-        // QEMU frees a card's name some time after the guest has let go of it.
-        guest.monitor(&format!(
-            "netdev_add user,id=net-{port},net=10.0.7.0/24\n\
-             device_add {model},id=card-{port},netdev=net-{port},bus={port},romfile="
-        ))?;
+        let (net, card) = (format!("net-{port}"), format!("card-{port}"));
+        guest.qmp("netdev_add", json!({ "type": "user", "id": net, "net": "10.0.7.0/24" }))?;
+        guest.qmp("device_add", json!({ "driver": model, "id": card, "netdev": net, "bus": port, "romfile": "" }))?;
         guest.run_slow(
             "i=0; until [ -s /run/took ] || [ $i = 300 ]; do i=$((i+1)); sleep 0.1; done; [ -s /run/took ]",
             60.0,
@@ -130,7 +135,7 @@ fn a_network_card_comes_and_goes(arch: Arch) -> Result<()> {
         guest.run("grep -q '^nameserver 10.0.7.3' /etc/resolv.conf && initctl list | grep -q dhcp@eth1")?;
         // The first card leads: its way is the shorter one.
         guest.run("ip route get 192.0.2.1 | grep -q 'dev eth0'")?;
-        guest.monitor(&format!("device_del card-{port}"))?;
+        guest.unplug(&card)?;
         let gone = "[ ! -e /sys/class/net/eth1 ] && ! pgrep -f 'udhcpc.*eth1' && ! grep -q '10.0.7.' /etc/resolv.conf";
         guest.run_slow(
             &format!("i=0; until {{ {gone}; }} || [ $i = 300 ]; do i=$((i+1)); sleep 0.1; done; {gone}"),
@@ -168,7 +173,7 @@ fn disks_have_their_names(arch: Arch) -> Result<()> {
         qemu.extend(["-device".into(), format!("{device},drive=drive{n}")]);
     }
     let qemu: Vec<&str> = qemu.iter().map(String::as_str).collect();
-    let mut guest = boot(&outputs, "init-disks", &[], &qemu)?;
+    let mut guest = boot(&outputs, "init-disks", "", &qemu)?;
     for (n, (device, node, id)) in kinds.iter().enumerate() {
         let link = format!("/dev/disk/by-label/disk{n}");
         guest.run_slow(
@@ -204,14 +209,15 @@ fn what_is_kept_from_one_boot_to_the_next(arch: Arch) -> Result<()> {
     let _slot = slots::one();
     let copy = tempfile::tempdir()?;
     outputs.copy_profile("base", copy.path())?;
-    let options = ["--accel", "tcg", "--", "-device", "virtio-keyboard-pci"];
-    let boot = Boot { name: "init-kept", profile: "base", options: &options, target: Some(copy.path()) };
-    let mut guest = Guest::boot(&outputs, boot)?;
+    let keyboard = extra(&["-device", "virtio-keyboard-pci"]);
+    let options = Options { accelerator: Accelerator::Tcg, extra: keyboard, ..Options::default() };
+    let start = Start { options, target: Some(copy.path()), ..Start::new("init-kept", "base") };
+    let mut guest = Guest::boot(&outputs, &start)?;
     guest.run("[ ! -e /var/lib/random-seed ] && date -s '2031-05-06 07:08:09'")?;
     let seed = "stat -c '%a %s' /var/lib/random-seed && md5sum </var/lib/random-seed";
     let mut seeds = Vec::new();
     for _ in 0..2 {
-        guest.monitor("sendkey ctrl-alt-delete")?;
+        guest.press_ctrl_alt_del()?;
         guest.line("reboot: Restarting system")?;
         guest.prompt()?;
         guest.settle()?;
@@ -232,9 +238,9 @@ fn a_shell_and_little_else(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
     for (word, root) in [("single", "rw"), ("emergency", "ro")] {
-        let options = ["--accel", "tcg", "--append", word, "--snapshot", "--", "-no-reboot"];
         let name = format!("init-{word}");
-        let mut guest = Guest::start(&outputs, Boot { name: &name, profile: "base", options: &options, target: None })?;
+        let start = Start { options: machine(word, &[]), ..Start::new(&name, "base") };
+        let mut guest = Guest::start(&outputs, &start)?;
         guest.prompt()?;
         guest.run(&format!("grep -q '^[^ ]* / ext4 {root},' /proc/mounts && hostname | grep -q bloomery"))?;
         guest.run("[ $(pgrep -P 1 | wc -l) = 1 ]")?;
@@ -270,20 +276,20 @@ fn a_disk_comes_and_goes(arch: Arch) -> Result<()> {
     let uuid = "0f2b3b5e-91d4-4c57-8e57-6a2d3c1f9a70";
     let path = ext4_disk(dir.path(), &["-L", "travelling", "-U", uuid])?;
     let usb = ["-device", "qemu-xhci,id=usb"];
-    let mut guest = boot(&outputs, "init-disk", &[], &[PORTS, &usb].concat())?;
-    for (n, device) in ["virtio-blk-pci,bus=port1", "usb-storage,bus=usb.0"].into_iter().enumerate() {
+    let mut guest = boot(&outputs, "init-disk", "", &[PORTS, &usb].concat())?;
+    for (n, (device, bus)) in [("virtio-blk-pci", "port1"), ("usb-storage", "usb.0")].into_iter().enumerate() {
         let links = format!("/dev/disk/by-label/travelling /dev/disk/by-uuid/{uuid}");
-        guest.monitor(&format!(
-            "drive_add 0 if=none,id=more{n},format=raw,file={path},file.locking=off\n\
-             device_add {device},id=stick{n},drive=more{n}"
-        ))?;
+        let (drive, stick) = (format!("more{n}"), format!("stick{n}"));
+        let file = json!({ "driver": "file", "filename": path, "locking": "off" });
+        guest.qmp("blockdev-add", json!({ "driver": "raw", "node-name": drive, "file": file }))?;
+        guest.qmp("device_add", json!({ "driver": device, "id": stick, "drive": drive, "bus": bus }))?;
         let there = format!("(for l in {links}; do [ -b $l ] || exit 1; done)");
         guest
             .run_slow(&format!("i=0; until {there} || [ $i = 300 ]; do i=$((i+1)); sleep 0.1; done; {there}"), 60.0)?;
         let node = guest.run("readlink -f /dev/disk/by-label/travelling")?;
         guest.run(&format!("[ \"$(stat -c '%a %G' {node})\" = '660 disk' ]"))?;
         guest.run("mount -o ro /dev/disk/by-label/travelling /mnt && umount /mnt")?;
-        guest.monitor(&format!("device_del stick{n}"))?;
+        guest.unplug(&stick)?;
         let gone = format!("(for l in {links}; do [ ! -L $l ] || exit 1; done)");
         guest.run_slow(&format!("i=0; until {gone} || [ $i = 300 ]; do i=$((i+1)); sleep 0.1; done; {gone}"), 60.0)?;
         report(&format!("{device}: {node} by its label, and gone"));
@@ -298,7 +304,7 @@ fn a_disk_that_does_not_answer_stops_only_its_logs(arch: Arch) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = ext4_disk(dir.path(), &["-L", "slow"])?;
     let drive = format!("if=none,id=slow,format=raw,file={path}");
-    let mut guest = boot(&outputs, "init-frozen", &[], &["-drive", &drive, "-device", "virtio-blk-pci,drive=slow"])?;
+    let mut guest = boot(&outputs, "init-frozen", "", &["-drive", &drive, "-device", "virtio-blk-pci,drive=slow"])?;
     guest.run("mkdir -p /etc/services.d && mount /dev/disk/by-label/slow /mnt")?;
     let count = "command = ['/bin/sh', '-c', 'i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.2; done']";
     guest.write("/etc/services.d/slow.toml", &format!("{count}\n[log]\nfile = '/mnt/slow.log'\n"))?;
@@ -323,7 +329,7 @@ const PIDS: u32 = 64;
 fn a_fork_bomb_stays_in_its_limit(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
-    let mut guest = boot(&outputs, "init-bomb", &[], &[])?;
+    let mut guest = boot(&outputs, "init-bomb", "", &[])?;
     // A shell ends when it cannot fork; the first one goes on because it has just lost one that did.
     let bomb = "while :; do (while :; do sleep 4321 & done) 2>/dev/null; done";
     let service = format!("command = ['/bin/sh', '-c', '{bomb}']\n[cgroup]\npids-max = {PIDS}\n");
@@ -354,7 +360,7 @@ fn a_fork_bomb_stays_in_its_limit(arch: Arch) -> Result<()> {
 fn a_control_group_is_as_its_file_says(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
-    let mut guest = boot(&outputs, "init-cgroup", &[], &[])?;
+    let mut guest = boot(&outputs, "init-cgroup", "", &[])?;
     let group = "/sys/fs/cgroup/services/divided";
     let divide = "cd /sys/fs/cgroup/services/divided && mkdir below && echo 0 >below/cgroup.procs && \
                   echo +pids >cgroup.subtree_control && echo divided && exec sleep 4567";
@@ -387,7 +393,7 @@ fn a_control_group_is_as_its_file_says(arch: Arch) -> Result<()> {
 fn a_service_is_its_user(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
-    let mut guest = boot(&outputs, "init-user", &[], &[])?;
+    let mut guest = boot(&outputs, "init-user", "", &[])?;
     guest.run("echo 'www:x:33:34:Web:/srv:/bin/false' >>/etc/passwd")?;
     guest.run("echo 'web:x:34:' >>/etc/group && echo 'video:x:44:www' >>/etc/group")?;
     let show = "command = ['/bin/cat', '/proc/self/status']\ntype = 'oneshot'\nuser = 'www'\n\

@@ -1,19 +1,26 @@
-//! A guest in QEMU, started by `run.sh` and used through its serial console.
+//! A guest in QEMU, used through its serial console and, where a person would use the machine, through QMP.
 //!
 //! Every wait ends: with what it waits for, when the guest panics or QEMU ends, when the console is silent for too
 //! long, or at a last limit. The console's log stays in `target/bloomery/<arch>/test/`.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Error, Result, anyhow, ensure};
-use build_support::fs;
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
+use build_support::{Dirs, fs};
+use serde_json::{Value, json};
+use system::machine::{Host, Machine, Options};
+use system::profile::Boot;
+use system::{Profile, outputs};
 
 use super::console::Console;
 use super::outputs::Outputs;
+use super::qmp::Qmp;
 use super::{limit, report};
 
 /// Silence, in seconds, after which a guest is taken for dead. UEFI firmware says nothing for its first ten seconds.
@@ -25,17 +32,93 @@ const PANIC: &str = "Kernel panic - not syncing";
 /// Bytes of one typed line: busybox edits lines of up to 1023 bytes (CONFIG_FEATURE_EDITING_MAX_LEN).
 const LINE: usize = 700;
 
+/// Seconds until QEMU greets. `run.sh` may compile its program first.
+const START: f64 = 300.0;
+
 /// How to boot.
-#[derive(Clone, Copy)]
-pub struct Boot<'a> {
+#[derive(Clone)]
+pub struct Start<'a> {
     /// Names the log.
     pub name: &'a str,
     /// The profile.
     pub profile: &'a str,
-    /// Options of `run.sh`, and after `--` those of QEMU.
-    pub options: &'a [&'a str],
+    /// The way to boot; the profile's first, when there is none.
+    pub boot: Option<Boot>,
+    /// The machine.
+    pub options: Options,
     /// Another target directory than cargo's.
     pub target: Option<&'a Path>,
+    /// Who starts QEMU.
+    pub by: By,
+}
+
+/// Who starts QEMU.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The test.
+    Test,
+    /// `./run.sh`, as a person does who has the checkout.
+    RunSh,
+    /// `run-qemu.sh`, as a person does who has the image.
+    RunQemuSh,
+}
+
+impl Start<'_> {
+    /// A boot of a profile with nothing chosen.
+    pub fn new<'a>(name: &'a str, profile: &'a str) -> Start<'a> {
+        Start { name, profile, boot: None, options: Options::default(), target: None, by: By::Test }
+    }
+
+    /// The command, with QMP at a socket.
+    fn command(&self, outputs: &Outputs, socket: PathBuf) -> Result<Command> {
+        let dirs = Dirs::find()?;
+        let target = self.target.unwrap_or(&dirs.target);
+        let dir = target.join("bloomery").join(outputs.arch.name());
+        let profile = Profile::read(&dirs, self.profile)?;
+        let boot = self.boot.or(profile.machine.boots.first().copied()).context("the profile does not boot")?;
+        if self.by == By::Test {
+            let machine = Machine { arch: outputs.arch, profile: &profile, boot, dir: &dir };
+            let host = Host::find(outputs.arch, self.options.accelerator, &dirs.home);
+            machine.prepare(&host)?;
+            let qemu = machine.command(&Options { qmp: Some(socket), ..self.options.clone() }, &host)?;
+            let mut command = Command::new(qemu.program);
+            command.args(qemu.args);
+            return Ok(command);
+        }
+        let mut command = if self.by == By::RunSh {
+            let mut run = Command::new(outputs.root.join("run.sh"));
+            run.args([outputs.arch.name(), "--no-build", "--profile", self.profile]);
+            run.env("CARGO_TARGET_DIR", target);
+            run
+        } else {
+            Command::new(dir.join(outputs::directory(&profile)).join(outputs::RUN_SCRIPT))
+        };
+        command.args(["--boot", boot.name()]).args(words(&self.options)?);
+        command.arg("--").arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
+        command.args(&self.options.extra);
+        Ok(command)
+    }
+}
+
+/// Options as a person types them.
+fn words(options: &Options) -> Result<Vec<String>> {
+    ensure!(options.accelerator == Default::default() && !options.gdb, "these options have no words here");
+    let mut words = Vec::new();
+    if !options.append.is_empty() {
+        words.extend(["--append".into(), options.append.clone()]);
+    }
+    words.extend(options.memory.iter().flat_map(|bytes| ["--memory".into(), format!("{}M", bytes >> 20)]));
+    words.extend(options.processors.iter().flat_map(|count| ["--smp".into(), count.to_string()]));
+    words.extend(options.ports.iter().flat_map(|(host, guest)| ["--port".into(), format!("{host}:{guest}")]));
+    if options.snapshot {
+        words.push("--snapshot".into());
+    }
+    Ok(words)
+}
+
+/// Arguments for QEMU.
+pub fn extra(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
 }
 
 /// A running guest. Dropped, it is killed.
@@ -50,6 +133,9 @@ pub struct Guest {
     command: String,
     log: PathBuf,
     asked: usize,
+    qmp: Qmp,
+    /// Holds QMP's socket.
+    _dir: tempfile::TempDir,
 }
 
 /// The output and exit status of a command in the guest.
@@ -62,34 +148,35 @@ pub struct Answer {
 }
 
 impl Guest {
-    /// Starts QEMU. Nothing is waited for but its start.
-    pub fn start(outputs: &Outputs, boot: Boot) -> Result<Guest> {
-        let mut run = Command::new(outputs.root.join("run.sh"));
-        run.args([outputs.arch.name(), "--no-build", "--profile", boot.profile]).args(boot.options);
-        if let Some(target) = boot.target {
-            run.env("CARGO_TARGET_DIR", target);
-        }
+    /// Starts QEMU, and waits until it greets.
+    pub fn start(outputs: &Outputs, start: &Start) -> Result<Guest> {
+        let dir = tempfile::tempdir()?;
+        let socket = dir.path().join("qmp");
+        let mut run = start.command(outputs, socket.clone())?;
         let command = format!("{run:?}");
-        let log = outputs.test_dir()?.join(format!("{}.log", boot.name));
-        let mut child = run
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start run.sh")?;
+        let log = outputs.test_dir()?.join(format!("{}.log", start.name));
+        run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut started = Instant::now();
+        let mut child = run.spawn().with_context(|| format!("cannot start {command}"))?;
         let (sender, output) = channel();
         let (stdout, stderr) = (child.stdout.take().context("no pipe")?, child.stderr.take().context("no pipe")?);
         copy_output(stdout, fs::File::create(&log)?, sender);
-        let started = wait_for_start(stderr).map_err(|said| anyhow!("{command} did not start QEMU:\n{said}"))?;
+        let said = copy_errors(stderr);
+        let qmp = greeting(&mut child, &socket, &said)
+            .with_context(|| format!("{command} did not start QEMU:\n{}", text_of(&said)))?;
+        if start.by != By::Test {
+            started = Instant::now(); // The time before it belongs to the scripts.
+        }
         let input = child.stdin.take();
-        Ok(Guest { console: Console::default(), started, child, input, output, command, log, asked: 0 })
+        let console = Console::default();
+        Ok(Guest { console, started, child, input, output, command, log, asked: 0, qmp, _dir: dir })
     }
 
     /// Starts QEMU and waits for the shell's prompt.
-    pub fn boot(outputs: &Outputs, boot: Boot) -> Result<Guest> {
-        let mut guest = Guest::start(outputs, boot)?;
+    pub fn boot(outputs: &Outputs, start: &Start) -> Result<Guest> {
+        let mut guest = Guest::start(outputs, start)?;
         let prompt = guest.prompt()?;
-        report(&format!("{}: a prompt after {:.1} s", boot.name, prompt.as_secs_f64()));
+        report(&format!("{}: a prompt after {:.1} s", start.name, prompt.as_secs_f64()));
         guest.settle()?;
         Ok(guest)
     }
@@ -121,9 +208,23 @@ impl Guest {
         self.wait(what, silence, done)
     }
 
-    /// Types a command of QEMU's monitor, which is behind Ctrl-A C.
-    pub fn monitor(&mut self, command: &str) -> Result<()> {
-        self.type_keys(&format!("\x01c{command}\n\x01c"))
+    /// Executes a command of QMP.
+    pub fn qmp(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        self.qmp.execute(command, arguments).map_err(|error| self.failure(&format!("{error:#}")))
+    }
+
+    /// Holds Ctrl, Alt and Del on the machine's keyboard.
+    pub fn press_ctrl_alt_del(&mut self) -> Result<()> {
+        let keys = ["ctrl", "alt", "delete"].map(|key| json!({ "type": "qcode", "data": key }));
+        self.qmp("send-key", json!({ "keys": keys })).map(drop)
+    }
+
+    /// Takes a device out, and waits until the guest has let go of it.
+    pub fn unplug(&mut self, id: &str) -> Result<()> {
+        self.qmp("device_del", json!({ "id": id }))?;
+        // One event for the device, and one for each object of it.
+        while self.qmp.event("DEVICE_DELETED").map_err(|error| self.failure(&format!("{error:#}")))?["device"] != id {}
+        Ok(())
     }
 
     /// Types text as it is.
@@ -213,18 +314,17 @@ impl Guest {
 
     /// Powers the guest off and checks that it goes down cleanly. Returns the seconds it took.
     pub fn power_off(self) -> Result<f64> {
-        self.goes_down("poweroff\n")
+        self.goes_down(|guest| guest.type_keys("poweroff\n"))
     }
 
     /// Presses the machine's power button, which must do the same.
     pub fn press_power_button(self) -> Result<f64> {
-        // Ctrl-A C leads to QEMU's monitor and back.
-        self.goes_down("\x01csystem_powerdown\n\x01c")
+        self.goes_down(|guest| guest.qmp("system_powerdown", json!({})).map(drop))
     }
 
-    fn goes_down(mut self, keys: &str) -> Result<f64> {
+    fn goes_down(mut self, ask: impl FnOnce(&mut Guest) -> Result<()>) -> Result<f64> {
         let asked = Instant::now();
-        self.type_keys(keys)?;
+        ask(&mut self)?;
         self.line("reboot: Power down")?;
         self.ended(10.0)?;
         Ok(asked.elapsed().as_secs_f64())
@@ -295,25 +395,41 @@ fn copy_output(mut from: impl std::io::Read + Send + 'static, mut log: fs::File,
     });
 }
 
-/// Reads what `run.sh` says until it hands over to QEMU. What QEMU itself says later goes to the test's output.
-fn wait_for_start(stderr: std::process::ChildStderr) -> std::result::Result<Instant, String> {
-    let mut lines = BufReader::new(stderr);
-    let mut said = String::new();
-    loop {
-        let mut line = String::new();
-        if lines.read_line(&mut line).map_or(true, |count| count == 0) {
-            return Err(said);
-        }
-        said += &line;
-        if line.contains("Ctrl-A X") {
-            break;
-        }
-    }
-    let started = Instant::now();
+/// What a program said on standard error.
+type Said = Arc<Mutex<String>>;
+
+/// Keeps what QEMU and the scripts say, and shows it.
+fn copy_errors(stderr: std::process::ChildStderr) -> Said {
+    let said = Said::default();
+    let copy = Arc::clone(&said);
     std::thread::spawn(move || {
-        for line in lines.lines().map_while(Result::ok) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             report(&format!("QEMU: {line}"));
+            *copy.lock().unwrap_or_else(PoisonError::into_inner) += &format!("{line}\n");
         }
     });
-    Ok(started)
+    said
+}
+
+fn text_of(said: &Said) -> String {
+    said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Waits for QMP's greeting: then QEMU runs.
+fn greeting(child: &mut Child, socket: &Path, said: &Said) -> Result<Qmp> {
+    let begin = Instant::now();
+    loop {
+        if let Some(qmp) = Qmp::connect(socket)? {
+            return Ok(qmp);
+        }
+        if let Some(status) = child.try_wait().context("cannot wait for QEMU")? {
+            bail!("it ended with {status}");
+        }
+        if begin.elapsed() > limit(START) {
+            let _ = child.kill(); // The error is what matters.
+            let _ = child.wait();
+            bail!("no greeting within {:.0?}; it said:\n{}", limit(START), text_of(said));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

@@ -12,6 +12,7 @@ pub mod http;
 pub mod initramfs;
 pub mod outputs;
 pub mod programs;
+pub mod qmp;
 pub mod slots;
 
 /// Makes a test of each function for each architecture: `x86_64::name`, `arm64::name`.

@@ -84,7 +84,7 @@ impl Outputs {
         Ok(dir)
     }
 
-    /// Copies disk, kernel and argument files of a profile to a directory of their own, laid out as in `target`.
+    /// Copies disk, kernel and script of a profile to a directory of their own, laid out as in `target`.
     pub fn copy_profile(&self, profile: &str, target: &Path) -> Result<()> {
         let copy = target.join("bloomery").join(self.arch.name());
         fs::create_dir_all(copy.join(profile))?;
@@ -93,7 +93,10 @@ impl Outputs {
         for entry in fs::read_dir(self.file(profile)?)? {
             let entry = entry?;
             let name = entry.file_name();
-            if name == "kernel" || name == "cmdline" || name.to_string_lossy().starts_with("qemu") {
+            if ["kernel", "cmdline", system::outputs::PROFILE_MARK, system::outputs::RUN_SCRIPT]
+                .iter()
+                .any(|known| name == *known)
+            {
                 fs::copy(entry.path(), copy.join(profile).join(name))?;
             }
         }
