@@ -27,13 +27,14 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode> {
         [] => vars::archs()?,
         names => names.iter().map(|name| arch(name)).collect::<Result<_>>()?,
     };
-    let names = if args.profiles.is_empty() { vars::profiles() } else { args.profiles.clone() };
-    let mut profiles = Vec::new();
-    for name in &names {
-        let name = context.profile_name(name)?;
-        let profile = context.profile(&name)?;
+    // The variable's paths count from the project's root, as they do for `cargo build`.
+    let profiles = match args.profiles.as_slice() {
+        [] => vars::profiles(&context.dirs.root),
+        names => names.iter().map(|name| context.profile_name(name)).collect::<Result<_>>()?,
+    };
+    for name in &profiles {
+        let profile = context.profile(name)?;
         archs.iter().try_for_each(|arch| profile.check_arch(*arch))?;
-        profiles.push(name);
     }
     cargo(context, &archs, &profiles)
 }

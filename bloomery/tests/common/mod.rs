@@ -74,7 +74,7 @@ impl Project {
     /// Leaves what a build of a profile leaves, as empty files.
     pub fn build(&self, arch: Arch, name: &str) {
         let (profile, out) = (self.profile(name), self.out(arch));
-        for file in profile.outputs.iter().flat_map(outputs::files) {
+        for file in profile.outputs.iter().flat_map(|output| output.files()) {
             tree::write_atomically(&out.join(file), b"").unwrap();
         }
         let own = out.join(outputs::directory(&profile));

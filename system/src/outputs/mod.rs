@@ -240,7 +240,7 @@ pub fn build(
         let cx = Context { dirs, arch, profile, kernel, root, licences, output };
         placed.update(output, &result.key, || output.kind.place(result, &cx))?;
     }
-    placed.finish(&manifest)
+    placed.finish(arch, &manifest)
 }
 
 /// The stage of an output: `image-PROFILE-OUTPUT`.

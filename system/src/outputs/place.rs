@@ -4,13 +4,16 @@
 //! files do, so that a killed build is seen.
 
 use std::cell::RefCell;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ::disk::mounts;
 use anyhow::{Context as _, Result};
 use build_support::{Arch, Cmd, Dirs, EPOCH, cargo, fs, progress, stage, tree};
 
-use super::{MANIFEST, Output, PROFILE_MARK, directory, identity};
+use super::{MANIFEST, Output, PROFILE_MARK, RUN_SCRIPT, directory, identity};
+use crate::machine;
 use crate::profile::Profile;
 
 /// The outputs of a profile that are in place.
@@ -77,8 +80,16 @@ impl Placed<'_> {
     }
 
     /// Writes what lies beside the outputs, and asks cargo to come back when something of it goes.
-    pub fn finish(self, manifest: &str) -> Result<()> {
+    pub fn finish(self, arch: Arch, manifest: &str) -> Result<()> {
         tree::write_atomically(&self.dir.join(MANIFEST), manifest.as_bytes())?;
+        let script = self.dir.join(RUN_SCRIPT);
+        match machine::script(arch, self.profile)? {
+            Some(text) => {
+                tree::write_atomically(&script, text.as_bytes())?;
+                fs::set_permissions(&script, Permissions::from_mode(0o755))?;
+            }
+            None => remove(&script)?,
+        }
         cargo::rerun_if_removed(&self.dir.join("key"))?;
         cargo::rerun_if_removed(&self.dir.join(PROFILE_MARK))?;
         for output in &self.profile.outputs {
