@@ -42,6 +42,7 @@ packages() {
         libncurses-dev - menuconfig
         dosfstools fsck.fat checks the EFI system partition in tests
         gdisk sgdisk checks the partition table in tests
+        shellcheck shellcheck checks the scripts in CI
         shellcheck shellcheck checks scripts in tests
 LIST
 }

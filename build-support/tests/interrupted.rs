@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use build_support::{fs, store};
-use common::{Place, Running, Said, assert_parts, report, said, wait_until};
+use common::{Place, Running, Said, assert_parts, said, wait_until};
 
 /// A script that reports that it runs and then waits for a file; a second run finds the file and goes through.
 fn waiting(place: &Place, before: &str, after: &str) -> String {
@@ -149,7 +149,7 @@ fn different_stages_are_built_at_once() {
 fn on_a_small_disk(place: &Place, script: &str) -> Option<Said> {
     let probe = said(Command::new("unshare").args(["-rm", "true"]));
     if !probe.ok {
-        report(&format!("skipped: this host forbids unshare -rm: {}", probe.err.trim()));
+        testing::skip(&format!("this host forbids unshare -rm: {}", probe.err.trim()));
         return None;
     }
     let build = place.stages(&[]);

@@ -26,6 +26,7 @@ const BEYOND_A_BUILD: &[&str] = &[
     "dosfstools",
     "gdisk",
     "shellcheck",
+    "shellcheck",
 ];
 
 #[test]

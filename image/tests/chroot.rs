@@ -85,11 +85,11 @@ fn compilers_work_in_a_chroot(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "full")? else { return Ok(()) };
     let sysroot = outputs.file("sysroot")?;
     if arch != Arch::host()? {
-        report(&format!("skipped: {arch} programs run here without root only, by an emulator of that test's own"));
+        testing::skip(&format!("{arch} programs run here without root only, by an emulator of that test's own"));
         return Ok(());
     }
     if !is_root()? {
-        report("skipped: chroot needs root; unshare -r is tested instead");
+        testing::skip("chroot needs root; unshare -r is tested instead");
         return Ok(());
     }
     let mut chroot = Command::new("chroot");
@@ -103,8 +103,8 @@ fn compilers_work_in_a_chroot_without_root(arch: Arch) -> Result<()> {
     let mut user = as_ordinary_user("unshare", &sysroot)?;
     let probe = user.args(["-r", "true"]).output().context("cannot start unshare")?;
     if !probe.status.success() {
-        report(&format!(
-            "skipped: this machine forbids user namespaces: {}",
+        testing::skip(&format!(
+            "this machine forbids user namespaces: {}",
             String::from_utf8_lossy(&probe.stderr).trim()
         ));
         return Ok(());
@@ -125,7 +125,7 @@ fn emulation(arch: Arch) -> Result<Option<String>> {
     const REGISTRY: &str = "/proc/sys/fs/binfmt_misc";
     let rule = format!("/usr/lib/binfmt.d/qemu-{}.conf", arch.machine());
     if !Path::new(&rule).exists() {
-        report(&format!("skipped: {rule} is not there; the package qemu-user-static brings it"));
+        testing::skip(&format!("{rule} is not there; the package qemu-user-static brings it"));
         return Ok(None);
     }
     let register = format!("mount -t binfmt_misc none {REGISTRY} && cat {rule} >{REGISTRY}/register");
@@ -133,7 +133,7 @@ fn emulation(arch: Arch) -> Result<Option<String>> {
     if !probe.status.success() {
         // Before Linux 6.7 there is one registry for all, and only root may write to it.
         let why = String::from_utf8_lossy(&probe.stderr).trim().to_string();
-        report(&format!("skipped: this kernel has no binfmt_misc for user namespaces: {why}"));
+        testing::skip(&format!("this kernel has no binfmt_misc for user namespaces: {why}"));
         return Ok(None);
     }
     Ok(Some(format!("{register}; exec chroot \"$@\"")))

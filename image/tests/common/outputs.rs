@@ -9,6 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, Result, bail, ensure};
 use build_support::{Arch, Dirs, digest, fs, tree, vars};
 
+use system::Profile;
+use system::outputs::{DiskFormat, PROFILE_MARK};
+
 use super::{report, slots};
 
 /// What an image is made from.
@@ -21,11 +24,11 @@ const SOURCES: &[&str] = &[
     "image/kernel",
     "image/profiles",
     "image/recipes",
-    "image/src",
     "init/Cargo.toml",
     "init/src",
     "rust-toolchain.toml",
     "sysroot",
+    "system/src",
     "toolchain",
     "vendor/crate",
     "vendor/sources.toml",
@@ -47,21 +50,21 @@ impl Outputs {
     /// built, which takes as long as LLVM itself, and `BLOOMERY_CI_FULL` does not ask for it.
     pub fn of(arch: Arch, profile: &str) -> Result<Option<Outputs>> {
         let dirs = Dirs::find()?;
-        let outputs = Outputs { dir: dirs.output(arch), root: dirs.root, arch };
+        let outputs = Outputs { dir: dirs.output(arch), root: dirs.root.clone(), arch };
         if vars::get(vars::ARCH).is_some() && !vars::archs()?.contains(&arch) {
-            report(&format!("skipped: BLOOMERY_ARCH leaves {arch} out"));
+            testing::skip(&format!("BLOOMERY_ARCH leaves {arch} out"));
             return Ok(None);
         }
-        let cross = profile == "full" && arch != Arch::host()?;
+        let cross = Profile::read(&dirs, profile)?.has("toolchain") && arch != Arch::host()?;
         if cross && !outputs.is_built(profile) && !vars::on("BLOOMERY_CI_FULL", false) {
-            report(&format!("skipped: {profile} for {arch} is not built; BLOOMERY_CI_FULL=1 builds it"));
+            testing::skip(&format!("{profile} for {arch} is not built; BLOOMERY_CI_FULL=1 builds it"));
             return Ok(None);
         }
         Ok(outputs.build(profile, cross)?.then_some(outputs))
     }
 
     fn is_built(&self, profile: &str) -> bool {
-        self.dir.join(format!("{profile}.qcow2")).exists()
+        self.dir.join(profile).join(PROFILE_MARK).exists()
     }
 
     /// A file of the outputs.
@@ -149,7 +152,7 @@ impl Outputs {
         let output = run.output().context("cannot start run.sh")?;
         let errors = String::from_utf8_lossy(&output.stderr);
         if from_store && errors.contains(&format!("{llvm} is not in the store")) {
-            report(&format!("skipped: {profile} for {} is old, and BLOOMERY_CI_FULL=1 builds {llvm} anew", self.arch));
+            testing::skip(&format!("{profile} for {} is old, and BLOOMERY_CI_FULL=1 builds {llvm} anew", self.arch));
             return Ok(false);
         }
         if !output.status.success() {
@@ -157,6 +160,17 @@ impl Outputs {
         }
         Ok(true)
     }
+}
+
+/// The profiles of the project that have a disk, by their descriptions.
+pub fn with_disk() -> Result<Vec<String>> {
+    let dirs = Dirs::find()?;
+    let mut names = system::resolve::names(&dirs)?;
+    let disk = |name: &String| Ok(system::outputs::disk(&Profile::read(&dirs, name)?, DiskFormat::Raw).is_some());
+    let has = names.iter().map(disk).collect::<Result<Vec<bool>>>()?;
+    let mut has = has.into_iter();
+    names.retain(|_| has.next().unwrap_or_default());
+    Ok(names)
 }
 
 /// The digest of what images are made from.
