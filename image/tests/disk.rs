@@ -11,11 +11,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use build_support::{Arch, fs, tree};
 use common::disk::{partition, root_file_system};
-use common::outputs::{Outputs, check_with};
+use common::outputs::{Outputs, check_with, with_disk};
 use common::report;
 use sha2::{Digest as _, Sha256};
-
-const PROFILES: [&str; 2] = ["base", "full"];
 
 /// Limits in bytes: the compiler's one binary, the kernel of `full`, and the disk of `base` compressed by `zstd -19`.
 const LLVM_LIMIT: u64 = 100_000_000;
@@ -30,7 +28,8 @@ for_each_arch! {
 const ESP_TYPE: &str = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 
 fn the_partition_table_is_sound(arch: Arch) -> Result<()> {
-    for profile in PROFILES {
+    for profile in with_disk()? {
+        let profile = profile.as_str();
         let Some(outputs) = Outputs::of(arch, profile)? else { continue };
         let image = outputs.file(&format!("{profile}.img"))?;
         let text = check_with("sgdisk", &["--verify", &image.to_string_lossy()])?;
@@ -47,7 +46,8 @@ fn the_partition_table_is_sound(arch: Arch) -> Result<()> {
 }
 
 fn the_file_systems_are_sound(arch: Arch) -> Result<()> {
-    for profile in PROFILES {
+    for profile in with_disk()? {
+        let profile = profile.as_str();
         let Some(outputs) = Outputs::of(arch, profile)? else { continue };
         let image = outputs.file(&format!("{profile}.img"))?;
         check_with("e2fsck", &["-fn", &root_file_system(&image)?])?;
@@ -96,7 +96,8 @@ fn overwrite(path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
 
 /// The qcow2 has the size of the image and needs no other file.
 fn the_qcow2_is_sound_by_itself(arch: Arch) -> Result<()> {
-    for profile in PROFILES {
+    for profile in with_disk()? {
+        let profile = profile.as_str();
         let Some(outputs) = Outputs::of(arch, profile)? else { continue };
         // Not compared byte by byte: a person may have booted the qcow2, which keeps what the guest writes.
         let (raw, qcow2) = (outputs.file(&format!("{profile}.img"))?, outputs.file(&format!("{profile}.qcow2"))?);
@@ -150,7 +151,8 @@ fn compressed(path: &Path) -> Result<u64> {
 
 /// Every digest of the OCI image layout is that of the blob, and every blob that is named is there (image-spec 1.1).
 fn the_oci_image_is_sound(arch: Arch) -> Result<()> {
-    for profile in PROFILES {
+    for profile in with_disk()? {
+        let profile = profile.as_str();
         let Some(outputs) = Outputs::of(arch, profile)? else { continue };
         let oci = outputs.file(&format!("{profile}/oci"))?;
         let layout = json(&oci.join("oci-layout"))?;
@@ -248,7 +250,8 @@ fn the_manifest_is_the_sysroot(arch: Arch) -> Result<()> {
 
 /// The kernel on the disk is the one beside it, and starts without a boot loader.
 fn the_disk_boots_the_kernel_beside_it(arch: Arch) -> Result<()> {
-    for profile in PROFILES {
+    for profile in with_disk()? {
+        let profile = profile.as_str();
         let Some(outputs) = Outputs::of(arch, profile)? else { continue };
         let kernel = fs::read(outputs.efi_kernel(profile)?)?;
         ensure!(kernel.starts_with(b"MZ"), "{profile}: the kernel is no EFI program");

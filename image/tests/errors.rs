@@ -106,6 +106,35 @@ fn a_bad_size_is_named_with_its_profile() -> Result<()> {
     bench.fails("BLOOMERY_PROFILE", &odd, &["odd.toml", "256 miles", "512 MiB"]).map(drop)
 }
 
+#[test]
+fn an_exceeded_budget_names_the_largest_parts() -> Result<()> {
+    let _turn = turn();
+    let bench = Bench::new()?;
+    let tight = bench.file("tight.toml", "extends = \"base\"\n[budget]\nimage = \"1 MB\"\n")?;
+    let parts = [
+        "tight.img has 256 MiB, more than the 1.00 MB of `budget.image`; its largest parts are",
+        " MB the kernel\n",
+        " MB /usr/bin/busybox\n",
+        "hint: leave parts out, or raise the budget of the profile tight",
+    ];
+    bench.fails("BLOOMERY_PROFILE", &tight, &parts)?;
+    builds::forget(&bench.dirs, &["image-tight-disk"])
+}
+
+/// Their outputs would be the same files.
+#[test]
+fn two_profiles_of_one_name_are_refused() -> Result<()> {
+    let _turn = turn();
+    let bench = Bench::new()?;
+    for dir in ["a", "b"] {
+        fs::create_dir(bench.dir.path().join(dir))?;
+        bench.file(&format!("{dir}/mine.toml"), "extends = \"base\"\n")?;
+    }
+    let both = ["a", "b"].map(|dir| bench.dir.path().join(dir).join("mine.toml").display().to_string()).join(" ");
+    let parts = ["two profiles are called `mine`", "a/mine.toml", "b/mine.toml", "hint: rename one of them"];
+    bench.fails("BLOOMERY_PROFILE", Path::new(&both), &parts).map(drop)
+}
+
 /// Takes a minute more when the kernel's source is not unpacked yet.
 #[test]
 fn a_dropped_kernel_symbol_is_named_before_the_kernel_is_compiled() -> Result<()> {
@@ -145,7 +174,7 @@ fn a_change_of_ones_own_fragment_is_noticed() -> Result<()> {
     let failed = run(&mut build)?;
     ensure!(!failed.ok && failed.text.contains("mine.config"), "the change was not read:\n{}", failed.text);
     succeed(&mut bench.build())?;
-    builds::forget(&bench.dirs, &["image-own"])?;
+    builds::forget(&bench.dirs, &["image-own-disk", "image-own-kernel", "image-own-archive", "image-own-oci"])?;
     Ok(())
 }
 
@@ -226,7 +255,7 @@ fn a_root_file_system_that_is_larger_than_the_disk_says_what_it_needs() -> Resul
     let (_, rest) = text.split_once("disk size to ").context("no size")?;
     let size = rest.split_once(" or more").context("no end of the size")?.0;
     let made = run(bench.build().env("BLOOMERY_PROFILE", profile(size)?))?;
-    builds::forget(&bench.dirs, &["image-small"])?;
+    builds::forget(&bench.dirs, &["image-small-disk", "image-small-kernel", "image-small-archive", "image-small-oci"])?;
     let output = bench.dirs.output(arch()?);
     let image = output.join("small.img");
     let found = image.metadata().map(|meta| meta.len());
@@ -244,7 +273,7 @@ fn every_missing_host_tool_is_named_at_once_with_its_package() -> Result<()> {
     let _turn = turn();
     const AWAY: &[&str] = &["ninja", "bison", "flex", "qemu-img"];
     if let Some(dir) = ["/usr/sbin", "/sbin"].iter().find(|dir| Path::new(dir).join(AWAY[0]).exists()) {
-        common::report(&format!("skipped: builds look into {dir} too, and this host keeps all programs there"));
+        testing::skip(&format!("builds look into {dir} too, and this host keeps all programs there"));
         return Ok(());
     }
     let bench = Bench::new()?;

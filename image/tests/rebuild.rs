@@ -47,7 +47,7 @@ impl Clone {
         // Beside other outputs: /tmp may be small.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         if builds::clean_clone(&dirs.root, dir.path())?.is_none() {
-            common::report(&format!("skipped: {} is no git checkout", dirs.root.display()));
+            testing::skip("this is no git checkout");
             return Ok(None);
         }
         Ok(Some(Clone { dir, store: Borrowed::new(dirs)?, arch: arch()? }))
@@ -140,7 +140,29 @@ fn a_clean_clone_takes_all_from_the_store_and_a_change_rebuilds_only_what_stands
     ensure!(clone.built()?.is_empty(), "built, and not from the store: {:?}", clone.built()?);
     within("nothing to do in it", &clone.build("full")?, NO_OP)?;
     change_kernel_fragment(&clone)?;
-    change_init(&clone)
+    change_init(&clone)?;
+    add_a_kind_of_output(&clone)
+}
+
+/// The worked example of docs/hacking.md, as it stands there: at most 60 lines over two files give a new kind of output.
+fn add_a_kind_of_output(clone: &Clone) -> Result<()> {
+    let page = fs::read_to_string(clone.path("docs/hacking.md"))?;
+    let (_, rest) = page.split_once("```diff\n").context("docs/hacking.md has no diff")?;
+    let (diff, _) = rest.split_once("```").context("the diff of docs/hacking.md has no end")?;
+    let added = diff.lines().filter(|line| line.starts_with('+') && !line.starts_with("+++")).count();
+    let files = diff.lines().filter(|line| line.starts_with("+++ ")).count();
+    ensure!(added <= 60 && files <= 2, "the example adds {added} lines in {files} files");
+    fs::write(clone.path("example.diff"), diff)?;
+    let applied = run(std::process::Command::new("git").args(["apply", "example.diff"]).current_dir(clone.dir.path()))?;
+    ensure!(applied.ok, "the diff of docs/hacking.md does not apply:\n{}", applied.text);
+    fs::write(clone.path("example.toml"), "extends = \"base\"\n[[output]]\nkind = \"newc\"\n")?;
+    let built = clone.build("./example.toml")?;
+    common::report(&format!("the worked example of docs/hacking.md: {added} lines, built in {:.1} s", built.seconds));
+    let archive = fs::File::open(clone.target().join("bloomery").join(clone.arch.name()).join("example.newc"))?;
+    let list = std::process::Command::new("cpio").arg("-t").stdin(archive.into_file()).output()?;
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    ensure!(list.lines().any(|name| name == "usr/bin/busybox"), "the archive does not have busybox:\n{list}");
+    Ok(())
 }
 
 fn change_init(clone: &Clone) -> Result<()> {
@@ -155,7 +177,9 @@ fn change_init(clone: &Clone) -> Result<()> {
         changed = clone.build("full")?;
     }
     ensure!(clone.digest_of("full", "usr/bin/init")? != old, "the changed init is not in the image");
-    ensure!(clone.built()? == ["image-full", "init"], "built: {:?}", clone.built()?);
+    // All that holds the root file system, and not the kernel.
+    let expected = ["archive", "disk", "oci", "sysroot"].map(|output| format!("image-full-{output}"));
+    ensure!(clone.built()? == [&expected[..], &["init".to_string()]].concat(), "built: {:?}", clone.built()?);
     within("a new image after a change in init/", &changed, INIT)
 }
 
@@ -188,15 +212,16 @@ fn change_kernel_fragment(clone: &Clone) -> Result<()> {
     clone.forget()?;
     let failed = run(&mut clone.command("base"))?;
     ensure!(!failed.ok && failed.text.contains("CONFIG_SND_HDA_INTEL=y: Kconfig left it out"), "{}", failed.text);
-    let kernel = format!("kernel-{}", clone.arch);
+    let kernel = format!("kernel-base-{}", clone.arch);
     ensure!(changed(&before, &wanted(dirs)?) == [kernel.clone()], "{:?}", changed(&before, &wanted(dirs)?));
     ensure!(clone.built()?.is_empty(), "built: {:?}", clone.built()?);
 
     stand_in(dirs, &kernel, &before)?;
     clone.build("base")?;
-    let image = format!("image-base-{}", clone.arch);
-    ensure!(changed(&before, &wanted(dirs)?) == [image, kernel], "{:?}", changed(&before, &wanted(dirs)?));
-    ensure!(clone.built()? == ["image-base"], "built: {:?}", clone.built()?);
+    let images = ["disk", "kernel"].map(|output| format!("image-base-{output}"));
+    let expected = [images.clone().map(|image| format!("{image}-{}", clone.arch)).to_vec(), vec![kernel]].concat();
+    ensure!(changed(&before, &wanted(dirs)?) == expected, "{:?}", changed(&before, &wanted(dirs)?));
+    ensure!(clone.built()? == images, "built: {:?}", clone.built()?);
     Ok(fs::write(clone.path(FRAGMENT), original)?)
 }
 
@@ -221,25 +246,63 @@ fn stand_in(dirs: &Dirs, kernel: &str, before: &BTreeMap<PathBuf, String>) -> Re
     Ok(fs::write(new.join("digest"), format!("{}\n", digest::tree(&new.join("out"))?))?)
 }
 
-/// Ends with a build in cargo's other profile, so that the next `cargo test` finds everything as it was.
+/// Whatever cargo is called by: none of these starts an hour of LLVM, and a person who wanted an image reads why there
+/// is none.
 #[test]
-fn check_builds_nothing_and_a_debug_build_takes_all_from_the_store() -> Result<()> {
+fn check_and_a_debug_build_build_nothing_and_say_so() -> Result<()> {
     let _turn = turn();
     let dirs = Dirs::find()?;
     let home = tempfile::tempdir()?;
-    for words in [&["check", "-p", "image"][..], &["clippy", "-p", "image"]] {
+    for words in [&["check", "-p", "image"][..], &["clippy", "-p", "image"], &["build", "-p", "image"]] {
         let checked = run(cargo(&dirs.root, words).env("BLOOMERY_HOME", home.path()).env_remove("BLOOMERY_SKIP"))?;
         if words[0] == "clippy" && checked.text.contains("not installed") {
-            common::report("skipped: cargo clippy is not installed");
+            testing::skip("cargo clippy is not installed");
             continue;
         }
         ensure!(checked.ok, "{words:?} failed:\n{}", checked.text);
+        let said = "no image is built: this is not the release profile; `cargo build -p image --release` builds one";
+        ensure!(checked.text.contains(said), "{words:?} does not say why there is no image:\n{}", checked.text);
         common::report(&format!("cargo {} with an empty store: {:.1} s", words[0], checked.seconds));
         let left = fs::read_dir(home.path())?.count();
         ensure!(left == 0, "{words:?} left {left} entries in the store");
     }
-    let debug = succeed(&mut cargo(&dirs.root, &["build", "-p", "image"]))?;
-    ensure!(!builds::ran_a_recipe(&debug), "a debug build built something:\n{}", debug.text);
-    common::report(&format!("a debug build with a warm store: {:.1} s", debug.seconds));
+    Ok(())
+}
+
+/// Options before the subcommand, an alias and a script all mean the same build.
+#[test]
+fn every_way_to_call_cargo_builds() -> Result<()> {
+    let _turn = turn();
+    let dirs = Dirs::find()?;
+    common::outputs::Outputs::of(arch()?, "base")?; // The store is warm.
+    let mark = dirs.output(arch()?).join("base").join(system::outputs::PROFILE_MARK);
+    let alias = "alias.br=[\"build\", \"--release\"]";
+    for words in [
+        &["--color", "always", "build", "-p", "image", "--release"][..],
+        &["--config", "net.retry=1", "build", "-p", "image", "--release"],
+        &["--config", alias, "br", "-p", "image"],
+        &["--offline", "rustc", "-p", "image", "-r"],
+    ] {
+        fs::remove_file(&mark)?;
+        succeed(cargo(&dirs.root, words).env("BLOOMERY_PROFILE", "base"))?;
+        ensure!(mark.is_file(), "cargo {} built nothing", words.join(" "));
+    }
+    // Cargo by another name, as a wrapper of a distribution has it.
+    let dir = tempfile::tempdir()?;
+    let wrapper = dir.path().join("xargo");
+    tree::write_atomically(&wrapper, b"#!/bin/sh\nexec cargo \"$@\"\n")?;
+    fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    fs::remove_file(&mark)?;
+    let mut command = cargo(&dirs.root, &[]);
+    let mut by_wrapper = std::process::Command::new(&wrapper);
+    by_wrapper.args(BUILD).current_dir(&dirs.root).env("BLOOMERY_PROFILE", "base");
+    for (name, value) in command.env("CARGO_TERM_COLOR", "never").get_envs() {
+        match value {
+            Some(value) => by_wrapper.env(name, value),
+            None => by_wrapper.env_remove(name),
+        };
+    }
+    succeed(&mut by_wrapper)?;
+    ensure!(mark.is_file(), "the wrapper built nothing");
     Ok(())
 }

@@ -238,7 +238,7 @@ pub fn build(
     let placed = place::Placed::open(dirs, arch, profile)?;
     for (output, result) in profile.outputs.iter().zip(&built) {
         let cx = Context { dirs, arch, profile, kernel, root, licences, output };
-        placed.update(output, &result.key, || output.kind.place(result, &cx))?;
+        placed.update(output, result, || output.kind.place(result, &cx))?;
     }
     placed.finish(arch, &manifest)
 }

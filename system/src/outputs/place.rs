@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ::disk::mounts;
 use anyhow::{Context as _, Result};
-use build_support::{Arch, Cmd, Dirs, EPOCH, cargo, fs, progress, stage, tree};
+use build_support::{Arch, Built, Cmd, Dirs, EPOCH, cargo, fs, progress, stage, tree};
 
 use super::{MANIFEST, Output, PROFILE_MARK, RUN_SCRIPT, directory, identity};
 use crate::machine;
@@ -65,10 +65,12 @@ impl Placed<'_> {
     }
 
     /// Puts an output in place, unless the same one is.
-    pub fn update(&self, output: &Output, key: &str, put: impl FnOnce() -> Result<()>) -> Result<()> {
-        let line = Line { name: output.name.clone(), key: key.into(), files: output.files() };
-        // A kernel for one architecture has no file for firmware: those that are in no result are not missed.
-        let complete = line.files.first().is_none_or(|file| self.output.join(file).exists());
+    pub fn update(&self, output: &Output, built: &Built, put: impl FnOnce() -> Result<()>) -> Result<()> {
+        let line = Line { name: output.name.clone(), key: built.key.clone(), files: output.files() };
+        // A kernel for one architecture has no file for firmware: those that are in no result are not missed. A directory
+        // may be in no result either, and is the output's only file.
+        let wanted = |file: &&String| built.dir.join(file).symlink_metadata().is_ok() || line.files.len() == 1;
+        let complete = line.files.iter().filter(wanted).all(|file| self.output.join(file).exists());
         if complete && self.lines.borrow().contains(&line) {
             return Ok(());
         }
