@@ -42,7 +42,9 @@ packages() {
         libncurses-dev - menuconfig
         dosfstools fsck.fat checks the EFI system partition in tests
         gdisk sgdisk checks the partition table in tests
+        xorriso xorriso writes a CD, where a profile asks for one
         shellcheck shellcheck checks the scripts in CI
+        xorriso xorriso writes a CD, where a profile asks for one
         shellcheck shellcheck checks scripts in tests
 LIST
 }

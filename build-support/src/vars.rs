@@ -43,6 +43,9 @@ pub const FROM_STORE: &str = "BLOOMERY_FROM_STORE";
 /// Whether ccache is used.
 pub const CCACHE: &str = "BLOOMERY_CCACHE";
 
+/// The packages of a variable that only tests read: no build script has this name.
+const TESTS: &[&str] = &["tests"];
+
 /// Every variable, in the order of README.md.
 pub const TABLE: &[Var] = &[
     Var {
@@ -92,6 +95,54 @@ pub const TABLE: &[Var] = &[
         default: "`1`",
         meaning: "`0`: do not use ccache for LLVM and the kernel even when it is installed",
         packages: &[],
+    },
+    Var {
+        name: "BLOOMERY_TEST_SLOW",
+        default: "`1`",
+        meaning: "tests: multiplies every limit of time, for slow machines",
+        packages: TESTS,
+    },
+    Var {
+        name: "BLOOMERY_TEST_SKIPS",
+        default: "none",
+        meaning: "tests: a file of the reasons for which a test may be skipped, each line the beginning of one; any other fails",
+        packages: TESTS,
+    },
+    Var {
+        name: "BLOOMERY_CI_FULL",
+        default: "`0`",
+        meaning: "tests and `.ci/run`: `1` builds the compiler on board of the other architecture, which takes as long as LLVM",
+        packages: TESTS,
+    },
+    Var {
+        name: "BLOOMERY_TEST_INIT",
+        default: "the one of the tests",
+        meaning: "tests of init: another program than the one built for them, such as an image's",
+        packages: TESTS,
+    },
+    Var {
+        name: "BLOOMERY_TEST_FAULTS",
+        default: "each error once",
+        meaning: "tests of init: `all` tries every error at every call, a name those that begin so, `list` lists them",
+        packages: TESTS,
+    },
+    Var {
+        name: "BLOOMERY_TEST_FUZZ",
+        default: "none",
+        meaning: "tests of init: seconds for which the readers are fed changed input",
+        packages: TESTS,
+    },
+    Var {
+        name: "BLOOMERY_TEST_FUZZ_SEED",
+        default: "a fixed number",
+        meaning: "tests of init: where those changes begin",
+        packages: TESTS,
+    },
+    Var {
+        name: "BLOOMERY_WRITE_DOCS",
+        default: "none",
+        meaning: "tests of system: `1` writes `docs/profiles.md`",
+        packages: TESTS,
     },
 ];
 
@@ -172,7 +223,7 @@ mod tests {
     fn a_build_script_runs_again_for_what_it_reads() {
         let of =
             |package: &str| TABLE.iter().filter(|var| var.concerns(package)).map(|var| var.name).collect::<Vec<_>>();
-        assert_eq!(of("image").len(), TABLE.len());
+        assert_eq!(of("image").len(), TABLE.iter().filter(|var| var.packages != TESTS).count());
         assert!(of("sysroot").contains(&ARCH) && !of("sysroot").contains(&PROFILE));
         assert!(of("toolchain").contains(&HOME) && !of("toolchain").contains(&ARCH));
     }

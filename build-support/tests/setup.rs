@@ -25,7 +25,9 @@ const BEYOND_A_BUILD: &[&str] = &[
     "libncurses-dev",
     "dosfstools",
     "gdisk",
+    "xorriso",
     "shellcheck",
+    "xorriso",
     "shellcheck",
 ];
 

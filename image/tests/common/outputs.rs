@@ -45,7 +45,7 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// The outputs of a profile as the sources make them now. Nothing, with the reason said, when they are not to be
+    /// The outputs of a profile, by its name or its path, as the sources make them now. Nothing, with the reason said, when they are not to be
     /// tested: for an architecture that `BLOOMERY_ARCH` leaves out, and where the compiler on board would have to be cross
     /// built, which takes as long as LLVM itself, and `BLOOMERY_CI_FULL` does not ask for it.
     pub fn of(arch: Arch, profile: &str) -> Result<Option<Outputs>> {
@@ -55,12 +55,13 @@ impl Outputs {
             testing::skip(&format!("BLOOMERY_ARCH leaves {arch} out"));
             return Ok(None);
         }
-        let cross = Profile::read(&dirs, profile)?.has("toolchain") && arch != Arch::host()?;
-        if cross && !outputs.is_built(profile) && !vars::on("BLOOMERY_CI_FULL", false) {
+        let known = Profile::read(&dirs, profile)?;
+        let cross = known.has("toolchain") && arch != Arch::host()?;
+        if cross && !outputs.is_built(&known.name) && !vars::on("BLOOMERY_CI_FULL", false) {
             testing::skip(&format!("{profile} for {arch} is not built; BLOOMERY_CI_FULL=1 builds it"));
             return Ok(None);
         }
-        Ok(outputs.build(profile, cross)?.then_some(outputs))
+        Ok(outputs.build(profile, &known.name, cross)?.then_some(outputs))
     }
 
     fn is_built(&self, profile: &str) -> bool {
@@ -108,19 +109,19 @@ impl Outputs {
 
     /// Lets `run.sh` build the profile, once for the same sources, and says whether it could be built. Two tests may want
     /// it at once, so one asks after the other.
-    fn build(&self, profile: &str, cross: bool) -> Result<bool> {
+    fn build(&self, profile: &str, name: &str, cross: bool) -> Result<bool> {
         static KNOWN: Mutex<BTreeMap<(&str, String), bool>> = Mutex::new(BTreeMap::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = (self.arch.name(), profile.to_string());
-        if let Some(built) = known.get(&name) {
+        let known_as = (self.arch.name(), profile.to_string());
+        if let Some(built) = known.get(&known_as) {
             return Ok(*built);
         }
         // Cargo itself takes seconds to find nothing to do when the architecture changes, in each test program.
-        let mark = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("built-{}-{profile}", self.arch));
+        let mark = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("built-{}-{name}", self.arch));
         let sources = sources(&self.root)?;
         let stamp =
-            || format!("{sources} {}", fs::read_to_string(self.dir.join(profile).join("key")).unwrap_or_default());
-        let current = self.is_built(profile) && fs::read_to_string(&mark).is_ok_and(|old| old == stamp());
+            || format!("{sources} {}", fs::read_to_string(self.dir.join(name).join("key")).unwrap_or_default());
+        let current = self.is_built(name) && fs::read_to_string(&mark).is_ok_and(|old| old == stamp());
         let built = current || {
             // A guest that is timed has no build beside it either.
             let _slot = slots::one();
@@ -129,7 +130,7 @@ impl Outputs {
         if built && !current {
             tree::write_atomically(&mark, stamp().as_bytes())?;
         }
-        known.insert(name, built);
+        known.insert(known_as, built);
         Ok(built)
     }
 
