@@ -14,9 +14,13 @@ if [ -n "${CARGO_TARGET_DIR:-}" ]; then
     CARGO_TARGET_DIR=$(realpath -ms -- "$CARGO_TARGET_DIR")
     export CARGO_TARGET_DIR
 fi
-# Cargo is silent, unless it compiles the program for the first time.
-quiet=--quiet
-[ -x "${CARGO_TARGET_DIR:-$root/target}/release/bloomery" ] || quiet=
+# Cargo is silent, unless it has to compile the program, which takes a while.
+quiet=
+program=${CARGO_TARGET_DIR:-$root/target}/release/bloomery
+if [ -x "$program" ]; then
+    newer=$(cd -- "$root" && find Cargo.lock bloomery system disk vendor build-support -name target -prune -o -newer "$program" -type f -print -quit)
+    [ -n "$newer" ] || quiet=--quiet
+fi
 # rustup chooses the compiler by the directory.
 cd -- "$root"
 exec cargo run ${quiet:+"$quiet"} --release --package bloomery -- -C "$from" run "$@"

@@ -1,8 +1,16 @@
 //! `cargo bloomery COMMAND`: the one door to building, booting and looking into a system.
 
 mod build;
+mod completion;
+mod config;
 mod context;
+mod enter;
+mod menuconfig;
+mod pe;
 mod run;
+mod size;
+mod sources;
+mod store;
 mod usage;
 
 use std::path::PathBuf;
@@ -27,23 +35,44 @@ struct Cli {
 enum Command {
     Build(build::Args),
     Run(run::Args),
+    Enter(enter::Args),
+    Menuconfig(menuconfig::Args),
+    Config(config::Args),
+    Size(size::Args),
+    Store(store::Args),
+    Commands(store::CommandsArgs),
+    Sources(sources::Args),
+    Completion(completion::Args),
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return usage::explain(&error),
+    let mut args = std::env::args_os().skip(1);
+    let result = if args.next().is_some_and(|word| word == enter::INSIDE) {
+        enter::inside(args)
+    } else {
+        match Cli::try_parse() {
+            Ok(cli) => dispatch(cli),
+            Err(error) => return usage::explain(&error),
+        }
     };
-    match dispatch(cli) {
-        Ok(code) => code,
-        Err(error) => usage::report(&error),
-    }
+    result.unwrap_or_else(|error| usage::report(&error))
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode> {
+    if let Command::Completion(args) = &cli.command {
+        return completion::run(args);
+    }
     let context = Context::find(cli.directory.as_deref())?;
     match cli.command {
         Command::Build(args) => build::run(&context, &args),
         Command::Run(args) => run::run(&context, args),
+        Command::Enter(args) => enter::run(&context, &args),
+        Command::Menuconfig(args) => menuconfig::run(&context, &args),
+        Command::Config(args) => config::run(&context, &args),
+        Command::Size(args) => size::run(&context, &args),
+        Command::Store(args) => store::run(&context, &args),
+        Command::Commands(args) => store::commands(&context, &args),
+        Command::Sources(args) => sources::run(&context, &args),
+        Command::Completion(args) => completion::run(&args),
     }
 }

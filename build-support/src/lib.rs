@@ -10,6 +10,7 @@ pub mod cmd;
 pub mod digest;
 pub mod dirs;
 pub mod host;
+pub mod inspect;
 pub mod kconfig;
 pub mod manifest;
 pub mod preflight;

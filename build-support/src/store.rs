@@ -187,7 +187,8 @@ fn why_one(dirs: &Dirs, stage: &str) -> Result<String> {
     }
 }
 
-fn matching_stages(dirs: &Dirs, stage: &str) -> Result<Vec<String>> {
+/// The stages that were asked for, of one name or of one kind.
+pub(crate) fn matching_stages(dirs: &Dirs, stage: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for file in fs::read_dir(dirs.store())? {
         let name = file?.file_name().to_string_lossy().into_owned();
