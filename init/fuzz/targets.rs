@@ -6,13 +6,16 @@
 
 use std::time::Duration;
 
+use init::config::options;
 use init::control::protocol;
 use init::devices::{access, names, partition, superblock, uevent};
+use init::handover::state;
 use init::logs::{Logs, lines};
 use init::net::{cmdline, config, plan::Planner, wire};
+use init::platform::{fstab, sysctl, unmount};
 use init::service::{file, notify};
+use init::spawn::{command, inittab};
 use init::sys::{input, signal};
-use init::{command, fstab, inittab, options, state, sysctl, unmount};
 
 /// A parser's name, which is that of its directory in the corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));

@@ -4,45 +4,23 @@
 //! signal asks for, when a program may start again, in which order to unmount) are pure functions with
 //! tests beside them; everything that enters the kernel goes through [`sys`].
 
-pub mod backoff;
 pub mod boot;
-pub mod button;
-pub mod clock;
-pub mod command;
-pub mod console;
+pub mod config;
 pub mod control;
 pub mod devices;
-pub mod disks;
-pub mod dropins;
 pub mod echo;
-pub mod fstab;
-pub mod inittab;
-pub mod limits;
+pub mod event;
+pub mod handover;
 pub mod log;
 pub mod logs;
-pub mod modules;
-pub mod mounts;
 pub mod net;
-pub mod options;
-pub mod progress;
-pub mod reactor;
-pub mod reexec;
-pub mod reload;
-pub mod rescue;
-pub mod seed;
+pub mod platform;
 pub mod service;
 pub mod shutdown;
-pub mod signals;
 pub mod spawn;
-pub mod state;
 pub mod supervisor;
 pub mod sys;
-pub mod sysctl;
-pub mod teardown;
-pub mod timeline;
 pub mod tool;
-pub mod unmount;
-pub mod watchdog;
 
 /// Runs what the program is called as: `initctl`, or `init`, which is PID 1 or, in another process, a small tool.
 ///
@@ -66,13 +44,13 @@ signals to PID 1: HUP reload, USR1 halt, USR2 power off, TERM reboot, INT ctrl-a
 
 /// What the program does when it is not PID 1; returns the exit code.
 fn answer(args: &[&str]) -> i32 {
-    if let Some(code) = reexec::answer(args) {
+    if let Some(code) = handover::reexec::answer(args) {
         return code;
     }
     let signal = match args {
         ["-q"] => Some(sys::signal::Signal::HUP),
         // telinit's word for it.
-        ["u" | "U"] => Some(signals::REEXEC),
+        ["u" | "U"] => Some(event::signals::REEXEC),
         _ => None,
     };
     if let Some(signal) = signal {

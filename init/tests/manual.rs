@@ -46,7 +46,7 @@ fn every_key_of_a_network_rule_is_in_its_page() {
 
 #[test]
 fn every_option_of_the_kernel_command_line_is_in_its_page() {
-    let source = read("src/options.rs");
+    let source = read("src/config/options.rs");
     let taken = source.split("fn take(").nth(1).and_then(|rest| rest.split("_ => return None").next()).unwrap();
     let own = taken.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" =>"));
     let own: Vec<String> = own.map(|(name, _)| format!("init.{name}")).collect();
@@ -55,7 +55,7 @@ fn every_option_of_the_kernel_command_line_is_in_its_page() {
 
 #[test]
 fn every_phase_of_the_boot_is_in_its_page() {
-    let source = read("src/boot.rs");
+    let source = read("src/boot/mod.rs");
     each_is_named(&quoted_after(&source, " Phase { name: "), "man/init.8");
 }
 

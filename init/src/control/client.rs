@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::protocol::{self, Request};
 use super::{Action, Code, Operations, Progress, Refusal};
+use crate::event::reactor::{Interest, Reactor, Source, Token};
 use crate::log::info;
-use crate::reactor::{Interest, Reactor, Source, Token};
 use crate::sys::{Errno, socket};
 
 /// A client that neither asks nor takes its answer for so long is closed.

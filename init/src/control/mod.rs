@@ -10,8 +10,8 @@ pub mod server;
 
 use core::time::Duration;
 
+use crate::event::reactor::Reactor;
 use crate::logs::Logs;
-use crate::reactor::Reactor;
 use crate::sys::process::Pid;
 use crate::sys::system::Power;
 

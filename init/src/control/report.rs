@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::{Kind, Span};
-use crate::timeline::Timeline;
+use crate::supervisor::timeline::Timeline;
 
 /// The kernel, the phases of the boot and its marks.
 pub fn spans(timeline: &Timeline) -> Vec<Span> {

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::client::Client;
 use super::protocol;
 use super::{Code, Operations, PATH, Refusal};
+use crate::event::reactor::{Event, Interest, Source, Token, What};
 use crate::log::say;
-use crate::reactor::{Event, Interest, Source, Token, What};
 use crate::sys::system;
 use crate::sys::{Errno, socket};
 
@@ -181,8 +181,8 @@ impl Server {
 mod tests {
     use super::super::{Action, Health, Progress, Span, Summary};
     use super::*;
+    use crate::event::reactor::Reactor;
     use crate::logs::{Logs, Now, Settings};
-    use crate::reactor::Reactor;
     use crate::sys::privileges;
     use crate::sys::process::{self, Exit};
     use crate::sys::system::Power;

@@ -1,7 +1,7 @@
-//! The lines in memory, from one program of PID 1 to the next. The supervisor's handover calls it; see [`crate::state`].
+//! The lines in memory, from one program of PID 1 to the next. The supervisor's handover calls it; see [`crate::handover`].
 
 use super::{LogFile, Logs, Ring, Settings, Stamp, TOTAL};
-use crate::state::{Record, Writer};
+use crate::handover::state::{Record, Writer};
 
 /// The kind of a stream's record.
 pub const KIND: &str = "log";
@@ -49,7 +49,7 @@ impl Logs {
 mod tests {
     use super::super::{Now, Place};
     use super::*;
-    use crate::state;
+    use crate::handover::state;
     use core::time::Duration;
     use std::fs;
 

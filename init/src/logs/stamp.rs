@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::clock;
+use crate::platform::clock;
 use crate::sys;
 
 /// The present, as the logs need it.

@@ -6,7 +6,7 @@
 use core::net::IpAddr;
 
 use super::wire::Prefix;
-use crate::service::table::{self, Entry, Fault, Reader, Value};
+use crate::config::table::{self, Entry, Fault, Reader, Value};
 
 /// Which interfaces a rule is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

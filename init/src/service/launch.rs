@@ -7,11 +7,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use super::account::{Accounts, Identity};
 use super::config::{Command, Execution, Output};
 use super::unrun;
-use crate::command::{self, Program};
+use crate::log;
+use crate::spawn::command::{self, Program};
 use crate::spawn::{self, Environment};
+use crate::spawn::{console, limits};
 use crate::sys::process::{self, Pid};
 use crate::sys::{self, Errno, descriptors, files, privileges, signal};
-use crate::{console, limits, log};
 
 /// The exit code of a child whose program could not be run (the shells' convention).
 pub const NOT_RUN: i32 = 127;

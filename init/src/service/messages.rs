@@ -8,8 +8,8 @@ use super::notify::{self, Message};
 use super::runner::{Runner, Surroundings};
 use super::runtime::{MainProcess, Notifications, Runtime};
 use super::state::Unit;
+use crate::event::reactor::{Interest, Reactor, Source};
 use crate::log::{debug, say};
-use crate::reactor::{Interest, Reactor, Source};
 use crate::sys::process::{self, Exit, Pid};
 use crate::sys::{Errno, Result, files, notify as socket};
 

@@ -7,7 +7,7 @@ use super::file::File;
 use super::graph::{self, Wishes};
 use super::machine::Machine;
 use super::state::{Action, State, Unit, Weight};
-use super::table::Fault;
+use crate::config::table::Fault;
 
 impl Machine {
     /// Asks for a service and all that it needs.

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 
-use crate::reactor::{Reactor, Token};
+use crate::event::reactor::{Reactor, Token};
 use crate::sys::process::{Exit, Pid};
 
 /// Pipes of one service that are read at once. Each start has its own, and processes that stay behind keep old ones open.
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(runtime.deadline(), None);
         let mut reactor = Reactor::new(false).unwrap();
         let (reader, _writer) = crate::sys::files::pipe().unwrap();
-        runtime.held.push(reactor.watch(reader, crate::reactor::Source::Output(1)).unwrap());
+        runtime.held.push(reactor.watch(reader, crate::event::reactor::Source::Output(1)).unwrap());
         assert_eq!(runtime.deadline(), Some(ms(1200)));
         runtime.release(&mut reactor, ms(1199), false);
         assert_eq!(runtime.held.len(), 1);
@@ -163,7 +163,7 @@ mod tests {
         let mut runtime = Runtime::new(1);
         for _ in 0..OUTPUTS + 3 {
             let (reader, writer) = crate::sys::files::pipe().unwrap();
-            let token = reactor.watch(reader, crate::reactor::Source::Output(1)).unwrap();
+            let token = reactor.watch(reader, crate::event::reactor::Source::Output(1)).unwrap();
             drop(writer);
             runtime.add_output(token, &mut reactor);
         }

@@ -1,5 +1,5 @@
 //! The services across a change of PID 1's own program: what one tells the next, and what that takes. The supervisor's handover
-//! calls it; see [`crate::state`].
+//! calls it; see [`crate::handover::state`].
 
 use core::time::Duration;
 use std::os::fd::AsFd;
@@ -8,9 +8,9 @@ use super::config::{Command, Config, Kind};
 use super::runner::{Runner, Surroundings};
 use super::state::{Life, State, Unit, Why};
 use super::unrun::{self, Unrun};
-use crate::reactor::Reactor;
-use crate::reexec;
-use crate::state::{Record, Writer};
+use crate::event::reactor::Reactor;
+use crate::handover::reexec;
+use crate::handover::state::{Record, Writer};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::config::{Kind, Policy, STEADY};
 use super::machine::Machine;
 use super::state::{Action, State, Weight, Why};
-use crate::backoff;
+use crate::spawn::backoff;
 use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
 

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::state::{Record, Writer};
+use crate::handover::state::{Record, Writer};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Errno, Result, files};
 
@@ -98,13 +98,13 @@ mod tests {
         old.write(&mut writer);
         let (text, kept) = writer.finish();
         assert_eq!(kept.len(), 2);
-        let mut records = crate::state::parse(&text).unwrap();
+        let mut records = crate::handover::state::parse(&text).unwrap();
         assert!(Unrun::adopt(&mut records[0]).is_none(), "numbers are no descriptors yet");
         // As an exec leaves them: nobody's.
         let Unrun { reader, writer, .. } = old;
         let _ = [reader, writer].map(std::os::fd::IntoRawFd::into_raw_fd);
-        let mut records = crate::state::parse(&text).unwrap();
-        crate::state::claim(&mut records, -1);
+        let mut records = crate::handover::state::parse(&text).unwrap();
+        crate::handover::state::claim(&mut records, -1);
         let mut new = Unrun::adopt(&mut records[0]).unwrap();
         assert_eq!(new.take(process::id()), Some(Errno::IO));
     }

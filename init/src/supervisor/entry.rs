@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use crate::backoff;
-use crate::console;
-use crate::inittab::{Action, Line};
 use crate::log::{info, say};
+use crate::spawn::backoff;
+use crate::spawn::console;
+use crate::spawn::inittab::{Action, Line};
 use crate::sys::Errno;
 use crate::sys::process::Pid;
 

@@ -1,21 +1,21 @@
-//! What the supervisor tells the next program of PID 1, and what it takes from the one before. [`crate::reexec`] calls it.
+//! What the supervisor tells the next program of PID 1, and what it takes from the one before.
 
 use core::time::Duration;
 
 use super::entry::BOOT;
 use super::services::DISKS;
 use super::{Entry, Supervisor};
-use crate::inittab::{Action, Line};
+use crate::handover::progress::{self, Mark};
+use crate::handover::reexec;
+use crate::handover::state::{Record, Writer};
 use crate::log::{debug, info};
 use crate::logs::{self, Now};
-use crate::progress::{self, Mark};
-use crate::reexec;
+use crate::platform::watchdog::Watchdog;
 use crate::service::{saved, unrun};
-use crate::state::{Record, Writer};
+use crate::spawn::inittab::{Action, Line};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::system;
-use crate::watchdog::Watchdog;
 use std::os::fd::AsFd;
 
 /// How long PID 1 looks at nothing but log files, so that the watchdog gets its food.
@@ -269,10 +269,10 @@ fn read_entry(record: &Record) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Options;
-    use crate::reactor::Reactor;
+    use crate::config::options::Options;
+    use crate::event::reactor::Reactor;
+    use crate::handover::state;
     use crate::spawn::Environment;
-    use crate::state;
 
     fn supervisor() -> Supervisor {
         let environment = Environment::new(Vec::new(), None);

@@ -4,12 +4,12 @@ use core::time::Duration;
 use std::os::fd::BorrowedFd;
 
 use super::Supervisor;
-use crate::button;
+use crate::config::options;
 use crate::devices::{Devices, Node};
+use crate::event::reactor::{Interest, Source, Token};
 use crate::log::{debug, say};
 use crate::net::{Client, Network, Order};
-use crate::options;
-use crate::reactor::{Interest, Source, Token};
+use crate::platform::button;
 use crate::service::config::{Command, Config, Kind};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Result, files, system};
@@ -173,7 +173,11 @@ impl Supervisor {
 }
 
 /// Polls a descriptor; nothing where there is none, or where waiting fails, which is said.
-fn wait(reactor: &mut crate::reactor::Reactor, descriptor: Option<BorrowedFd<'_>>, source: Source) -> Option<Token> {
+fn wait(
+    reactor: &mut crate::event::reactor::Reactor,
+    descriptor: Option<BorrowedFd<'_>>,
+    source: Source,
+) -> Option<Token> {
     let polled: Option<Result<Token>> = descriptor.map(|descriptor| reactor.poll(descriptor, Interest::Read, source));
     match polled? {
         Ok(token) => Some(token),

@@ -4,9 +4,9 @@ use core::time::Duration;
 
 use super::Supervisor;
 use crate::control::{self, Code, Operations, Progress, Refusal, Server, Span, Summary};
+use crate::event::reactor::{Reactor, Source};
 use crate::log::{info, say};
 use crate::logs::{Logs, Now};
-use crate::reactor::{Reactor, Source};
 use crate::service::report;
 use crate::service::requests::Changes;
 use crate::service::runner::{Runner, Surroundings};

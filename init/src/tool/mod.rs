@@ -11,9 +11,9 @@ use core::time::Duration;
 use arguments::{Arguments, Command};
 use connection::{Connection, Failure};
 
+use crate::config::names::nearest;
 use crate::control::{Action, Code, Health, PATH, Refusal, protocol};
 use crate::log;
-use crate::service::names::nearest;
 use crate::sys::{files, tty};
 
 const USAGE: &str = "\

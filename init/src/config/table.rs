@@ -1,4 +1,4 @@
-//! TOML as the service files need it: values with their lines, and a reader that names every fault. [`super::file`] calls it.
+//! TOML for the files of services and of the network: values with their lines, and a reader that names every fault.
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};

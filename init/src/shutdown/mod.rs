@@ -1,20 +1,21 @@
 //! Brings the system down in order, waiting for events and never for a fixed time. The boot calls [`run`] with the
 //! supervisor's goal.
 
+mod teardown;
+
 use core::time::Duration;
 
-use crate::console;
-use crate::inittab::Action;
-use crate::limits;
 use crate::log::{debug, info, say};
+use crate::platform::watchdog::Watchdog;
 use crate::spawn;
+use crate::spawn::console;
+use crate::spawn::inittab::Action;
+use crate::spawn::limits;
 use crate::supervisor::{Goal, Supervisor};
 use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::{self, Signal};
 use crate::sys::system::{self, Power};
 use crate::sys::{Errno, files};
-use crate::teardown;
-use crate::watchdog::Watchdog;
 
 /// The longest time that one `shutdown` entry may take.
 const ENTRY_LIMIT: Duration = Duration::from_secs(60);
@@ -187,7 +188,7 @@ fn restart(supervisor: &Supervisor) -> String {
     }
     let error = spawn::exec(&line.command, &environment);
     let reason = format!("cannot run '{}' in the place of init: {error}", line.command);
-    match signal::block(&crate::signals::all()) {
+    match signal::block(&crate::event::signals::all()) {
         Ok(()) => reason,
         Err(second) => format!("{reason}; and signals cannot be blocked again: {second}"),
     }

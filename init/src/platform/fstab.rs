@@ -2,9 +2,9 @@
 
 use rustix::mount::MountFlags as Flags;
 
+use super::unmount;
+use crate::config::dropins;
 use crate::devices::names;
-use crate::dropins;
-use crate::unmount;
 
 /// The file.
 pub const PATH: &str = "/etc/fstab";

@@ -3,12 +3,12 @@
 
 use core::time::Duration;
 
-use crate::fstab::{self, Line, Node};
 use crate::log::{debug, info, say};
+use crate::platform::fstab::{self, Line, Node};
+use crate::platform::{clock, mounts, unmount};
 use crate::supervisor::Supervisor;
 use crate::sys::process::Exit;
 use crate::sys::{files, system};
-use crate::{clock, mounts, unmount};
 
 /// The longest time that one mount may take: replaying a journal on a slow disk.
 const MOUNT_LIMIT: Duration = Duration::from_secs(90);

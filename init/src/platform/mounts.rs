@@ -2,10 +2,10 @@
 
 use rustix::mount::MountFlags as Flags;
 
-use crate::fstab;
+use super::fstab;
+use super::unmount;
 use crate::log::{debug, say};
 use crate::sys::{Errno, files, system};
-use crate::unmount;
 
 /// Whether the system is much use without a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Values with a meaning of their own: times, sizes, signals, limits, capabilities. [`super::file`] calls it.
+//! Values with a meaning of their own: times, sizes, signals, limits, capabilities. [`crate::service::file`] calls it.
 
 use core::time::Duration;
 

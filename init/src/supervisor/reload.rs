@@ -1,6 +1,6 @@
 //! What a new table means for the programs of the old one. The supervisor calls [`merge`].
 
-use crate::inittab::Line;
+use crate::spawn::inittab::Line;
 use crate::supervisor::Entry;
 
 /// The entries after a reload, in the order of the new table.
@@ -31,7 +31,7 @@ pub fn merge(mut old: Vec<Entry>, new: Vec<Line>) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inittab::Action;
+    use crate::spawn::inittab::Action;
 
     fn entry(command: &str, action: Action, pid: Option<i32>) -> Entry {
         let mut entry = Entry::new(Line::new("", action, command));

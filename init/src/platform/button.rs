@@ -1,8 +1,8 @@
 //! The power button: ACPI and virtual machines send it as a key of an input device. The supervisor calls [`watch`] for
 //! those that are there, and [`watch_one`] for devices that come later.
 
+use crate::event::reactor::{Reactor, Source};
 use crate::log::{debug, say};
-use crate::reactor::{Reactor, Source};
 use crate::sys::{Result, files, input};
 
 const DIR: &str = "/dev/input";

@@ -4,31 +4,32 @@
 mod entry;
 mod handover;
 mod hotplug;
+mod reload;
 mod services;
+pub mod timeline;
 
 use core::time::Duration;
 
-use crate::backoff;
-use crate::button;
+use crate::config::options::Options;
 use crate::control::Server;
-use crate::inittab::{self, Action, Line};
+use crate::event::reactor::{Event, Reactor, Source, What};
+use crate::event::signals::{self, Request};
+use crate::handover::progress::{self, Mark};
+use crate::handover::reexec;
+use crate::handover::rescue;
 use crate::log::{debug, info, say};
 use crate::logs::{Logs, Now};
-use crate::options::Options;
-use crate::progress::{self, Mark};
-use crate::reactor::{Event, Reactor, Source, What};
-use crate::reexec;
-use crate::reload;
-use crate::rescue;
+use crate::platform::button;
+use crate::platform::watchdog::Watchdog;
 use crate::service::runner::Runner;
-use crate::signals::{self, Request};
+use crate::spawn::backoff;
+use crate::spawn::inittab::{self, Action, Line};
 use crate::spawn::{self, Environment};
 use crate::sys::Result;
 use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::{self, Signal};
 use crate::sys::system::{self, Power};
-use crate::timeline::Timeline;
-use crate::watchdog::Watchdog;
+use timeline::Timeline;
 
 pub use entry::Entry;
 use entry::not_started;

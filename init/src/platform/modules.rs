@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use crate::dropins;
+use crate::config::dropins;
 use crate::log::say;
 use crate::sys::{files, system};
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::dropins;
+use crate::config::dropins;
 use crate::log::{debug, say};
 use crate::sys::{Errno, files};
 

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use crate::backoff;
-use crate::inittab::{Action, Line};
+use crate::event::signals::{self, Request};
 use crate::log::say;
-use crate::signals::{self, Request};
+use crate::spawn::backoff;
+use crate::spawn::inittab::{Action, Line};
 use crate::spawn::{self, Environment};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal;
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_rescue_shell_can_lead_its_terminal() {
-        assert!(SHELLS[..2].iter().all(|(_, command)| crate::command::is_login(command)));
+        assert!(SHELLS[..2].iter().all(|(_, command)| crate::spawn::command::is_login(command)));
         assert!(shell_line().action.respawns());
     }
 }

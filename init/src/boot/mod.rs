@@ -1,20 +1,26 @@
 //! The boot, from the first instruction to the table: two named lists of phases. `main` calls [`run`].
 
+mod disks;
+
 use rustix::mount::MountFlags as Flags;
 
-use crate::inittab;
+use crate::config::options::{self, Options};
+use crate::event::reactor::Reactor;
+use crate::event::signals;
+use crate::handover::progress::{self, Mark};
+use crate::handover::reexec::{self, Rest, Start};
+use crate::handover::rescue;
+use crate::handover::state::Record;
 use crate::log::{self, debug, info, say};
-use crate::options::{self, Options};
-use crate::progress::{self, Mark};
-use crate::reactor::Reactor;
-use crate::reexec::{self, Rest, Start};
+use crate::platform::watchdog::Watchdog;
+use crate::platform::{clock, fstab, modules, mounts, seed, sysctl};
 use crate::spawn::Environment;
-use crate::state::Record;
+use crate::spawn::inittab;
+use crate::spawn::{console, limits};
+use crate::supervisor::timeline::Timeline;
 use crate::supervisor::{Goal, Supervisor};
 use crate::sys::{Errno, files, process, signal, system};
-use crate::timeline::Timeline;
-use crate::watchdog::Watchdog;
-use crate::{clock, console, disks, fstab, limits, modules, mounts, net, rescue, seed, shutdown, signals, sysctl};
+use crate::{net, shutdown};
 
 /// What the first phases find out.
 struct Boot<'a> {

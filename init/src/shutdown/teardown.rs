@@ -9,10 +9,10 @@ use core::time::Duration;
 use rustix::mount::MountFlags;
 
 use crate::log::{debug, say};
+use crate::platform::{clock, mounts, seed, unmount};
 use crate::supervisor::Supervisor;
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, files, system};
-use crate::{clock, mounts, seed, unmount};
 
 /// The longest time that it may take. A slow disk with gigabytes to write needs most of it.
 const LIMIT: Duration = Duration::from_secs(90);

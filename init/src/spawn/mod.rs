@@ -1,14 +1,19 @@
 //! Starting programs: the terminal, the session, the environment. The supervisor and the rescue call it.
 
+pub mod backoff;
+pub mod command;
+pub mod console;
+pub mod inittab;
+pub mod limits;
+
 use std::ffi::{CStr, CString};
 
-use crate::command::{self, Program};
-use crate::console::{self, Terminal};
-use crate::inittab::{Action, Line};
-use crate::limits;
 use crate::log;
 use crate::sys::process::Pid;
 use crate::sys::{Errno, Result, descriptors, files, process, signal, tty};
+use command::Program;
+use console::Terminal;
+use inittab::{Action, Line};
 
 /// `PATH` of every program, unless the kernel command line gave another.
 pub const PATH: &str = "/sbin:/usr/sbin:/bin:/usr/bin";

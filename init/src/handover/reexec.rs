@@ -1,22 +1,22 @@
 //! Replacing the program of PID 1 while the system runs: after an upgrade, and after a fault.
 //!
-//! On request ([`go`], SIGURG, `init u`) the program writes what it knows (see [`crate::state`]) into memory and runs the
+//! On request ([`go`], SIGURG, `init u`) the program writes what it knows (see [`crate::handover::state`]) into memory and runs the
 //! program that its file is now, which reads it and goes on. Nothing is given up before the new program has said that it reads
 //! such a state, so a broken file changes nothing. After a fault there is no state but how far the boot was (see
-//! [`crate::progress`]): the new program looks at the processes for the programs of its table, so that none is started twice.
+//! [`crate::handover::progress`]): the new program looks at the processes for the programs of its table, so that none is started twice.
 
 use core::time::Duration;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
-use crate::command::{self, Program};
-use crate::limits;
+use super::progress::{self, Mark};
+use super::rescue;
+use super::state::{self, Record, VERSION};
 use crate::log::{debug, say};
-use crate::progress::{self, Mark};
-use crate::rescue;
 use crate::spawn::PATH as SEARCH_PATH;
-use crate::state::{self, Record, VERSION};
+use crate::spawn::command::{self, Program};
+use crate::spawn::limits;
 use crate::supervisor::Supervisor;
 use crate::sys::process::{self, Exit, Pid};
 use crate::sys::{Errno, descriptors, fault, files, system};
