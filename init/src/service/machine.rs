@@ -1,6 +1,9 @@
 //! The state machine of all services: what happened goes in, what is to be done comes out. Pure code: the runner calls it,
-//! does its [`Action`]s, and tells it the time. The moves from state to state are in [`super::steps`], what people ask for in
-//! [`super::requests`].
+//! does its [`Action`]s, and tells it the time. The moves from state to state are in [`advance`], what people ask for in
+//! [`requests`].
+
+mod advance;
+mod requests;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -8,8 +11,11 @@ use std::collections::VecDeque;
 use super::config::Kind;
 use super::notify::Message;
 use super::state::{Action, State, Unit, Why};
-use super::steps::seconds;
 use crate::sys::process::{Exit, Pid};
+use advance::seconds;
+
+pub(super) use advance::UNKILLABLE;
+pub use requests::Changes;
 
 /// A service can make one stop so much longer than its stop-timeout, and not at all when the system goes down.
 const MOST_EXTENSION: Duration = Duration::from_secs(600);

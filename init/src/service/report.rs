@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use super::config::{Command, Kind, Policy};
 use super::machine::Machine;
+use super::machine::UNKILLABLE;
 use super::runtime::Reloading;
 use super::state::{State, Unit, Why};
-use super::steps::UNKILLABLE;
 use crate::control::{self, Code, Health, Progress, Refusal, Span, Summary};
 use crate::sys::process::Exit;
 

@@ -1,5 +1,9 @@
 //! Does what the state machine of the services wants: processes, sockets, logs. The supervisor tells it what happened.
 
+mod messages;
+mod network;
+pub mod saved;
+
 use core::time::Duration;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -7,10 +11,7 @@ use super::cgroup::Groups;
 use super::config::{Config, Reload};
 use super::file;
 use super::launch::{self, Problem, Setting};
-use super::machine::Machine;
-use super::messages;
-use super::network;
-use super::requests::Changes;
+use super::machine::{Changes, Machine};
 use super::runtime::{Reloading, Runtime};
 use super::state::{Action, State, Unit, Weight};
 use super::unrun::Unrun;

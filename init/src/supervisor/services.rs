@@ -7,8 +7,8 @@ use crate::control::{self, Code, Operations, Progress, Refusal, Server, Span, Su
 use crate::event::reactor::{Reactor, Source};
 use crate::log::{info, say};
 use crate::logs::{Logs, Now};
+use crate::service::machine::Changes;
 use crate::service::report;
-use crate::service::requests::Changes;
 use crate::service::runner::{Runner, Surroundings};
 use crate::sys::system::{self, Power};
 

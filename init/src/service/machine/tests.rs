@@ -3,7 +3,6 @@
 use super::super::config::{Command, Config};
 use super::super::file::{self, File};
 use super::super::report;
-use super::super::requests::Changes;
 use super::super::state::Weight;
 use super::*;
 use crate::control;

@@ -2,14 +2,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::config::Config;
-use super::launch::{self, Problem};
-use super::notify::{self, Message};
-use super::runner::{Runner, Surroundings};
-use super::runtime::{MainProcess, Notifications, Runtime};
-use super::state::Unit;
+use super::{Runner, Surroundings};
 use crate::event::reactor::{Interest, Reactor, Source};
 use crate::log::{debug, say};
+use crate::service::config::Config;
+use crate::service::launch::{self, Problem};
+use crate::service::notify::{self, Message};
+use crate::service::runtime::{MainProcess, Notifications, Runtime};
+use crate::service::state::Unit;
 use crate::sys::process::{self, Exit, Pid};
 use crate::sys::{Errno, Result, files, notify as socket};
 

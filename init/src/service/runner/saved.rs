@@ -4,13 +4,13 @@
 use core::time::Duration;
 use std::os::fd::AsFd;
 
-use super::config::{Command, Config, Kind};
-use super::runner::{Runner, Surroundings};
-use super::state::{Life, State, Unit, Why};
-use super::unrun::{self, Unrun};
+use super::{Runner, Surroundings};
 use crate::event::reactor::Reactor;
 use crate::handover::reexec;
 use crate::handover::state::{Record, Writer};
+use crate::service::config::{Command, Config, Kind};
+use crate::service::state::{Life, State, Unit, Why};
+use crate::service::unrun::{self, Unrun};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 

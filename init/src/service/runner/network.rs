@@ -3,10 +3,10 @@
 
 use core::time::Duration;
 
-use super::config::{Command, Config, Kind};
-use super::file::File;
-use super::runner::Runner;
-use super::state::State;
+use super::Runner;
+use crate::service::config::{Command, Config, Kind};
+use crate::service::file::File;
+use crate::service::state::State;
 
 /// Its name. A file of that name is a service like others, in its place.
 const NAME: &str = "network";

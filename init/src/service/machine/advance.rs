@@ -1,10 +1,10 @@
-//! The moves of the state machine from state to state: see [`super::machine`].
+//! The moves of the state machine from state to state: see [`super`].
 
 use core::time::Duration;
 
-use super::config::{Kind, Policy, STEADY};
-use super::machine::Machine;
-use super::state::{Action, State, Weight, Why};
+use super::Machine;
+use crate::service::config::{Kind, Policy, STEADY};
+use crate::service::state::{Action, State, Unit, Weight, Why};
 use crate::spawn::backoff;
 use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
@@ -15,7 +15,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 const KILLS: u32 = 2;
 
 /// Why a stop has failed.
-pub(super) const UNKILLABLE: &str = "its process cannot be killed";
+pub(in crate::service) const UNKILLABLE: &str = "its process cannot be killed";
 
 impl Machine {
     /// Moves one service a step; returns whether there was one to go.
@@ -84,7 +84,7 @@ impl Machine {
 
     /// A service stops after those that were to start after it, when they stop too.
     fn may_stop(&self, index: usize) -> bool {
-        let holds = |unit: &super::state::Unit| !unit.wanted && unit.is_active() && unit.links.after.contains(&index);
+        let holds = |unit: &Unit| !unit.wanted && unit.is_active() && unit.links.after.contains(&index);
         !self.units.iter().any(holds)
     }
 

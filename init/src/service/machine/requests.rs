@@ -2,12 +2,12 @@
 
 use core::time::Duration;
 
-use super::config::{Command, Config, Kind};
-use super::file::File;
-use super::graph::{self, Wishes};
-use super::machine::Machine;
-use super::state::{Action, State, Unit, Weight};
+use super::Machine;
 use crate::config::table::Fault;
+use crate::service::config::{Command, Config, Kind};
+use crate::service::file::File;
+use crate::service::graph::{self, Wishes};
+use crate::service::state::{Action, State, Unit, Weight};
 
 impl Machine {
     /// Asks for a service and all that it needs.
