@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use init::config::options;
+use init::config::{glob, options};
 use init::control::protocol;
 use init::devices::{access, names, partition, superblock, uevent};
 use init::handover::state;
@@ -70,7 +70,7 @@ pub fn network_file(data: &[u8]) {
     let (rule, faults) = config::parse(&text);
     assert!(rule.is_some() || !faults.is_empty());
     for word in text.split_ascii_whitespace().take(16) {
-        config::fits(word, "eth0");
+        glob::fits(word, "eth0");
         if let Some(prefix) = config::prefix(word) {
             let network = config::network(prefix);
             assert_eq!(network, config::network(network), "{word}");
@@ -84,15 +84,14 @@ pub fn command_line(data: &[u8]) {
     let words: Vec<&str> = text.split_ascii_whitespace().take(8).collect();
     options::parse(&text, &words);
     let request = cmdline::parse(&text);
-    let config = config::Config::new(request, Vec::new());
+    let config = request.with_files(Vec::new());
     assert!(config.rules.len() <= text.split_ascii_whitespace().count() + 1);
 }
 
 /// News of the network, and what they lead to.
 pub fn rtnetlink(data: &[u8]) {
     let rules = "match = ['e*', 'veth0']\naddresses = ['10.0.0.2/24']\ngateway = '10.0.0.1'\nmtu = 1400\n";
-    let mut planner =
-        Planner::new(config::Config::new(cmdline::parse("ip=dhcp"), config::parse(rules).0.into_iter().collect()));
+    let mut planner = Planner::new(cmdline::parse("ip=dhcp").with_files(config::parse(rules).0.into_iter().collect()));
     let mut now = Duration::from_secs(1);
     for notice in wire::decode(data) {
         now += Duration::from_secs(3);

@@ -2,6 +2,7 @@
 //! file and line. What a setting means is said where it is used.
 
 pub mod dropins;
+pub mod glob;
 pub mod names;
 pub mod options;
 pub mod table;

@@ -3,7 +3,7 @@
 //! The kernel makes the nodes (devtmpfs), most of them for root alone. The table has the groups and modes that people know
 //! from Linux distributions. A row whose group this system does not have changes nothing.
 
-use crate::net::config::fits;
+use crate::config::glob::fits;
 
 /// A row: the nodes by name below /dev (`*` and `?` as in a shell, `*` for slashes as well), the mode, the group.
 type Row = (&'static str, u32, &'static str);

@@ -3,7 +3,7 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use super::config::{Pattern, Rule, Settings, Way};
+use super::config::{Config, Pattern, Rule, Settings, Way};
 use super::wire::Prefix;
 
 /// What the command line asks.
@@ -33,6 +33,17 @@ pub fn parse(command_line: &str) -> Request {
 }
 
 impl Request {
+    /// The rules of the command line, then those of the files, then, unless `ip=off` forbids it, DHCP on wired cards.
+    pub fn with_files(self, files: Vec<Rule>) -> Config {
+        let mut rules = self.rules;
+        rules.extend(files);
+        if !self.off {
+            let settings = Settings { dhcp: true, ..Settings::default() };
+            rules.push(Rule { patterns: vec![Pattern::Wired], settings });
+        }
+        Config { rules }
+    }
+
     fn read(&mut self, value: &str) {
         match value {
             "" | "off" | "none" => self.off = true,

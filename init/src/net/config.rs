@@ -73,19 +73,6 @@ pub struct Config {
     pub rules: Vec<Rule>,
 }
 
-impl Config {
-    /// The rules of the kernel command line, then those of the files, then, unless `ip=off` forbids it, DHCP on wired cards.
-    pub fn new(command_line: super::cmdline::Request, files: Vec<Rule>) -> Config {
-        let mut rules = command_line.rules;
-        rules.extend(files);
-        if !command_line.off {
-            let settings = Settings { dhcp: true, ..Settings::default() };
-            rules.push(Rule { patterns: vec![Pattern::Wired], settings });
-        }
-        Config { rules }
-    }
-}
-
 /// The rule in a file's text, and what is wrong with it.
 pub fn parse(text: &str) -> (Option<Rule>, Vec<Fault>) {
     match table::parse(text) {
@@ -187,32 +174,6 @@ fn way(value: &Value) -> Result<Way, String> {
             Err(format!("has a gateway of another family: {via}"))
         }
         _ => Ok(way),
-    }
-}
-
-/// Whether `name` fits `pattern`, in which `*` stands for any characters and `?` for one.
-pub fn fits(pattern: &str, name: &str) -> bool {
-    let (mut pattern, mut name) = (pattern.as_bytes(), name.as_bytes());
-    // Where to go on when the last star has to take one character more.
-    let mut retry: Option<(&[u8], &[u8])> = None;
-    loop {
-        match (pattern.split_first(), name.split_first()) {
-            (Some((b'*', rest)), _) => {
-                retry = Some((rest, name));
-                pattern = rest;
-            }
-            (Some((wanted, rest)), Some((found, others))) if wanted == found || *wanted == b'?' => {
-                (pattern, name) = (rest, others);
-            }
-            (None, None) => return true,
-            _ => match retry.and_then(|(rest, from)| Some((rest, from.split_first()?.1))) {
-                Some((rest, from)) => {
-                    retry = Some((rest, from));
-                    (pattern, name) = (rest, from);
-                }
-                None => return false,
-            },
-        }
     }
 }
 
@@ -362,16 +323,6 @@ mod tests {
         }
         assert_eq!(rule("match = 'e'\nroutes = [{ to = '10.0.0.0/8' }]").settings.routes.len(), 1);
         assert_eq!(rule("match = 'e'\nroutes = [{ to = 'default', via = 'fe80::1' }]").settings.routes.len(), 1);
-    }
-
-    #[test]
-    fn patterns() {
-        for (pattern, name) in [("eth0", "eth0"), ("en*", "enp0s1"), ("*", ""), ("e?h*", "eth0"), ("*a*b", "xaybab")] {
-            assert!(fits(pattern, name), "{pattern} {name}");
-        }
-        for (pattern, name) in [("eth0", "eth01"), ("en*", "eth0"), ("?", ""), ("*a", "ab"), ("", "a")] {
-            assert!(!fits(pattern, name), "{pattern} {name}");
-        }
     }
 
     #[test]

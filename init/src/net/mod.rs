@@ -100,7 +100,7 @@ impl Network {
         }
         let mut network = Network {
             socket: None,
-            planner: Planner::new(config::Config::new(request, config_files::read_all())),
+            planner: Planner::new(request.with_files(config_files::read_all())),
             command_line: command_line.into(),
             sequence: 0,
             pending: VecDeque::new(),
@@ -137,7 +137,7 @@ impl Network {
 
     /// Reads the files again and changes what they changed.
     pub fn reload(&mut self, now: Duration) -> Vec<Order> {
-        let config = config::Config::new(cmdline::parse(&self.command_line), config_files::read_all());
+        let config = cmdline::parse(&self.command_line).with_files(config_files::read_all());
         let actions = self.planner.reload(config, is_wired, now);
         self.carry_out(actions)
     }

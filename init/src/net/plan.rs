@@ -5,8 +5,9 @@ use core::net::Ipv6Addr;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::config::{self, Config, Pattern, Settings};
+use super::config::{Config, Pattern, Settings};
 use super::wire::{Link, Prefix, Route};
+use crate::config::glob;
 
 mod given;
 
@@ -267,7 +268,7 @@ fn settings_for(config: &Config, link: &Link, wired: bool, first: &mut Option<u3
         return None;
     }
     let mut fits = |pattern: &Pattern| match pattern {
-        Pattern::Name(name) => config::fits(name, &link.name),
+        Pattern::Name(name) => glob::fits(name, &link.name),
         Pattern::Mac(mac) => link.mac.as_ref() == Some(mac),
         Pattern::Wired => wired,
         Pattern::FirstWired => wired && *first.get_or_insert(link.index) == link.index,

@@ -27,7 +27,7 @@ fn card(index: u32, up: bool, carrier: bool) -> Link {
 
 fn config_of(files: &[&str], command_line: &str) -> Config {
     let rules = files.iter().map(|text| config::parse(text).0.unwrap()).collect::<Vec<Rule>>();
-    Config::new(cmdline::parse(command_line), rules)
+    cmdline::parse(command_line).with_files(rules)
 }
 
 fn planner(files: &[&str], command_line: &str) -> Planner {
