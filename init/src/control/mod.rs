@@ -5,7 +5,6 @@
 
 mod client;
 pub mod protocol;
-pub mod report;
 pub mod server;
 
 use core::time::Duration;

@@ -201,7 +201,7 @@ impl Operations for Supervisor {
     }
 
     fn spans(&self) -> Vec<Span> {
-        let mut spans = control::report::spans(&self.timeline);
+        let mut spans = self.timeline.spans();
         spans.extend(report::spans(self.services.machine()));
         spans.sort_by_key(|span| span.start);
         spans

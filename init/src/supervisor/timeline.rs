@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::borrow::Cow;
 
+use crate::control::{Kind, Span};
+
 /// More phases than any boot has; what comes after them is not kept.
 const LIMIT: usize = 128;
 
@@ -45,6 +47,27 @@ impl Timeline {
         }
     }
 
+    /// The kernel, the phases of the boot and its marks.
+    pub fn spans(&self) -> Vec<Span> {
+        let span = |kind, name: &str, start: Duration, ready: Duration| Span {
+            kind,
+            name: name.into(),
+            start,
+            ready: Some(ready),
+            end: None,
+            after: Vec::new(),
+        };
+        let mut spans = vec![span(Kind::Kernel, "kernel", Duration::ZERO, self.init)];
+        spans.extend(
+            self.phases
+                .iter()
+                .map(|phase| span(Kind::Phase, &phase.name, phase.start, phase.start.saturating_add(phase.duration))),
+        );
+        let marks = [("first process", self.first_process), ("booted", self.booted), ("taken over", self.taken_over)];
+        spans.extend(marks.iter().filter_map(|&(name, time)| time.map(|time| span(Kind::Mark, name, time, time))));
+        spans
+    }
+
     /// One line about the phases: `boot at 312 ms: self 0.1 ms, console 0.4 ms, ...`. What took less than a
     /// twentieth of a millisecond is left out.
     pub fn summary(&self) -> String {
@@ -82,5 +105,23 @@ mod tests {
         }
         assert_eq!(timeline.phases.len(), LIMIT);
         assert_eq!(timeline.phases[0].duration, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_boot_in_order() {
+        let ms = Duration::from_millis;
+        let mut timeline = Timeline::new(ms(300));
+        timeline.add("mounts", ms(301), ms(304));
+        timeline.first_process = Some(ms(310));
+        let found: Vec<_> =
+            timeline.spans().into_iter().map(|span| (span.kind, span.name, span.start, span.ready)).collect();
+        assert_eq!(
+            found,
+            [
+                (Kind::Kernel, "kernel".to_owned(), ms(0), Some(ms(300))),
+                (Kind::Phase, "mounts".to_owned(), ms(301), Some(ms(304))),
+                (Kind::Mark, "first process".to_owned(), ms(310), Some(ms(310))),
+            ]
+        );
     }
 }
