@@ -44,7 +44,7 @@ signals to PID 1: HUP reload, USR1 halt, USR2 power off, TERM reboot, INT ctrl-a
 
 /// What the program does when it is not PID 1; returns the exit code.
 fn answer(args: &[&str]) -> i32 {
-    if let Some(code) = handover::reexec::answer(args) {
+    if let Some(code) = handover::replace::answer(args) {
         return code;
     }
     let signal = match args {

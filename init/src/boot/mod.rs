@@ -8,9 +8,10 @@ use crate::config::options::{self, Options};
 use crate::event::reactor::Reactor;
 use crate::event::signals;
 use crate::handover::progress::{self, Mark};
-use crate::handover::reexec::{self, Rest, Start};
 use crate::handover::rescue;
+use crate::handover::start::{self, Start};
 use crate::handover::state::Record;
+use crate::handover::{Rest, guard};
 use crate::log::{self, debug, info, say};
 use crate::platform::watchdog::Watchdog;
 use crate::platform::{clock, fstab, modules, mounts, seed, sysctl};
@@ -82,12 +83,12 @@ const PHASES: &[Phase] = &[
 /// Boots the system and never returns.
 pub fn run(arguments: &[&str]) -> ! {
     let since = system::uptime();
-    let (arguments, start) = reexec::start(arguments);
+    let (arguments, start) = start::start(arguments);
     // A fault in this program must not end PID 1, which the kernel answers with a panic of its own.
-    reexec::guard(start);
+    guard::arm(start);
     std::panic::set_hook(Box::new(|fault| {
         if process::id() == 1 {
-            reexec::after_panic(&format!("a fault in init: {fault}"));
+            guard::after_panic(&format!("a fault in init: {fault}"));
         }
     }));
 
@@ -96,7 +97,7 @@ pub fn run(arguments: &[&str]) -> ! {
     let (mut supervisor, mut goal) = match start {
         Start::Boot => boot_system(boot, timeline, None),
         Start::AfterFault(rest) => boot_system(boot, timeline, Some(rest)),
-        Start::TakeOver(number) => take_over(boot, timeline, reexec::take_state(number)),
+        Start::TakeOver(number) => take_over(boot, timeline, start::take_state(number)),
     };
     loop {
         if let Goal::Power(power) = goal {

@@ -1,7 +1,12 @@
 //! From one program of PID 1 to the next, in the same process: on request, with all that the old one knows, or after a fault,
 //! with how far the boot was. Nothing here knows the supervisor, whose own part is in `supervisor/handover.rs`.
 
+mod faults;
+pub mod guard;
 pub mod progress;
-pub mod reexec;
+pub mod replace;
 pub mod rescue;
+pub mod start;
 pub mod state;
+
+pub use faults::Rest;

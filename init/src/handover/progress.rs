@@ -1,5 +1,5 @@
 //! How far the boot or the shutdown is. A fault of init leaves nothing but a number in the arguments of the program that it
-//! starts (see [`crate::handover::reexec`]): this one, so that the next program goes on from there.
+//! starts (see [`super::guard`]): this one, so that the next program goes on from there.
 //!
 //! The boot and the supervisor call [`reach`].
 

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::event::signals::{self, Request};
 use crate::log::say;
+use crate::platform::power;
 use crate::spawn::backoff;
 use crate::spawn::inittab::{Action, Line};
 use crate::spawn::{self, Environment};
@@ -56,7 +57,7 @@ pub fn last_resort(reason: &str) -> ! {
         let wait = if shell.is_none() { next.saturating_sub(now).max(PAUSE) } else { LONG };
         if let Some(Request::Power(power)) = signal::wait_one(&signals::all(), wait).and_then(signals::request) {
             system::sync();
-            if let Err(error) = crate::shutdown::set_power(power) {
+            if let Err(error) = power::set(power) {
                 say!("{error}");
             }
         }

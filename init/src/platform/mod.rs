@@ -6,6 +6,7 @@ pub mod clock;
 pub mod fstab;
 pub mod modules;
 pub mod mounts;
+pub mod power;
 pub mod seed;
 pub mod sysctl;
 pub mod unmount;

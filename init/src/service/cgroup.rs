@@ -4,7 +4,7 @@
 use crate::log::{debug, say};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
-use crate::sys::{Errno, files};
+use crate::sys::{Errno, files, proc};
 
 /// Where the boot mounts cgroup2.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -135,8 +135,7 @@ impl Groups {
         if !self.available {
             return None;
         }
-        let table = files::read_file(&format!("/proc/{pid}/cgroup")).ok()?;
-        Some(is_in(&String::from_utf8_lossy(&table), service))
+        Some(is_in(&proc::control_groups(pid)?, service))
     }
 
     fn path(&self, service: &str) -> String {

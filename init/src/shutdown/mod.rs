@@ -6,13 +6,14 @@ mod teardown;
 use core::time::Duration;
 
 use crate::log::{debug, info, say};
+use crate::platform::power;
 use crate::platform::watchdog::Watchdog;
-use crate::spawn;
 use crate::spawn::console;
 use crate::spawn::inittab::Action;
 use crate::spawn::limits;
+use crate::spawn::{self, running};
 use crate::supervisor::{Goal, Supervisor};
-use crate::sys::process::{self, Exit, Pid};
+use crate::sys::process;
 use crate::sys::signal::{self, Signal};
 use crate::sys::system::{self, Power};
 use crate::sys::{Errno, files};
@@ -46,7 +47,7 @@ pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
                 disarm_watchdog(supervisor);
             }
             say!("{} after {} ms", name(goal), (system::uptime() - started).as_millis());
-            match set_power(power) {
+            match power::set(power) {
                 Ok(()) => format!("the kernel did not {}", name(goal)),
                 Err(reason) => reason,
             }
@@ -66,7 +67,7 @@ fn name(goal: Goal) -> &'static str {
 /// Tells all processes to end, waits for it, and kills those that did not.
 fn end_processes(supervisor: &mut Supervisor) {
     // Looked up first, while they are all there.
-    let leaders = terminal_leaders().unwrap_or_else(|_| supervisor.terminal_leaders().collect());
+    let leaders = running::terminal_leaders().unwrap_or_else(|_| supervisor.terminal_leaders().collect());
     signal_all(Signal::TERM);
     for leader in leaders {
         // Gone is as good.
@@ -87,29 +88,6 @@ fn end_processes(supervisor: &mut Supervisor) {
         }
     }
     say!("some processes cannot be killed; going on");
-}
-
-/// The leaders of all sessions on a terminal: shells, which ignore SIGTERM and end when their terminal goes.
-fn terminal_leaders() -> Result<Vec<Pid>, Errno> {
-    let names = files::list_dir("/proc")?;
-    let pids = names.iter().filter_map(|name| name.parse().ok());
-    let leads = |pid: &Pid| {
-        // A process that ended meanwhile leads nothing.
-        files::read_file(&format!("/proc/{pid}/stat")).is_ok_and(|stat| leads_terminal(*pid, &stat))
-    };
-    Ok(pids.filter(|pid| *pid != process::id()).filter(leads).collect())
-}
-
-/// Whether the process leads a session that has a terminal: `pid (name) state parent group session terminal ...` (proc(5)).
-fn leads_terminal(pid: Pid, stat: &[u8]) -> bool {
-    let stat = String::from_utf8_lossy(stat);
-    // The name may hold blanks and brackets.
-    let Some((_, fields)) = stat.rsplit_once(')') else {
-        return false;
-    };
-    let mut numbers = fields.split_ascii_whitespace().skip(3).map(str::parse::<i64>);
-    let (session, terminal) = (numbers.next(), numbers.next());
-    session == Some(Ok(pid.into())) && matches!(terminal, Some(Ok(number)) if number != 0)
 }
 
 fn signal_all(signal: Signal) {
@@ -135,32 +113,6 @@ fn wait_for_all(supervisor: &mut Supervisor, time: Duration) -> bool {
 fn disarm_watchdog(supervisor: &mut Supervisor) {
     if let Some(Err(error)) = supervisor.watchdog.take().map(Watchdog::disarm) {
         say!("cannot stop the watchdog: {error}; it will reset the machine");
-    }
-}
-
-/// Asks the kernel to halt, power off or reboot.
-///
-/// A child does it: where the kernel cannot power off, the call ends its caller, and the end of PID 1 is a panic.
-///
-/// # Errors
-/// Why it failed. `Ok` means that the kernel took the request and is still there.
-pub fn set_power(power: Power) -> Result<(), String> {
-    let asked = process::fork(|| system::set_power(power).map_or_else(Errno::raw_os_error, |()| 0));
-    let pid = match asked {
-        Ok(pid) => pid,
-        // No memory for a child: better the risk than to stay.
-        Err(_) => {
-            return system::set_power(power).map_err(|error| format!("the kernel refused to stop: {error}"));
-        }
-    };
-    match process::wait_for(pid) {
-        Ok(Exit::Code(0)) => Ok(()),
-        Ok(Exit::Code(code)) => {
-            let error = Errno::from_raw_os_error(code);
-            Err(format!("the kernel refused to stop: {error}"))
-        }
-        Ok(exit) => Err(format!("the request to stop ended with {exit}")),
-        Err(error) => Err(format!("cannot wait for the request to stop: {error}")),
     }
 }
 
@@ -191,26 +143,5 @@ fn restart(supervisor: &Supervisor) -> String {
     match signal::block(&crate::event::signals::all()) {
         Ok(()) => reason,
         Err(second) => format!("{reason}; and signals cannot be blocked again: {second}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn session_leaders_with_a_terminal() {
-        assert!(leads_terminal(61, b"61 (sh) S 1 61 61 1088 61 4194304 0"));
-        assert!(leads_terminal(61, b"61 (a) S 1 0) S 1 61 61 1088 61"));
-        assert!(!leads_terminal(61, b"61 (daemon) S 1 61 61 0 -1"));
-        assert!(!leads_terminal(62, b"62 (vi) S 61 62 61 1088 62"));
-        assert!(!leads_terminal(61, b"61 (sh"));
-        assert!(!leads_terminal(61, b""));
-    }
-
-    #[test]
-    fn this_test_is_no_leader_of_all_terminals() {
-        let leaders = terminal_leaders().unwrap();
-        assert!(!leaders.contains(&process::id()));
     }
 }

@@ -5,6 +5,7 @@ pub mod command;
 pub mod console;
 pub mod inittab;
 pub mod limits;
+pub mod running;
 
 use std::ffi::{CStr, CString};
 

@@ -6,7 +6,7 @@ use super::entry::BOOT;
 use super::services::DISKS;
 use super::{Entry, Supervisor};
 use crate::handover::progress::{self, Mark};
-use crate::handover::reexec;
+use crate::handover::replace;
 use crate::handover::state::{Record, Writer};
 use crate::log::{debug, info};
 use crate::logs::{self, Now};
@@ -14,17 +14,42 @@ use crate::platform::watchdog::Watchdog;
 use crate::service::runner::saved;
 use crate::service::unrun;
 use crate::spawn::inittab::{Action, Line};
-use crate::sys::process::{self, Pid};
+use crate::spawn::running;
+use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::system;
 use std::os::fd::AsFd;
 
 /// How long PID 1 looks at nothing but log files, so that the watchdog gets its food.
 const SLICE: Duration = Duration::from_millis(100);
+/// How long the next program may take to say whether it can take over.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How long children that were killed may take to go, all together; a longer one hangs in the kernel.
 const KILLED: Duration = Duration::from_secs(1);
 
 impl Supervisor {
+    /// Replaces the program of PID 1. Returns only when that did not work, with the reason; then everything is as before.
+    pub(super) fn run_anew(&mut self) -> String {
+        let path = replace::program();
+        match self.run_program(&replace::question(&path), ANSWER) {
+            Some(Exit::Code(replace::YES)) => {}
+            Some(exit) => return format!("{path} is not an init that can take over from this one ({exit})"),
+            None => return format!("{path} does not answer"),
+        }
+        // What was read so far is dealt with by this program.
+        if let Err(reason) = self.quiesce() {
+            return reason.into();
+        }
+        if self.is_going_down() {
+            return "the system goes down".into();
+        }
+        let (text, kept) = self.state().finish();
+        match replace::run(&path, &text, &kept) {
+            Ok(never) => match never {},
+            Err(reason) => reason,
+        }
+    }
+
     /// Deals with everything that was read so far, so that nothing is lost with this program.
     ///
     /// # Errors
@@ -124,12 +149,12 @@ impl Supervisor {
     /// Finds the processes of the table where nothing is known of them, so that none is started twice, and goes on from `done`.
     pub fn adopt_running(&mut self, done: Mark) {
         // They work for a program that is gone, and what they hold has to be free for this one.
-        let helpers = reexec::helpers();
+        let helpers = running::helpers();
         for &pid in &helpers {
             kill(pid);
         }
         self.wait_for_ends(&helpers);
-        let mut children = reexec::children();
+        let mut children = running::children();
         let last = self.mark_begun(done);
         self.find_programs(&mut children, last, done.is_booted());
         self.services.set_strangers(children);
@@ -175,7 +200,7 @@ impl Supervisor {
                 }
                 let Line { terminal, command, .. } = &entry.line;
                 let is_its = |(pid, words): &(Pid, Vec<String>)| {
-                    reexec::is_program_of(command, words) && (!on_terminal || reexec::is_on(*pid, terminal))
+                    running::is_program_of(command, words) && (!on_terminal || running::is_on(*pid, terminal))
                 };
                 if let Some(found) = children.iter().position(is_its) {
                     let (pid, _) = children.swap_remove(found);

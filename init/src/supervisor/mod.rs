@@ -15,7 +15,6 @@ use crate::control::Server;
 use crate::event::reactor::{Event, Reactor, Source, What};
 use crate::event::signals::{self, Request};
 use crate::handover::progress::{self, Mark};
-use crate::handover::reexec;
 use crate::handover::rescue;
 use crate::log::{debug, info, say};
 use crate::logs::{Logs, Now};
@@ -178,7 +177,7 @@ impl Supervisor {
             self.reload_if_wanted();
             if core::mem::take(&mut self.wanted.reexec) {
                 info!("init runs its program anew");
-                let reason = reexec::go(self);
+                let reason = self.run_anew();
                 say!("{reason}; going on as before");
             }
             // Only here, where nobody holds an entry's place in the list.

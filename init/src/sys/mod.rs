@@ -17,6 +17,7 @@ pub mod nodes;
 pub mod notify;
 pub mod pktinfo;
 pub mod privileges;
+pub mod proc;
 pub mod process;
 pub mod provided;
 pub mod random;

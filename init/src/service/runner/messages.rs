@@ -11,7 +11,7 @@ use crate::service::notify::{self, Message};
 use crate::service::runtime::{MainProcess, Notifications, Runtime};
 use crate::service::state::Unit;
 use crate::sys::process::{self, Exit, Pid};
-use crate::sys::{Errno, Result, files, notify as socket};
+use crate::sys::{Errno, Result, files, notify as socket, proc};
 
 /// The directory of the notification sockets.
 pub(super) const DIR: &str = "/run/notify";
@@ -152,7 +152,7 @@ impl Runner {
 /// Whether a process belongs to a service: it is in its control group, or where that is not known one that the user who says
 /// so could end as well as PID 1.
 fn is_own(in_group: Option<bool>, pid: Pid, sender: u32) -> bool {
-    let owned = || files::status(&format!("/proc/{pid}")).is_ok_and(|status| status.owner == sender);
+    let owned = || proc::owner(pid) == Some(sender);
     in_group.unwrap_or_else(|| sender == 0 || owned())
 }
 

@@ -6,11 +6,11 @@ use std::os::fd::AsFd;
 
 use super::{Runner, Surroundings};
 use crate::event::reactor::Reactor;
-use crate::handover::reexec;
 use crate::handover::state::{Record, Writer};
 use crate::service::config::{Command, Config, Kind};
 use crate::service::state::{Life, State, Unit, Why};
 use crate::service::unrun::{self, Unrun};
+use crate::spawn::running;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 
@@ -102,7 +102,7 @@ impl Runner {
             if !found.is_empty() || (only.is_none() && unit.pid.is_none()) {
                 groups.kill(unit.name());
             }
-            for process in found.iter().flat_map(|&pid| reexec::session(pid).into_iter().chain([pid])) {
+            for process in found.iter().flat_map(|&pid| running::session(pid).into_iter().chain([pid])) {
                 // Gone is what was wanted.
                 let _ = process::kill(process, Signal::KILL);
             }
@@ -117,9 +117,9 @@ impl Runner {
 fn is_program_of(command: &Command, arguments: &[String]) -> bool {
     match command {
         Command::Line(line) => {
-            reexec::is_program_of(line, arguments) && arguments.iter().skip(1).all(|argument| line.contains(argument))
+            running::is_program_of(line, arguments) && arguments.iter().skip(1).all(|argument| line.contains(argument))
         }
-        Command::Words(words) => reexec::is_program_of_words(words, arguments),
+        Command::Words(words) => running::is_program_of_words(words, arguments),
     }
 }
 
