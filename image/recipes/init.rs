@@ -17,6 +17,8 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
         .source("rust", &rust.id())
         .input("init/src", &digest::tree(&dirs.root.join("init/src"))?)
         .input("init/Cargo.toml", &fs::read_to_string(dirs.root.join("init/Cargo.toml"))?)
+        .input("init/base/src", &digest::tree(&dirs.root.join("init/base/src"))?)
+        .input("init/base/Cargo.toml", &fs::read_to_string(dirs.root.join("init/base/Cargo.toml"))?)
         .input("Cargo.lock", &digest::file(&dirs.root.join("Cargo.lock"))?)
         .input("Cargo.toml", &fs::read_to_string(dirs.root.join("Cargo.toml"))?)
         .tool("rustc", rustc.trim())

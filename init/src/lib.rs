@@ -2,7 +2,8 @@
 //!
 //! The program `init` (`src/main.rs`) calls [`run`]. Decisions (what a line of inittab means, what a
 //! signal asks for, when a program may start again, in which order to unmount) are pure functions with
-//! tests beside them; everything that enters the kernel goes through [`sys`].
+//! tests beside them; everything that enters the kernel goes through [`sys`], which has all unsafe code.
+#![forbid(unsafe_code)]
 
 pub mod boot;
 pub mod config;
@@ -19,8 +20,9 @@ pub mod service;
 pub mod shutdown;
 pub mod spawn;
 pub mod supervisor;
-pub mod sys;
 pub mod tool;
+
+pub use init_base::sys;
 
 /// Runs what the program is called as: `initctl`, or `init`, which is PID 1 or, in another process, a small tool.
 ///
@@ -57,11 +59,13 @@ fn answer(args: &[&str]) -> i32 {
         return match sys::process::kill(1, signal) {
             Ok(()) => 0,
             Err(error) => {
-                log::to_stderr(format_args!("init: cannot send a signal to PID 1: {error}\nhint: run this as root\n"));
+                sys::files::to_stderr(format_args!(
+                    "init: cannot send a signal to PID 1: {error}\nhint: run this as root\n"
+                ));
                 1
             }
         };
     }
-    log::to_stderr(format_args!("{USAGE}"));
+    sys::files::to_stderr(format_args!("{USAGE}"));
     1
 }

@@ -74,13 +74,6 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
     };
 }
 
-/// Writes text to the standard error: for a child or a command-line tool.
-pub fn to_stderr(text: fmt::Arguments<'_>) {
-    let text = text.to_string();
-    // There is nowhere to report a standard error that cannot be written.
-    let _ = files::write_all(stderr(), text.as_bytes());
-}
-
 fn stderr() -> BorrowedFd<'static> {
     rustix::stdio::stderr()
 }

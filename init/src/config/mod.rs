@@ -3,7 +3,6 @@
 
 pub mod dropins;
 pub mod glob;
-pub mod names;
 pub mod options;
 pub mod table;
 pub mod values;

@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::names::nearest;
+use init_base::names::nearest;
 
 /// Something wrong in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use super::names::nearest;
 use super::table::Value;
 use crate::sys::privileges::{Limit, Resource};
 use crate::sys::signal::Signal;
+use init_base::names::nearest;
 
 /// No time in a service's file is longer, so that adding it to the clock cannot overflow: a year.
 const LONGEST: u64 = 366 * 24 * 3600;

@@ -13,7 +13,7 @@ mod uring;
 
 use std::os::unix::net::UnixDatagram;
 
-use crate::log::to_stderr;
+use crate::sys::files::to_stderr;
 use crate::sys::{Errno, descriptors, files};
 use options::{Asked, Engine, Options};
 use service::Service;

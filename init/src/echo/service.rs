@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use super::options::Options;
-use crate::log::to_stderr;
+use crate::sys::files::to_stderr;
 use crate::sys::signal::{self, Signal};
 use crate::sys::{Errno, files, inet};
 

@@ -1,11 +1,11 @@
 //! Reads `/etc/services.d/NAME.toml`. The runner calls [`load`]; keys and their meanings are in README.md.
 
 use super::config::{Command, Config, Execution, Kind, Log, Output, Policy, Reload};
-use crate::config::names::is_service_name;
 use crate::config::table::{Fault, Reader, Value, parse as parse_table};
 use crate::config::values::{capabilities, limit, signal, size, time, time_or_none, umask, word};
 use crate::log::say;
 use crate::sys::{Errno, files};
+use init_base::names::is_service_name;
 
 /// The directory.
 ///

@@ -7,7 +7,6 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use super::account::{Accounts, Identity};
 use super::config::{Command, Execution, Output};
 use super::unrun;
-use crate::log;
 use crate::spawn::command::{self, Program};
 use crate::spawn::{self, Environment};
 use crate::spawn::{console, limits};
@@ -191,7 +190,7 @@ fn output(output: Output, log: Option<OwnedFd>) -> Option<sys::Result<OwnedFd>> 
 /// The child's side, up to the program; returns the exit code when that does not run.
 fn child(plan: &Plan<'_>) -> i32 {
     if let Err((what, error)) = prepare(plan) {
-        log::to_stderr(format_args!("init: cannot {what}: {error}\n"));
+        files::to_stderr(format_args!("init: cannot {what}: {error}\n"));
         return NOT_RUN;
     }
     // An exec would do that too, but on a file system that does not answer it comes late.
@@ -208,7 +207,7 @@ fn child(plan: &Plan<'_>) -> i32 {
         return NOT_RUN;
     }
     let name = paths.first().map(|path| path.to_string_lossy()).unwrap_or_default();
-    log::to_stderr(format_args!("init: cannot run {name}: {error}\n"));
+    files::to_stderr(format_args!("init: cannot run {name}: {error}\n"));
     NOT_RUN
 }
 
@@ -255,12 +254,12 @@ fn set_weights(execution: &Execution) {
     if let Some(score) = execution.oom_score_adj
         && let Err(error) = files::write_file("/proc/self/oom_score_adj", score.to_string().as_bytes())
     {
-        log::to_stderr(format_args!("init: cannot set oom-score-adj to {score}: {error}\n"));
+        files::to_stderr(format_args!("init: cannot set oom-score-adj to {score}: {error}\n"));
     }
     if execution.nice != 0
         && let Err(error) = privileges::set_nice(execution.nice)
     {
-        log::to_stderr(format_args!("init: cannot set nice to {}: {error}\n", execution.nice));
+        files::to_stderr(format_args!("init: cannot set nice to {}: {error}\n", execution.nice));
     }
 }
 

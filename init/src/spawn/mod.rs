@@ -125,7 +125,7 @@ pub fn helper(work: impl FnOnce() -> i32) -> Result<Pid> {
 /// The child's side, up to the program; returns the exit code when there is nothing to run.
 fn child(line: &Line, terminal: &Terminal, environment: &Environment) -> i32 {
     if let Err(error) = prepare(line, terminal) {
-        log::to_stderr(format_args!("init: cannot prepare {} for '{}': {error}\n", terminal.path, line.command));
+        files::to_stderr(format_args!("init: cannot prepare {} for '{}': {error}\n", terminal.path, line.command));
         return NOT_RUN;
     }
     if line.action == Action::Askfirst {
@@ -136,7 +136,7 @@ fn child(line: &Line, terminal: &Terminal, environment: &Environment) -> i32 {
         }
     }
     let error = exec(&line.command, environment);
-    log::to_stderr(format_args!("init: cannot run '{}': {error}\n", line.command));
+    files::to_stderr(format_args!("init: cannot run '{}': {error}\n", line.command));
     NOT_RUN
 }
 

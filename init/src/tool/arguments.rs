@@ -1,8 +1,8 @@
 //! What the words after `initctl` mean.
 
 use crate::control::Action;
-use crate::control::protocol::{self, LINES, PATIENCE};
 use crate::sys::system::Power;
+use init_base::protocol::{self, LINES, PATIENCE};
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

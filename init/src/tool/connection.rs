@@ -4,8 +4,8 @@ use core::time::Duration;
 use std::os::fd::OwnedFd;
 
 use crate::control::Refusal;
-use crate::control::protocol::{self, Part};
 use crate::sys::{Errno, files, socket};
+use init_base::protocol::{self, Part};
 
 /// PID 1 accepts and answers at once, so a longer silence than this is that of a PID 1 in trouble.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -11,10 +11,9 @@ use core::time::Duration;
 use arguments::{Arguments, Command};
 use connection::{Connection, Failure};
 
-use crate::config::names::nearest;
 use crate::control::{Action, Code, Health, PATH, Refusal, protocol};
-use crate::log;
 use crate::sys::{files, tty};
+use init_base::names::nearest;
 
 const USAGE: &str = "\
 usage: initctl [list]                          the services
@@ -225,7 +224,7 @@ fn write(bytes: &[u8]) {
 }
 
 fn say(message: &str) {
-    log::to_stderr(format_args!("initctl: {message}\n"));
+    files::to_stderr(format_args!("initctl: {message}\n"));
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::fmt::Write;
 
 use crate::control::Health;
-use crate::control::protocol::Listed;
+use init_base::protocol::Listed;
 
 /// The table of services. `colours` marks their health; without it the text is plain.
 pub fn list(rows: &[Listed<'_>], colours: bool) -> String {

@@ -1,4 +1,4 @@
-//! What the functions of `init/src/sys` ask the kernel: the test fails when one of them makes a call that is not tried.
+//! What the functions of `init/base/src/sys` ask the kernel: the test fails when one of them makes a call that is not tried.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -181,7 +181,7 @@ fn used(source: &str) -> BTreeSet<String> {
 pub fn all_are_tried(seen: &HashSet<&str>) {
     let mut wrong = BTreeSet::new();
     let mut functions = BTreeSet::new();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sys")).unwrap() {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("base/src/sys")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !NOT_INIT.contains(&name.as_str()) {

@@ -66,6 +66,13 @@ pub fn write_all(fd: impl AsFd, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Writes text to the standard error: for a child or a command-line tool.
+pub fn to_stderr(text: core::fmt::Arguments<'_>) {
+    let text = text.to_string();
+    // There is nowhere to report a standard error that cannot be written.
+    let _ = write_all(rustix::stdio::stderr(), text.as_bytes());
+}
+
 /// Writes `bytes` with one call into a file that is there, such as one below /proc/sys.
 pub fn write_file(path: &str, bytes: &[u8]) -> Result<()> {
     let fd = retry(|| rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()))?;

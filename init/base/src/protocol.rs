@@ -18,11 +18,17 @@
 //! `list` and `status` answer with rows of fields separated by tabs ([`row`]), `analyze` with those of [`span_row`],
 //! `log` with lines of text. Fields have no tabs and no control characters.
 
+mod values;
+
 use core::time::Duration;
 use std::fmt::Write;
 
-use super::{Action, Code, Health, Kind, Refusal, Span, Summary};
 use crate::sys::system::Power;
+
+pub use values::{Action, Code, Health, Kind, Refusal, Span, Summary};
+
+/// The socket's path.
+pub const PATH: &str = "/run/initctl.sock";
 
 /// The longest request in bytes, with its line end.
 pub const LONGEST: usize = 512;

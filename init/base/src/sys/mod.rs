@@ -1,5 +1,5 @@
 //! The only door to the kernel: every system call that PID 1 makes is a function in this module, and all
-//! of the crate's `unsafe` code is behind it (plus the C entry point in `main.rs`).
+//! of PID 1's `unsafe` code is behind it (plus the C entry point in `init/src/main.rs`).
 //!
 //! The functions are thin: they retry on EINTR and turn a result into [`Result`], and leave all decisions to their
 //! callers. One door means one place for a later test to make any call fail.
