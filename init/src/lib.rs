@@ -9,7 +9,6 @@ pub mod boot;
 pub mod config;
 pub mod control;
 pub mod devices;
-pub mod echo;
 pub mod event;
 pub mod handover;
 pub mod log;
@@ -20,21 +19,14 @@ pub mod service;
 pub mod shutdown;
 pub mod spawn;
 pub mod supervisor;
-pub mod tool;
 
 pub use init_base::sys;
 
-/// Runs what the program is called as: `initctl`, or `init`, which is PID 1 or, in another process, a small tool.
+/// Runs init with the arguments after its name: PID 1, or, in another process, a small tool that sends signals to it.
 ///
-/// `name` is the name that it was started by, with its path; `args` are the arguments after it. As PID 1 this does not
-/// return; otherwise the result is the exit code.
-pub fn run(name: &str, args: &[&str]) -> i32 {
-    match name.rsplit('/').next() {
-        Some("initctl") => tool::run(args),
-        Some("echod") => echo::run(args),
-        _ if sys::process::id() == 1 => boot::run(args),
-        _ => answer(args),
-    }
+/// As PID 1 this does not return; otherwise the result is the exit code.
+pub fn run(args: &[&str]) -> i32 {
+    if sys::process::id() == 1 { boot::run(args) } else { answer(args) }
 }
 
 const USAGE: &str = "init: this is the system's first process; the kernel starts it as PID 1.

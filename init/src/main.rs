@@ -1,4 +1,5 @@
-//! The program `/sbin/init`: the kernel starts it as PID 1. By other names it is its companions, see [`init::run`].
+//! The program `/sbin/init`: the kernel starts it as PID 1. The programs of [`PROGRAMS`] are in the same file, each under its own
+//! name: they share most of their code, and one static file is smaller than three.
 //!
 //! It has a C `main` of its own because Rust's start-up code opens /dev/null for closed standard
 //! descriptors and aborts when that fails, which kills a PID 1 started in a root without device nodes
@@ -7,6 +8,27 @@
 
 use std::ffi::{c_char, c_int};
 
+use init::sys::{files, process};
+
+/// A program: takes the arguments after its name and returns its exit code.
+type Program = fn(&[&str]) -> i32;
+
+/// Names by which the file is another program, each with the feature of the package that links it in; nothing where that is
+/// off.
+const PROGRAMS: &[(&str, Option<Program>)] = &[
+    #[cfg(feature = "initctl")]
+    ("initctl", Some(initctl::run)),
+    #[cfg(not(feature = "initctl"))]
+    ("initctl", None),
+    #[cfg(feature = "echod")]
+    ("echod", Some(echod::run)),
+    #[cfg(not(feature = "echod"))]
+    ("echod", None),
+];
+
+/// The exit code of a name whose program is not linked in: the shells' code for a program that is not there.
+const NOT_FOUND: i32 = 127;
+
 /// The C entry point.
 ///
 /// # Safety
@@ -14,6 +36,18 @@ use std::ffi::{c_char, c_int};
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     // SAFETY: the vector stays valid and unchanged for the life of the process.
-    let (name, args) = unsafe { init::sys::process::arguments(argc, argv) };
-    init::run(name, &args)
+    let (path, args) = unsafe { process::arguments(argc, argv) };
+    let name = path.rsplit('/').next().unwrap_or_default();
+    match PROGRAMS.iter().find(|(known, _)| *known == name) {
+        Some((_, Some(program))) => program(&args),
+        // Taken for init, `echod -q` would make PID 1 read its tables. But PID 1 is init by any name: the kernel panics when it
+        // ends.
+        Some((_, None)) if process::id() != 1 => {
+            files::to_stderr(format_args!(
+                "{name}: this program was built without it\nhint: build init with the feature {name}\n"
+            ));
+            NOT_FOUND
+        }
+        _ => init::run(&args),
+    }
 }

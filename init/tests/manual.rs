@@ -61,7 +61,7 @@ fn every_phase_of_the_boot_is_in_its_page() {
 
 #[test]
 fn every_option_of_a_tool_is_in_its_page() {
-    for (program, page) in [("initctl", "man/initctl.8"), ("echod", "man/echod.8")] {
+    for (program, page) in [("initctl", "../initctl/man/initctl.8"), ("echod", "../echod/man/echod.8")] {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_init"), dir.join(program)).unwrap();
@@ -88,7 +88,8 @@ fn pages_are_formatted_without_a_warning() {
         return;
     }
     let mut pages = 0;
-    for entry in fs::read_dir(crate_file("man")).unwrap() {
+    let dirs = ["man", "../initctl/man", "../echod/man"].map(crate_file);
+    for entry in dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap()) {
         let path = entry.unwrap().path();
         let output = Command::new("groff").args(["-mdoc", "-Tutf8", "-ww", "-b"]).arg(&path).output().unwrap();
         let complaints = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -6,9 +6,6 @@ use std::path::Path;
 
 use crate::calls;
 
-/// Files of the echo service, which is no part of PID 1.
-const NOT_INIT: &[&str] = &["inet.rs", "pktinfo.rs", "provided.rs", "socket_ring.rs"];
-
 /// Functions outside (the last two parts of their path) and the system call behind each, of which a C library may choose one.
 #[rustfmt::skip]
 const DOORS: &[(&str, &[&str])] = &[
@@ -183,10 +180,7 @@ pub fn all_are_tried(seen: &HashSet<&str>) {
     let mut functions = BTreeSet::new();
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("base/src/sys")).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !NOT_INIT.contains(&name.as_str()) {
-            functions.extend(used(&fs::read_to_string(&path).unwrap()));
-        }
+        functions.extend(used(&fs::read_to_string(&path).unwrap()));
     }
     assert!(functions.len() > 80, "the source is not understood: {functions:?}");
     for function in &functions {

@@ -10,22 +10,17 @@ pub mod descriptors;
 pub mod epoll;
 pub mod fault;
 pub mod files;
-pub mod inet;
 pub mod input;
 pub mod netlink;
 pub mod nodes;
 pub mod notify;
-pub mod pktinfo;
 pub mod privileges;
 pub mod proc;
 pub mod process;
-pub mod provided;
 pub mod random;
-pub mod ready;
 pub mod ring;
 pub mod signal;
 pub mod socket;
-pub mod socket_ring;
 pub mod system;
 pub mod tty;
 pub mod wait;
@@ -37,18 +32,18 @@ pub use rustix::io::Errno;
 pub type Result<T> = core::result::Result<T, Errno>;
 
 /// The error that the last failing libc call left.
-fn last_error() -> Errno {
+pub fn last_error() -> Errno {
     let raw = std::io::Error::last_os_error().raw_os_error();
     Errno::from_raw_os_error(raw.unwrap_or(libc::EIO))
 }
 
 /// Turns libc's "-1 and errno" into a [`Result`].
-fn check(returned: libc::c_int) -> Result<libc::c_int> {
+pub fn check(returned: libc::c_int) -> Result<libc::c_int> {
     if returned < 0 { Err(last_error()) } else { Ok(returned) }
 }
 
 /// Calls again for as long as a signal interrupts the call.
-fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
     loop {
         match call() {
             Err(Errno::INTR) => {}

@@ -412,6 +412,7 @@ fn readiness(fd: RawFd, events: libc::c_short) -> squeue::Entry {
     opcode::PollAdd::new(types::Fd(fd), u32::from(events.cast_unsigned())).build()
 }
 
-pub(super) fn errno_of(error: &std::io::Error) -> Errno {
+/// The error of a call that the standard library or io-uring reports.
+pub fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))
 }

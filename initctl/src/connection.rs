@@ -3,9 +3,9 @@
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 
-use crate::control::Refusal;
-use crate::sys::{Errno, files, socket};
+use init_base::protocol::Refusal;
 use init_base::protocol::{self, Part};
+use init_base::sys::{Errno, files, socket};
 
 /// PID 1 accepts and answers at once, so a longer silence than this is that of a PID 1 in trouble.
 const PATIENCE: Duration = Duration::from_secs(10);

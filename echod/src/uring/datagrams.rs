@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use super::tags::{ANSWERED, DATAGRAMS, tag};
-use crate::echo::service::{Service, port_of};
+use crate::service::{Service, port_of};
 use crate::sys::Result;
 use crate::sys::provided::Buffer;
 use crate::sys::socket_ring::{Completion, Datagram, SocketRing};

@@ -41,8 +41,7 @@ impl Server {
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("echod-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_init"), dir.join("echod")).unwrap();
-        let mut command = Command::new(dir.join("echod"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echod"));
         command.args(["--tcp=0", "--udp=0", "--bind=127.0.0.1", "--engine", engine]).args(options);
         command.stderr(Stdio::piped());
         with(&mut command);

@@ -26,11 +26,6 @@ impl Buffer {
     pub fn len(&self) -> usize {
         self.length as usize
     }
-
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
 }
 
 /// A ring of buffers of one size. Their memory is never unmapped: the kernel may write to it for a little longer than

@@ -1,8 +1,8 @@
 //! What the words after `initctl` mean.
 
-use crate::control::Action;
-use crate::sys::system::Power;
+use init_base::protocol::Action;
 use init_base::protocol::{self, LINES, PATIENCE};
+use init_base::sys::system::Power;
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

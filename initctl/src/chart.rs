@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::fmt::Write;
 
 use super::analyze::milliseconds;
-use crate::control::{Kind, Span};
+use init_base::protocol::{Kind, Span};
 
 /// Pixels.
 const WIDTH: u64 = 960;

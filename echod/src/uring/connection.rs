@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
-use crate::echo::table::Budget;
 use crate::sys::provided::Buffer;
 use crate::sys::{Errno, Result, socket};
+use crate::table::Budget;
 
 /// How a connection is received from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

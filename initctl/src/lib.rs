@@ -1,4 +1,5 @@
-//! The command `initctl`: asks PID 1 about services and tells it what to do. It is this program under another name.
+//! The command `initctl`: asks PID 1 about services and tells it what to do. It is linked into init's program, which runs it by this name.
+#![forbid(unsafe_code)]
 
 mod analyze;
 mod arguments;
@@ -11,9 +12,9 @@ use core::time::Duration;
 use arguments::{Arguments, Command};
 use connection::{Connection, Failure};
 
-use crate::control::{Action, Code, Health, PATH, Refusal, protocol};
-use crate::sys::{files, tty};
 use init_base::names::nearest;
+use init_base::protocol::{self, Action, Code, Health, PATH, Refusal};
+use init_base::sys::{files, tty};
 
 const USAGE: &str = "\
 usage: initctl [list]                          the services

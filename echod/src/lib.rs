@@ -1,4 +1,4 @@
-//! `echod`: sends back what it receives by TCP and UDP (RFC 862). A companion of init in the same program.
+//! `echod`: sends back what it receives by TCP and UDP (RFC 862). It is linked into init's program, which runs it by this name.
 //!
 //! One thread, and one of two engines with the same behaviour: [`uring`] (multishot accept and receive with provided
 //! buffers) and [`epoll`], which also serves where the kernel refuses io_uring. Both keep their connections in a
@@ -8,15 +8,16 @@
 mod epoll;
 mod options;
 mod service;
+mod sys;
 mod table;
 mod uring;
 
 use std::os::unix::net::UnixDatagram;
 
-use crate::sys::files::to_stderr;
-use crate::sys::{Errno, descriptors, files};
 use options::{Asked, Engine, Options};
 use service::Service;
+use sys::files::to_stderr;
+use sys::{Errno, descriptors, files};
 
 /// Descriptors besides those of connections: standard ones, sockets, ring, signals.
 const OTHER_DESCRIPTORS: u32 = 64;

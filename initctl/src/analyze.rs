@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::fmt::Write;
 
-use crate::control::{Kind, Span};
+use init_base::protocol::{Kind, Span};
 
 /// No activity for so long, and the boot is over: what starts later was started by a person or a device.
 const PAUSE: Duration = Duration::from_secs(60);

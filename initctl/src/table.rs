@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::fmt::Write;
 
-use crate::control::Health;
+use init_base::protocol::Health;
 use init_base::protocol::Listed;
 
 /// The table of services. `colours` marks their health; without it the text is plain.
