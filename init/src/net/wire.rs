@@ -1,77 +1,23 @@
 //! Messages of rtnetlink(7) as bytes: pure functions, for any input.
 //!
-//! Layouts and numbers are those of linux/netlink.h, linux/rtnetlink.h, linux/if_link.h and linux/if_addr.h. Numbers are in
-//! the machine's byte order, addresses in the network's; every part starts at a multiple of 4.
+//! Numbers are in the machine's byte order, addresses in the network's; every part starts at a multiple of 4.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::sys::Errno;
 
+mod numbers;
 mod requests;
 
+use numbers::*;
 pub use requests::{change_address, change_route, list_addresses, list_links, set_mtu, set_up};
 
-/// Multicast groups (linux/rtnetlink.h, `enum rtnetlink_groups`) whose news [`decode`] understands: interfaces, IPv4 and
-/// IPv6 addresses, and options of router advertisements that are for programs.
-pub const GROUPS: &[u32] = &[1, 5, 9, 20];
+/// Multicast groups whose news [`decode`] understands: interfaces, IPv4 and IPv6 addresses, and options of router advertisements
+/// that are for programs.
+pub const GROUPS: &[u32] = &[RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_ND_USEROPT];
 
+/// Bytes of a message's header, `struct nlmsghdr`.
 const HEADER: usize = 16;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
-const RTM_NEWADDR: u16 = 20;
-const RTM_DELADDR: u16 = 21;
-const RTM_GETADDR: u16 = 22;
-const RTM_NEWROUTE: u16 = 24;
-const RTM_DELROUTE: u16 = 25;
-const RTM_NEWNDUSEROPT: u16 = 68;
-
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_ACK: u16 = 0x4;
-const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_REPLACE: u16 = 0x100;
-const NLM_F_CREATE: u16 = 0x400;
-const NLM_F_APPEND: u16 = 0x800;
-/// The answer holds only the header of the request.
-const NLM_F_CAPPED: u16 = 0x100;
-/// The answer ends with attributes that explain it.
-const NLM_F_ACK_TLVS: u16 = 0x200;
-const NLMSGERR_ATTR_MSG: u16 = 1;
-
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_EXT_MASK: u16 = 29;
-/// Leave the counters out of the answer.
-const RTEXT_FILTER_SKIP_STATS: u32 = 8;
-const IFLA_PARENT_DEV_NAME: u16 = 56;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_BROADCAST: u16 = 4;
-const IFA_FLAGS: u16 = 8;
-const IFA_F_DADFAILED: u32 = 0x08;
-const IFA_F_TENTATIVE: u32 = 0x40;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const AF_UNSPEC: u8 = 0;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
-const AF_BRIDGE: u8 = 7;
-
-const IFF_UP: u32 = 1;
-const IFF_LOOPBACK: u32 = 8;
-const IFF_LOWER_UP: u32 = 0x1_0000;
-/// `ARPHRD_ETHER` of linux/if_arp.h.
-const ETHERNET: u16 = 1;
-/// `IFNAMSIZ` without the terminator.
-const LONGEST_NAME: usize = 15;
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,7 +203,7 @@ impl Message<'_> {
             up: flags & IFF_UP != 0,
             carrier: flags & IFF_LOWER_UP != 0,
             loopback: flags & IFF_LOOPBACK != 0,
-            ethernet: kind == ETHERNET,
+            ethernet: kind == ARPHRD_ETHER,
             enslaved: false,
             kind: String::new(),
             device: false,
@@ -343,7 +289,7 @@ fn text(value: &[u8]) -> String {
 fn name(value: &[u8]) -> Option<String> {
     let name = text(value);
     let bad = |char: char| char == '/' || char == ':' || char.is_whitespace() || char.is_control();
-    (name.len() <= LONGEST_NAME && !name.contains(bad) && name != "." && name != "..").then_some(name)
+    (name.len() < IFNAMSIZ && !name.contains(bad) && name != "." && name != "..").then_some(name)
 }
 
 fn address(family: u8, value: &[u8]) -> Option<IpAddr> {

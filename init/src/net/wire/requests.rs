@@ -2,19 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use super::{
-    AF_INET, AF_INET6, AF_UNSPEC, IFA_ADDRESS, IFA_BROADCAST, IFA_LOCAL, IFF_UP, IFLA_EXT_MASK, IFLA_MTU, NLM_F_ACK,
-    NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, Prefix, RTA_DST, RTA_GATEWAY, RTA_OIF,
-    RTA_PRIORITY, RTEXT_FILTER_SKIP_STATS, RTM_DELADDR, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_NEWADDR,
-    RTM_NEWLINK, RTM_NEWROUTE, Route,
-};
-
-const RT_TABLE_MAIN: u8 = 254;
-/// Static routes: by the administrator, not by the kernel or a routing daemon.
-const RTPROT_STATIC: u8 = 4;
-pub(super) const RT_SCOPE_LINK: u8 = 253;
-const RTN_UNICAST: u8 = 1;
-const RTNH_F_ONLINK: u32 = 4;
+use super::numbers::*;
+use super::{Prefix, Route};
 
 /// A request in the making.
 struct Request(Vec<u8>);

@@ -1,4 +1,4 @@
-use super::requests::{RT_SCOPE_LINK, broadcast};
+use super::requests::broadcast;
 use super::*;
 
 /// A message of the kernel: header and body.
