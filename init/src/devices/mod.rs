@@ -28,7 +28,7 @@ const KERNEL: u32 = 1;
 /// Bytes of an event: the kernel's environment for it has 2048 (`UEVENT_BUFFER_SIZE`), before it comes its path.
 const BUFFER: usize = 8 << 10;
 /// Events that may wait in the socket, in bytes. Memory is taken only as they come.
-const CAPACITY: u32 = 4 << 20;
+const CAPACITY: usize = 4 << 20;
 /// Events taken at a time, so that a storm of them starves nobody.
 const MOST_AT_ONCE: usize = 64;
 const GROUPS: &str = "/etc/group";

@@ -28,7 +28,7 @@ const BUFFER: usize = 32 << 10;
 /// Messages taken at a time; the rest waits for the next turn, so that a flood of news starves nobody.
 const MOST_AT_ONCE: usize = 64;
 /// Bytes of news that may wait in the socket: a storm of a thousand interfaces. Memory is taken only as news come.
-const CAPACITY: u32 = 1 << 20;
+const CAPACITY: usize = 1 << 20;
 /// Requests whose answer has not been read yet.
 const MOST_REQUESTS: usize = 1024;
 /// Only the interface of this number is `lo`, in every network namespace (`LOOPBACK_IFINDEX` of linux/net/flow.h).

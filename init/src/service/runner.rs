@@ -274,9 +274,9 @@ impl Runner {
         if let (Some(groups), Some(unit)) = (&self.groups, self.machine.units().get(index)) {
             groups.kill(unit.name());
         }
-        if let Some(group) = pid.and_then(Pid::checked_neg) {
+        if let Some(group) = pid {
             // Nothing left is what was hoped for.
-            let _ = process::kill(group, Signal::KILL);
+            let _ = process::kill_group(group, Signal::KILL);
         }
     }
 
@@ -298,8 +298,8 @@ impl Runner {
 
     /// Whether a service without a main process still has others.
     fn has_rest(&self, unit: &Unit) -> bool {
-        let in_group = |group: Pid| group.checked_neg().is_some_and(process::exists);
-        unit.left.is_some_and(in_group) || self.groups.as_ref().is_some_and(|groups| groups.is_populated(unit.name()))
+        unit.left.is_some_and(process::group_exists)
+            || self.groups.as_ref().is_some_and(|groups| groups.is_populated(unit.name()))
     }
 
     /// Goes on with the services that stop and of which nothing is left. Returns whether there were some.

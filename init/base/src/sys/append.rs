@@ -1,6 +1,7 @@
 //! Files that only grow, and the renames that rotate them. Each step is a [`Job`]: io_uring does it while nobody waits, and
 //! [`Job::run`] at once. The logs of services use it.
 
+use core::mem::MaybeUninit;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
@@ -13,8 +14,8 @@ use super::{Errno, Result, retry};
 const MODE: Mode = Mode::from_raw_mode(0o640);
 const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
 
-/// What the kernel writes for statx(2): 256 bytes, `struct statx` of linux/stat.h.
-type RawStatus = [u64; 32];
+/// What the kernel writes for statx(2).
+type RawStatus = MaybeUninit<rustix::fs::Statx>;
 
 /// What is known about an open file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ pub enum Done {
 impl Job {
     /// Asks about an open file.
     pub fn look(fd: OwnedFd) -> Job {
-        Job::Look(fd, Box::new([0; 32]))
+        Job::Look(fd, Box::new(MaybeUninit::zeroed()))
     }
 
     /// Does it now, however long that takes.
@@ -76,10 +77,8 @@ impl Job {
         match self {
             Job::Open { path, empty } => Done::Opened(retry(|| rustix::fs::open(&path, flags(empty), MODE))),
             Job::Look(fd, _) => {
-                let status = rustix::fs::fstat(&fd).map(|stat| Status {
-                    regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
-                    size: u64::try_from(stat.st_size).unwrap_or(0),
-                });
+                let status =
+                    rustix::fs::fstat(&fd).map(|stat| status(stat.st_mode, u64::try_from(stat.st_size).unwrap_or(0)));
                 Done::Looked(fd, status)
             }
             Job::Write(fd, bytes) => {
@@ -128,7 +127,14 @@ impl Job {
         match self {
             // SAFETY: the kernel has just opened it, and nothing else owns it.
             Job::Open { .. } => Done::Opened(count.map(|_| unsafe { OwnedFd::from_raw_fd(result) })),
-            Job::Look(fd, raw) => Done::Looked(fd, count.map(|_| status(&raw))),
+            Job::Look(fd, raw) => Done::Looked(
+                fd,
+                count.map(|_| {
+                    // SAFETY: all of it is integers, which were zero before the kernel wrote.
+                    let raw = unsafe { raw.assume_init_ref() };
+                    status(raw.stx_mode.into(), raw.stx_size)
+                }),
+            ),
             Job::Write(fd, bytes) => Done::Wrote(fd, bytes, count),
             Job::Rename(..) => Done::Renamed(count.map(drop)),
             Job::MakeDir(_) => Done::Made(count.map(drop)),
@@ -152,13 +158,8 @@ fn flags(empty: bool) -> OFlags {
     if empty { flags | OFlags::TRUNC } else { flags }
 }
 
-/// Takes `struct statx` apart: the mode at byte 28, the size at 40.
-fn status(raw: &RawStatus) -> Status {
-    let mode = raw[3].to_ne_bytes();
-    Status {
-        regular: FileType::from_raw_mode(u16::from_ne_bytes([mode[4], mode[5]]).into()) == FileType::RegularFile,
-        size: raw[5],
-    }
+fn status(mode: u32, size: u64) -> Status {
+    Status { regular: FileType::from_raw_mode(mode) == FileType::RegularFile, size }
 }
 
 /// Writes once; a full disk may take a part of it.

@@ -1,8 +1,9 @@
 //! Files, directories and device nodes.
 
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::pipe::PipeFlags;
 
 use super::{Errno, Result, retry};
 
@@ -203,12 +204,7 @@ pub fn set_input_output(input: impl AsFd, output: impl AsFd) -> Result<()> {
 
 /// A pipe: the end to read from and the end to write to, both closed on exec.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [-1; 2];
-    // SAFETY: the call writes two descriptors, which nothing else owns.
-    unsafe {
-        super::check(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC))?;
-        Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
-    }
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
 }
 
 /// Another descriptor of the standard input; closed on exec.

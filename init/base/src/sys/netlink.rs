@@ -3,8 +3,13 @@
 //! Nothing here waits: a request to the kernel is carried out inside the call, and a receive without news returns at
 //! once. `net` and `devices` wait for news through the reactor.
 
-use core::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::{
+    self, AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketFlags, SocketType, sockopt,
+};
 
 use super::{Errno, Result, check, retry};
 
@@ -34,62 +39,41 @@ pub struct Received {
 }
 
 impl Socket {
-    /// Opens a socket that gets the news of the `groups`.
+    /// Opens a socket that gets the news of the `groups`, numbers from 1 to 32.
     ///
     /// # Errors
     /// `EAFNOSUPPORT` or `EPROTONOSUPPORT` when the kernel has no networking.
     pub fn open(protocol: Protocol, groups: &[u32]) -> Result<Socket> {
-        let number = match protocol {
-            Protocol::Route => libc::NETLINK_ROUTE,
-            Protocol::Uevent => libc::NETLINK_KOBJECT_UEVENT,
+        let protocol = match protocol {
+            Protocol::Route => None, // NETLINK_ROUTE is 0.
+            Protocol::Uevent => Some(netlink::KOBJECT_UEVENT),
         };
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: socket(2) takes no pointers.
-        let raw = check(unsafe { libc::socket(libc::AF_NETLINK, kind, number) })?;
-        // SAFETY: the call returned a new descriptor that nothing else owns.
-        let socket = Socket { fd: unsafe { OwnedFd::from_raw_fd(raw) } };
-        let address = kernel_address();
-        // SAFETY: the address is a whole `sockaddr_nl`. Its port 0 lets the kernel choose one.
-        check(unsafe { libc::bind(raw, (&raw const address).cast(), ADDRESS_SIZE) })?;
-        for &group in groups {
-            socket.set_option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)?;
-        }
-        Ok(socket)
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
+        let mask = groups.iter().fold(0, |mask, group| mask | 1 << (group - 1));
+        // Port 0 lets the kernel choose one.
+        net::bind(&fd, &SocketAddrNetlink::new(0, mask))?;
+        Ok(Socket { fd })
     }
 
     /// Asks the kernel to explain its refusals in words (Linux 4.12). Without it there is the error number.
     pub fn explain_errors(&self) -> Result<()> {
-        self.set_option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1)
+        let on: libc::c_int = 1;
+        let (level, name, size) = (libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, size_of::<libc::c_int>());
+        // rustix has no function for it.
+        // SAFETY: the option takes an int, which `on` is.
+        check(unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, name, (&raw const on).cast(), size as _) })
+            .map(drop)
     }
 
     /// Lets `bytes` of news wait in the socket; more than the system's limit needs privilege, which PID 1 has.
-    pub fn set_capacity(&self, bytes: u32) -> Result<()> {
-        self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
-    }
-
-    fn set_option(&self, level: libc::c_int, name: libc::c_int, value: u32) -> Result<()> {
-        let size = size_of::<u32>() as libc::socklen_t;
-        // SAFETY: all these options take an int of four bytes, which `value` is.
-        check(unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, name, (&raw const value).cast(), size) }).map(drop)
+    pub fn set_capacity(&self, bytes: usize) -> Result<()> {
+        sockopt::set_socket_recv_buffer_size_force(&self.fd, bytes)
     }
 
     /// Sends a request to the kernel, which answers before this returns; the answer is then there to be received.
     pub fn send(&self, message: &[u8]) -> Result<()> {
-        let address = kernel_address();
-        retry(|| {
-            // SAFETY: both pointers come with their sizes and outlive the call.
-            let sent = unsafe {
-                libc::sendto(
-                    self.fd.as_raw_fd(),
-                    message.as_ptr().cast(),
-                    message.len(),
-                    libc::MSG_DONTWAIT,
-                    (&raw const address).cast(),
-                    ADDRESS_SIZE,
-                )
-            };
-            if sent < 0 { Err(super::last_error()) } else { Ok(()) }
-        })
+        retry(|| net::sendto(&self.fd, message, SendFlags::DONTWAIT, &KERNEL)).map(drop)
     }
 
     /// Takes the next datagram into `buffer`; nothing when there is none.
@@ -97,25 +81,18 @@ impl Socket {
     /// # Errors
     /// `ENOBUFS` once after news were lost because too many waited.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<Received>> {
-        let mut sender = kernel_address();
-        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        // SAFETY: `msghdr` is plain data for which all bits zero is a value.
-        let mut header: libc::msghdr = unsafe { core::mem::zeroed() };
-        header.msg_name = (&raw mut sender).cast();
-        header.msg_namelen = ADDRESS_SIZE;
-        header.msg_iov = &raw mut part;
-        header.msg_iovlen = 1;
-        let received = retry(|| {
-            // SAFETY: the header points to one buffer and one address with their sizes, which outlive the call.
-            let count = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) };
-            usize::try_from(count).map_err(|_| super::last_error())
-        });
-        match received {
-            Ok(length) => Ok(Some(Received {
-                length: length.min(buffer.len()),
-                from_kernel: header.msg_namelen == ADDRESS_SIZE && sender.nl_pid == 0,
-                cut: header.msg_flags & libc::MSG_TRUNC != 0,
-            })),
+        let size = buffer.len();
+        let mut parts = [IoSliceMut::new(buffer)];
+        let mut control = RecvAncillaryBuffer::default();
+        match retry(|| net::recvmsg(&self.fd, &mut parts, &mut control, RecvFlags::DONTWAIT)) {
+            Ok(message) => {
+                let sender = message.address.and_then(|address| SocketAddrNetlink::try_from(address).ok());
+                Ok(Some(Received {
+                    length: message.bytes.min(size),
+                    from_kernel: sender.is_some_and(|sender| sender.pid() == KERNEL.pid()),
+                    cut: message.flags.contains(ReturnFlags::TRUNC),
+                }))
+            }
             Err(Errno::AGAIN) => Ok(None),
             Err(error) => Err(error),
         }
@@ -128,15 +105,8 @@ impl AsFd for Socket {
     }
 }
 
-const ADDRESS_SIZE: libc::socklen_t = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-
 /// The kernel's own address: port 0, no group.
-fn kernel_address() -> libc::sockaddr_nl {
-    // SAFETY: `sockaddr_nl` is plain data for which all bits zero is a value.
-    let mut address: libc::sockaddr_nl = unsafe { core::mem::zeroed() };
-    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
-    address
-}
+const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
 
 #[cfg(test)]
 mod tests {
@@ -169,19 +139,10 @@ mod tests {
     fn another_process_is_not_the_kernel() {
         let receiver = Socket::open(Protocol::Route, &[]).unwrap();
         let sender = Socket::open(Protocol::Route, &[]).unwrap();
-        let mut address = kernel_address();
-        let mut size = ADDRESS_SIZE;
-        // SAFETY: the address and its size are valid for the kernel to write.
-        check(unsafe { libc::getsockname(receiver.fd.as_raw_fd(), (&raw mut address).cast(), &raw mut size) }).unwrap();
-        let text = b"forged";
-        // SAFETY: as in `send`.
-        let sent = unsafe {
-            let to = (&raw const address).cast();
-            libc::sendto(sender.fd.as_raw_fd(), text.as_ptr().cast(), text.len(), 0, to, ADDRESS_SIZE)
-        };
-        if sent < 0 {
+        let address = SocketAddrNetlink::try_from(net::getsockname(&receiver.fd).unwrap()).unwrap();
+        if let Err(error) = net::sendto(&sender.fd, b"forged", SendFlags::empty(), &address) {
             // NETLINK_ROUTE takes no datagrams between processes in this kernel: then there is nothing to tell apart.
-            eprintln!("skipped: {}", super::super::last_error());
+            eprintln!("skipped: {error}");
             return;
         }
         assert!(!receiver.receive(&mut [0; 64]).unwrap().unwrap().from_kernel);

@@ -2,37 +2,42 @@
 
 pub use rustix::process::{Resource, Rlimit as Limit};
 
+use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::{Errno, Result, check};
+use super::{Errno, Result};
 
 /// Capability numbers end below this (64 bits hold a set, capget(2)).
 const CAPABILITY_BITS: u32 = 64;
 
+/// The set of the capability with this number alone.
+fn capability(number: u32) -> CapabilitySet {
+    CapabilitySet::from_bits_retain(1 << number)
+}
+
 /// Takes exactly these supplementary groups.
 pub fn set_groups(groups: &[u32]) -> Result<()> {
-    // SAFETY: the pointer and the count describe `groups`, whose items are gid_t.
-    check(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }).map(drop)
+    let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    rustix::thread::set_thread_groups(&groups)
 }
 
 /// Changes the real, effective and saved group.
 pub fn set_group(group: u32) -> Result<()> {
-    // SAFETY: setresgid(2) takes no pointers.
-    check(unsafe { libc::setresgid(group, group, group) }).map(drop)
+    let group = Gid::from_raw(group);
+    rustix::thread::set_thread_res_gid(group, group, group)
 }
 
 /// Changes the real, effective and saved user, and so gives up root's capabilities.
 pub fn set_user(user: u32) -> Result<()> {
-    // SAFETY: setresuid(2) takes no pointers.
-    check(unsafe { libc::setresuid(user, user, user) }).map(drop)
+    let user = Uid::from_raw(user);
+    rustix::thread::set_thread_res_uid(user, user, user)
 }
 
 /// Takes every capability out of the bounding set whose bit is not in `kept`.
 pub fn bound_capabilities(kept: u64) -> Result<()> {
     for number in (0..CAPABILITY_BITS).filter(|number| kept & (1 << number) == 0) {
-        // SAFETY: this request takes no pointers.
-        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) }) {
-            Ok(_) => {}
+        match rustix::thread::remove_capability_from_bounding_set(capability(number)) {
+            Ok(()) => {}
             // Past the kernel's last one.
             Err(Errno::INVAL) => break,
             Err(error) => return Err(error),
@@ -43,8 +48,7 @@ pub fn bound_capabilities(kept: u64) -> Result<()> {
 
 /// Lets this process keep its permitted capabilities when it changes from root to another user.
 pub fn keep_permitted() -> Result<()> {
-    // SAFETY: this request takes no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1 as libc::c_ulong, 0, 0, 0) }).map(drop)
+    rustix::thread::set_keep_capabilities(true)
 }
 
 /// Takes those of the permitted capabilities whose bits are in `kept`, and no others, for this process and for the programs
@@ -54,17 +58,14 @@ pub fn take_capabilities(kept: u64) -> Result<()> {
     let sets = permitted & CapabilitySet::from_bits_retain(kept);
     rustix::thread::set_capabilities(None, CapabilitySets { effective: sets, permitted: sets, inheritable: sets })?;
     for number in (0..CAPABILITY_BITS).filter(|number| sets.bits() & (1 << number) != 0) {
-        let (request, raise) = (libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong);
-        // SAFETY: this request takes no pointers.
-        check(unsafe { libc::prctl(request, raise, libc::c_ulong::from(number), 0, 0) })?;
+        rustix::thread::configure_capability_in_ambient_set(capability(number), true)?;
     }
     Ok(())
 }
 
 /// From now on no program gives this process and its children more than they have.
 pub fn no_new_privileges() -> Result<()> {
-    // SAFETY: this request takes no pointers.
-    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1 as libc::c_ulong, 0, 0, 0) }).map(drop)
+    rustix::thread::set_no_new_privs(true)
 }
 
 /// Sets a resource limit.

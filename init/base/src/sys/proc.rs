@@ -7,7 +7,7 @@ use super::process::Pid;
 /// Where the kernel shows the processes.
 const PROC: &str = "/proc";
 /// `PF_FORKNOEXEC` of the kernel's include/linux/sched.h, the same since Linux 2.4.
-const FORKED: u32 = 0x40;
+const FORKED: i64 = 0x40;
 
 /// The numbers of all processes.
 ///
@@ -25,9 +25,9 @@ pub struct Stat {
     /// The session's leader, which may be gone.
     pub session: Pid,
     /// The number of the session's terminal; 0 is none.
-    terminal: i32,
+    terminal: i64,
     /// The kernel's `PF_` flags.
-    flags: u32,
+    flags: i64,
 }
 
 impl Stat {
@@ -35,12 +35,12 @@ impl Stat {
     fn parse(text: &[u8]) -> Option<Stat> {
         let text = String::from_utf8_lossy(text);
         let (_, fields) = text.rsplit_once(')')?;
-        let mut fields = fields.split_ascii_whitespace().skip(1);
-        let parent = fields.next()?.parse().ok()?;
-        let session = fields.nth(1)?.parse().ok()?;
-        let terminal = fields.next()?.parse().ok()?;
-        let flags = fields.nth(1)?.parse().ok()?;
-        Some(Stat { parent, session, terminal, flags })
+        // One kind of number for all fields, because each kind is a function more.
+        let mut numbers = fields.split_ascii_whitespace().skip(1).map_while(|field| field.parse::<i64>().ok());
+        let (parent, session, terminal) = (numbers.next()?, numbers.nth(1)?, numbers.next()?);
+        let flags = numbers.nth(1)?;
+        let pid = |number: i64| Pid::try_from(number).ok();
+        Some(Stat { parent: pid(parent)?, session: pid(session)?, terminal, flags })
     }
 
     /// Whether it is a process of its parent's program that never called execve(2).

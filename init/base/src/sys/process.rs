@@ -102,7 +102,7 @@ pub fn wait_any() -> Result<Option<(Pid, Exit)>> {
 
 /// Waits for the child `pid`. PID 1 itself does so only for a child that is known to end at once.
 pub fn wait_for(pid: Pid) -> Result<Exit> {
-    let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+    let pid = existing(pid)?;
     let found = retry(|| rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()))?;
     found.map(|(_, status)| exit_of(status)).ok_or(Errno::CHILD)
 }
@@ -114,15 +114,24 @@ fn exit_of(status: rustix::process::WaitStatus) -> Exit {
     }
 }
 
+/// A number that can be a process's.
+fn existing(pid: Pid) -> Result<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(pid.max(0)).ok_or(Errno::SRCH)
+}
+
 /// Sends a signal to one process.
 pub fn kill(pid: Pid, signal: Signal) -> Result<()> {
-    // SAFETY: kill(2) takes no pointers.
-    check(unsafe { libc::kill(pid, signal.as_raw()) }).map(drop)
+    rustix::process::kill_process(existing(pid)?, signal)
+}
+
+/// Sends a signal to a process group.
+pub fn kill_group(group: Pid, signal: Signal) -> Result<()> {
+    rustix::process::kill_process_group(existing(group)?, signal)
 }
 
 /// Sends a signal to a process and to what it started in its own process group. That it is gone is no error.
 pub fn signal_group(pid: Pid, signal: Signal) -> Result<()> {
-    match kill(pid.checked_neg().unwrap_or(pid), signal) {
+    match kill_group(pid, signal) {
         // It ended in the meantime, or its child has not made its session yet, or it leads no group.
         Err(Errno::SRCH) => match kill(pid, signal) {
             Err(Errno::SRCH) => Ok(()),
@@ -134,25 +143,29 @@ pub fn signal_group(pid: Pid, signal: Signal) -> Result<()> {
 
 /// The process group of a process.
 pub fn group_of(pid: Pid) -> Result<Pid> {
-    // SAFETY: getpgid(2) takes no pointers.
-    check(unsafe { libc::getpgid(pid) })
+    rustix::process::getpgid(Some(existing(pid)?)).map(|group| group.as_raw_nonzero().get())
 }
 
 /// A descriptor that is readable when the process has ended, whoever's child it is (pidfd_open(2), Linux 5.3).
 pub fn descriptor(pid: Pid) -> Result<OwnedFd> {
-    let pid = rustix::process::Pid::from_raw(pid).ok_or(Errno::SRCH)?;
-    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+    rustix::process::pidfd_open(existing(pid)?, rustix::process::PidfdFlags::empty())
 }
 
 /// Whether there is a process with this id.
 pub fn exists(pid: Pid) -> bool {
-    // SAFETY: kill(2) takes no pointers; signal 0 only asks.
-    check(unsafe { libc::kill(pid, 0) }) != Err(Errno::SRCH)
+    existing(pid).is_ok_and(|pid| rustix::process::test_kill_process(pid) != Err(Errno::SRCH))
+}
+
+/// Whether there is a process in this process group.
+pub fn group_exists(group: Pid) -> bool {
+    existing(group).is_ok_and(|group| rustix::process::test_kill_process_group(group) != Err(Errno::SRCH))
 }
 
 /// Sends a signal to every process but this one (and, for PID 1, to all that the kernel lets it reach).
 pub fn kill_all(signal: Signal) -> Result<()> {
-    kill(-1, signal)
+    // rustix has no function for it.
+    // SAFETY: kill(2) takes no pointers.
+    check(unsafe { libc::kill(-1, signal.as_raw()) }).map(drop)
 }
 
 /// Makes this process the leader of a new session without a terminal.

@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
+use rustix::rand::GetRandomFlags;
+
 use super::{Errno, Result, check, retry};
 
 /// Bytes of a seed: 256 bits, which is the state of the generator since Linux 5.18.
@@ -28,13 +30,9 @@ pub fn add_credited(fd: impl AsFd, seed: &[u8; SEED]) -> Result<()> {
 /// A new seed from the generator; `EAGAIN` while the kernel has not gathered enough randomness itself. Never waits.
 pub fn seed() -> Result<[u8; SEED]> {
     let mut seed = [0; SEED];
-    // SAFETY: the kernel writes at most the buffer's length.
-    let count = retry(|| match unsafe { libc::getrandom(seed.as_mut_ptr().cast(), SEED, libc::GRND_NONBLOCK) } {
-        count if count < 0 => Err(super::last_error()),
-        count => Ok(count),
-    })?;
+    let count = retry(|| rustix::rand::getrandom(&mut seed[..], GetRandomFlags::NONBLOCK))?;
     // Up to 256 bytes come at once or not at all (getrandom(2)).
-    if count as usize == SEED { Ok(seed) } else { Err(Errno::IO) }
+    if count == SEED { Ok(seed) } else { Err(Errno::IO) }
 }
 
 #[cfg(test)]
