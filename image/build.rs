@@ -32,7 +32,7 @@ fn build() -> Result<()> {
 fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
     profile.check_arch(arch)?;
     let compiled = kernel::compile(dirs, arch, profile)?;
-    let init = if profile.has("init") { Some(init::build(dirs, arch)?) } else { None };
+    let init = if profile.has("init") { Some(init::build(dirs, arch, profile)?) } else { None };
     let packages = package::build_all(dirs, arch, profile)?;
     let root = root::assemble(dirs, arch, profile, init.as_ref(), &packages)?;
     let kernel = kernel::link(dirs, arch, profile, compiled, &root)?;

@@ -2,51 +2,62 @@
 
 use std::path::{Path, PathBuf};
 
-use build_support::{Arch, Built, Context as _, Dirs, Result, Stage, digest, fs, host, tree};
+use build_support::{Arch, Built, Context as _, Dirs, Result, Stage, cargo, digest, fs, host, tree};
+use system::Profile;
 
-/// Other names of the program, by which it is another (`init/src/lib.rs`, `run`).
-const NAMES: &[&str] = &["initctl", "echod"];
+/// Programs that are linked into the same file when a profile has them as packages: each is a cargo feature of that name,
+/// and another name of the file (`init/src/main.rs`).
+const COMPANIONS: &[&str] = &["initctl", "echod"];
+
+/// The crates that the program is made of.
+const CRATES: &[&str] = &["init", "init/base", "initctl", "echod"];
 
 /// Leaves `sbin/init` and links to it.
-pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
+pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
+    let companions: Vec<&str> = COMPANIONS.iter().copied().filter(|name| profile.has(name)).collect();
+    let lock = fs::read_to_string(dirs.root.join("Cargo.lock"))?;
     let rust = vendor::source("rust")?;
     let rustc = build_support::Cmd::new("rustc").arg("--version").dir(&dirs.root).read("ask rustc for its version")?;
     check_version(&rustc, rust.version())?;
-    Stage::new(dirs, "init", arch)
+    let mut stage = Stage::new(dirs, "init", arch)
         .recipe("init.rs", include_str!("init.rs"))
         .source("rust", &rust.id())
-        .input("init/src", &digest::tree(&dirs.root.join("init/src"))?)
-        .input("init/Cargo.toml", &fs::read_to_string(dirs.root.join("init/Cargo.toml"))?)
-        .input("init/base/src", &digest::tree(&dirs.root.join("init/base/src"))?)
-        .input("init/base/Cargo.toml", &fs::read_to_string(dirs.root.join("init/base/Cargo.toml"))?)
-        .input("Cargo.lock", &digest::file(&dirs.root.join("Cargo.lock"))?)
-        .input("Cargo.toml", &fs::read_to_string(dirs.root.join("Cargo.toml"))?)
-        .tool("rustc", rustc.trim())
-        .tool("toolchain", &toolchain::host()?.digest)
-        .build(|job| {
-            let source = rust.unpack(dirs)?;
-            let triple = arch.triple();
-            // Kept between builds: std takes a minute, init itself a few seconds.
-            let target = dirs.work().join(format!("init-{arch}.target"));
-            job.cmd("cargo")
-                .dir(&dirs.root)
-                .args(["build", "--locked", "--package", "init", "--bin", "init", "--profile", "init"])
-                .arg("-Zbuild-std=std,panic_abort")
-                .arg("-Zbuild-std-features=optimize_for_size") // And no backtraces: they are two thirds of the program.
-                .args(["--target", triple])
-                .arg("--target-dir")
-                .arg(&target)
-                .arg(format!("-j{}", host::jobs()))
-                .env("RUSTC_BOOTSTRAP", "1") // -Zbuild-std on the stable compiler.
-                .env("__CARGO_TESTS_ONLY_SRC_ROOT", source.join("library")) // Else cargo wants rustup's rust-src.
-                .env(linker_variable(triple), toolchain::program("clang")?)
-                .env("CARGO_ENCODED_RUSTFLAGS", rustflags(arch, &places(dirs, &source)?).join("\x1f"))
-                .run("build init")?;
-            let program = target.join(triple).join("init/init");
-            fs::create_dir_all(job.out.join("sbin"))?;
-            fs::copy(program, job.out.join("sbin/init"))?;
-            NAMES.iter().try_for_each(|name| tree::link("init", &job.out.join("sbin").join(name)))
-        })
+        .input("companions", &companions.join(" "))
+        .input("crates", &cargo::locked(&lock, "init")?)
+        .input("Cargo.toml", &build_profile(dirs)?);
+    for name in CRATES {
+        let dir = dirs.root.join(name);
+        stage = stage.input(&format!("{name}/src"), &digest::tree(&dir.join("src"))?);
+        stage = stage.input(&format!("{name}/Cargo.toml"), &fs::read_to_string(dir.join("Cargo.toml"))?);
+    }
+    if companions.len() != COMPANIONS.len() {
+        stage = stage.instance(if companions.is_empty() { "alone" } else { "partly" });
+    }
+    stage.tool("rustc", rustc.trim()).tool("toolchain", &toolchain::host()?.digest).build(|job| {
+        let source = rust.unpack(dirs)?;
+        let triple = arch.triple();
+        // Kept between builds: std takes a minute, init itself a few seconds.
+        let target = dirs.work().join(format!("init-{arch}.target"));
+        job.cmd("cargo")
+            .dir(&dirs.root)
+            .args(["build", "--locked", "--package", "init", "--bin", "init", "--profile", "init"])
+            .args(["--no-default-features", "--features", &companions.join(",")])
+            .arg("-Zbuild-std=std,panic_abort")
+            .arg("-Zbuild-std-features=optimize_for_size") // And no backtraces: they are two thirds of the program.
+            .args(["--target", triple])
+            .arg("--target-dir")
+            .arg(&target)
+            .arg(format!("-j{}", host::jobs()))
+            .env("RUSTC_BOOTSTRAP", "1") // -Zbuild-std on the stable compiler.
+            .env("__CARGO_TESTS_ONLY_SRC_ROOT", source.join("library")) // Else cargo wants rustup's rust-src.
+            .env(linker_variable(triple), toolchain::program("clang")?)
+            .env("CARGO_ENCODED_RUSTFLAGS", rustflags(arch, &places(dirs, &source)?).join("\x1f"))
+            .run("build init")?;
+        let program = target.join(triple).join("init/init");
+        fs::create_dir_all(job.out.join("sbin"))?;
+        fs::copy(program, job.out.join("sbin/init"))?;
+        companions.iter().try_for_each(|name| tree::link("init", &job.out.join("sbin").join(name)))
+    })
 }
 
 /// Flags in a list: a path may have a space.
@@ -81,6 +92,18 @@ fn places(dirs: &Dirs, library: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
     }
     places.sort_by_key(|(place, _)| place.as_os_str().len());
     Ok(places)
+}
+
+/// What the project's Cargo.toml says of the build: versions of crates and the profile, and not the list of members.
+fn build_profile(dirs: &Dirs) -> Result<String> {
+    let text = fs::read_to_string(dirs.root.join("Cargo.toml"))?;
+    let mut table: toml::Table = text.parse().context("Cargo.toml is no TOML")?;
+    if let Some(workspace) = table.get_mut("workspace").and_then(toml::Value::as_table_mut) {
+        workspace.remove("members");
+    }
+    let profile = table.get("profile").and_then(|profiles| profiles.get("init").cloned());
+    table.insert("profile".into(), profile.context("Cargo.toml has no profile `init`")?);
+    Ok(table.to_string())
 }
 
 fn linker_variable(triple: &str) -> String {

@@ -206,12 +206,12 @@ fn a_package_without_build_sh_is_named() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
     fs::create_dir(bench.dir.path().join("game"))?;
-    let profile = bench.profile("games.toml", &[("\"init\"]", "\"init\", \"game\"]")])?;
+    let profile = bench.profile("games.toml", &[("\"echod\"]", "\"echod\", \"game\"]")])?;
     bench
         .fails(
             "BLOOMERY_PROFILE",
             &profile,
-            &["the package", "/game has no build.sh", "hint: use busybox, init, toolchain"],
+            &["the package", "/game has no build.sh", "hint: use busybox, init, initctl, echod, toolchain"],
         )
         .map(drop)
 }
@@ -222,7 +222,7 @@ fn a_package_whose_script_fails_says_what_it_said() -> Result<()> {
     let bench = Bench::new()?;
     fs::create_dir(bench.dir.path().join("game"))?;
     bench.file("game/build.sh", "echo no joystick\nno-such-program\n")?;
-    let profile = bench.profile("games.toml", &[("\"init\"]", "\"init\", \"game\"]")])?;
+    let profile = bench.profile("games.toml", &[("\"echod\"]", "\"echod\", \"game\"]")])?;
     let failed = run(bench.build().env("BLOOMERY_PROFILE", &profile))?;
     builds::forget(&bench.dirs, &["package-game"])?;
     fs::remove_dir_all(bench.dirs.work().join(format!("package-game-{}", arch()?)))?;

@@ -12,7 +12,7 @@ use crate::resolve::{self, Resolved};
 use crate::{checks, size};
 
 /// Packages that are parts of Bloomery.
-pub const OWN_PACKAGES: &[&str] = &["busybox", "init", "toolchain"];
+pub const OWN_PACKAGES: &[&str] = &["busybox", "init", "initctl", "echod", "toolchain"];
 
 /// A profile: what a system is, and what a build leaves of it.
 #[derive(Clone, Debug)]

@@ -24,8 +24,11 @@ const SOURCES: &[&str] = &[
     "image/kernel",
     "image/profiles",
     "image/recipes",
+    "echod",
     "init/Cargo.toml",
+    "init/base",
     "init/src",
+    "initctl",
     "rust-toolchain.toml",
     "sysroot",
     "system/src",
@@ -119,8 +122,7 @@ impl Outputs {
         // Cargo itself takes seconds to find nothing to do when the architecture changes, in each test program.
         let mark = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("built-{}-{name}", self.arch));
         let sources = sources(&self.root)?;
-        let stamp =
-            || format!("{sources} {}", fs::read_to_string(self.dir.join(name).join("key")).unwrap_or_default());
+        let stamp = || format!("{sources} {}", fs::read_to_string(self.dir.join(name).join("key")).unwrap_or_default());
         let current = self.is_built(name) && fs::read_to_string(&mark).is_ok_and(|old| old == stamp());
         let built = current || {
             // A guest that is timed has no build beside it either.

@@ -128,6 +128,7 @@ fn what_does_not_go_together_is_refused() {
             ["the output `oci` was already stated at", "`name`"],
         ),
         ("[[output]]\nkind = \"oci\"\nfile = \"../x\"\n", ["cannot lie at `../x`", "hint: "]),
+        ("[root]\npackages = [\"echod\"]\n", ["`echod`, which is a part of `init`", "hint: add `init`"]),
         ("[service]\nname = \"x\"\n", ["a service without `command`", "hint: "]),
         ("hostname = \"my host\"\n", ["own.toml:2: `hostname` cannot be `my host`", "hint: "]),
         ("inittab = [\"::respwan:/bin/x\"]\n", ["unknown action `respwan`", "respawn"]),
