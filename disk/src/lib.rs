@@ -5,6 +5,8 @@
 //! and order come from the tree and its caller, never from the machine that builds, so the same inputs give the
 //! same bytes. Every output appears under its name only when it is complete.
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod cpio;
 pub mod dir;
 pub mod ext4;

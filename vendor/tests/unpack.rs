@@ -77,7 +77,7 @@ fn a_tree_is_whole_and_keeps_its_times() {
     let modified = std::fs::metadata(dir.join("library/core/lib.rs")).unwrap().modified().unwrap();
     assert_eq!(modified, UNIX_EPOCH + Duration::from_secs(981_173_106));
     assert_eq!(std::fs::read_link(dir.join("link")).unwrap(), Path::new("library/core"));
-    assert_eq!(std::fs::read_link(place.dirs.root.join("vendor/src/demo")).unwrap(), dir);
+    assert_eq!(std::fs::read_link(place.dirs.root.join("vendor/upstream/demo")).unwrap(), dir);
     let used = source.used(&place.dirs).unwrap();
     assert!(used.contains(&place.sha256) && used.contains("mirror ") && used.starts_with("demo 1.0 "), "{used}");
 }

@@ -33,7 +33,7 @@ const SOURCES: &[&str] = &[
     "sysroot",
     "system/src",
     "toolchain",
-    "vendor/crate",
+    "vendor/src",
     "vendor/sources.toml",
 ];
 

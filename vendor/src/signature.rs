@@ -23,6 +23,10 @@ pub enum Signature {
 impl Source {
     /// Checks upstream's signature of the archive in the store. A signature that is wrong or of another key is an
     /// error; one that cannot be checked here is not, since the digest has been.
+    ///
+    /// # Errors
+    ///
+    /// When the signature is wrong or of another key, or cannot be downloaded.
     pub fn verify_signature(&self, dirs: &Dirs) -> Result<Signature> {
         let _lock = self.lock(dirs)?;
         let skipped = |reason: &str| Ok(Signature::Skipped(reason.into()));

@@ -15,6 +15,10 @@ use crate::pins::Source;
 
 impl Source {
     /// The unpacked tree, read-only by convention: fetched, verified and unpacked when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Source::fetch`], and when tar cannot unpack the archive.
     pub fn unpack(&self, dirs: &Dirs) -> Result<PathBuf> {
         if let Some(dir) = self.unpacked(dirs) {
             self.link(dirs, &dir);
@@ -103,15 +107,15 @@ impl Source {
         tar.log(log).run(&format!("unpack {}", archive.path.display()))
     }
 
-    /// Links `vendor/src/NAME` to the tree, for readers. A checkout that is read-only goes without.
+    /// Links `vendor/upstream/NAME` to the tree, for readers. A checkout that is read-only goes without.
     fn link(&self, dirs: &Dirs, dir: &Path) {
-        let link = dirs.root.join("vendor/src").join(self.name());
+        let link = dirs.root.join("vendor/upstream").join(self.name());
         if fs::read_link(&link).is_ok_and(|target| target == dir) {
             return;
         }
-        let made = fs::create_dir_all(dirs.root.join("vendor/src")).map_err(anyhow::Error::from);
+        let made = fs::create_dir_all(dirs.root.join("vendor/upstream")).map_err(anyhow::Error::from);
         if let Err(error) = made.and_then(|()| tree::link(dir, &link)) {
-            line(&format!("{}: no link in vendor/src: {error:#}", self.name()));
+            line(&format!("{}: no link in vendor/upstream: {error:#}", self.name()));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! one file. The pin holds the path and the digest, so no index is needed and none is touched. Only `update` reads
 //! an index: its own copy below `$BLOOMERY_HOME/apt`.
 
+#[cfg(feature = "cli")]
 use std::cmp::Ordering;
 
 use anyhow::{Result, anyhow, bail};
@@ -111,43 +112,43 @@ fn foreign(indextargets: &str) -> Vec<String> {
     lines.filter(|(_, origin)| is_foreign(origin)).map(|(root, _)| root.to_string()).collect()
 }
 
-/// Orders two versions as Debian does (Debian Policy, section 5.6.12), without epoch: runs of digits by value,
-/// other runs by letters before signs, `~` before everything, even the end.
-pub fn compare_versions(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
-    while !a.is_empty() || !b.is_empty() {
-        let (text_a, text_b) = (take(&mut a, false), take(&mut b, false));
-        let (number_a, number_b) = (take(&mut a, true), take(&mut b, true));
-        let ordering = compare_text(text_a, text_b).then_with(|| compare_numbers(number_a, number_b));
-        if ordering.is_ne() {
-            return ordering;
-        }
-    }
-    Ordering::Equal
-}
-
-fn take<'a>(rest: &mut &'a [u8], digits: bool) -> &'a [u8] {
-    let end = rest.iter().position(|byte| byte.is_ascii_digit() != digits).unwrap_or(rest.len());
-    let (head, tail) = rest.split_at(end);
-    *rest = tail;
-    head
-}
-
-fn compare_text(a: &[u8], b: &[u8]) -> Ordering {
-    let weight = |byte: Option<&u8>| match byte {
-        Some(b'~') => -1,
-        None => 0,
-        Some(byte) if byte.is_ascii_alphabetic() => i32::from(*byte),
-        Some(byte) => i32::from(*byte) + 256,
+/// Orders two versions as Debian does (Debian Policy, section 5.6.12), by asking dpkg.
+///
+/// # Errors
+///
+/// When dpkg is not installed, or finds one of the texts to be no version.
+#[cfg(feature = "cli")]
+pub(crate) fn compare_versions(a: &str, b: &str) -> Result<Ordering> {
+    // `dpkg --compare-versions` answers by its exit status: 0 for yes, 1 for no, 2 for an error.
+    let is = |relation: &str| {
+        Cmd::new("dpkg").args(["--compare-versions", a, relation, b]).run(&format!("compare the versions {a} and {b}"))
     };
-    let differs = (0..a.len().max(b.len())).map(|i| weight(a.get(i)).cmp(&weight(b.get(i))));
-    differs.into_iter().find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
+    if is("lt").is_ok() {
+        return Ok(Ordering::Less);
+    }
+    if is("gt").is_ok() {
+        return Ok(Ordering::Greater);
+    }
+    is("eq").map(|()| Ordering::Equal)
 }
 
-fn compare_numbers(a: &[u8], b: &[u8]) -> Ordering {
-    let plain = |digits: &[u8]| digits.iter().copied().skip_while(|digit| *digit == b'0').collect::<Vec<u8>>();
-    let (a, b) = (plain(a), plain(b));
-    a.len().cmp(&b.len()).then_with(|| a.cmp(&b))
+/// Sorts by version, the newest first; equal versions stay in their order.
+///
+/// # Errors
+///
+/// Those of [`compare_versions`].
+#[cfg(feature = "cli")]
+pub(crate) fn newest_first<T>(items: Vec<T>, version: impl Fn(&T) -> &str) -> Result<Vec<T>> {
+    // By insertion: a sort of the standard library takes no comparison that can fail.
+    let mut sorted: Vec<T> = Vec::new();
+    for item in items {
+        let mut place = sorted.len();
+        while place > 0 && compare_versions(version(&item), version(&sorted[place - 1]))?.is_gt() {
+            place -= 1;
+        }
+        sorted.insert(place, item);
+    }
+    Ok(sorted)
 }
 
 #[cfg(test)]
@@ -177,14 +178,16 @@ Reading package lists...
         assert_eq!(foreign(known), ["http://b/"]);
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn versions_are_ordered_as_debian_does() {
-        for (less, more) in
-            [("6.12.9", "6.12.107"), ("1.0~rc1", "1.0"), ("1.0", "1.0a"), ("1.0a", "1.0+b"), ("22.1.8", "23.1.1")]
-        {
-            assert_eq!(compare_versions(less, more), Ordering::Less, "{less} {more}");
-            assert_eq!(compare_versions(more, less), Ordering::Greater, "{more} {less}");
+        if host::find_program("dpkg").is_none() {
+            eprintln!("skipped: dpkg is not installed");
+            return;
         }
-        assert_eq!(compare_versions("1.01", "1.1"), Ordering::Equal);
+        let versions = vec!["1.0~rc1", "1.0+b", "6.12.9", "1.0a", "6.12.107", "1.0"];
+        let sorted = newest_first(versions, |version| version).unwrap();
+        assert_eq!(sorted, ["6.12.107", "6.12.9", "1.0+b", "1.0a", "1.0", "1.0~rc1"]);
+        assert_eq!(compare_versions("1.01", "1.1").unwrap(), Ordering::Equal);
     }
 }

@@ -171,6 +171,10 @@ impl TryFrom<String> for Url {
 
 impl Sources {
     /// The project's own pins, parsed once.
+    ///
+    /// # Errors
+    ///
+    /// When the file that was compiled in is wrong; a test reads it.
     pub fn pinned() -> Result<&'static Sources> {
         static SOURCES: OnceLock<Result<Sources, String>> = OnceLock::new();
         let parsed =
@@ -179,11 +183,20 @@ impl Sources {
     }
 
     /// Reads the pins of a file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, and those of [`Sources::parse`].
     pub fn read(path: &Path) -> Result<Sources> {
         Sources::parse(&fs::read_to_string(path)?, &path.display().to_string())
     }
 
     /// Reads pins; `file` is the name that errors show, with the line.
+    ///
+    /// # Errors
+    ///
+    /// When an entry has a wrong, missing or unknown field, with the file and the line; when two archives share a
+    /// name.
     pub fn parse(text: &str, file: &str) -> Result<Sources> {
         let pins: BTreeMap<String, Pin> = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_at(text, span.start));
@@ -201,6 +214,10 @@ impl Sources {
     }
 
     /// One upstream by its name.
+    ///
+    /// # Errors
+    ///
+    /// When no pin has that name; the error names those that exist.
     pub fn get(&self, name: &str) -> Result<&Source> {
         self.0.iter().find(|source| source.name == name).with_context(|| {
             let known: Vec<&str> = self.0.iter().map(Source::name).collect();

@@ -76,6 +76,11 @@ enum From<'a> {
 
 impl Source {
     /// The archive, fetched when it is not in the store; verified in either case.
+    ///
+    /// # Errors
+    ///
+    /// When no origin has the pinned bytes: the error has every origin's reason. When the store cannot be written or
+    /// has no room.
     pub fn fetch(&self, dirs: &Dirs) -> Result<Archive> {
         dirs.create()?;
         let _lock = self.lock(dirs)?;
@@ -92,6 +97,10 @@ impl Source {
     }
 
     /// Hashes the archive in the store again. `None`: it is not there. A damaged one is kept aside.
+    ///
+    /// # Errors
+    ///
+    /// When the archive is not the pinned one, or cannot be read.
     pub fn verify(&self, dirs: &Dirs) -> Result<Option<Archive>> {
         dirs.create()?;
         let _lock = self.lock(dirs)?;

@@ -13,6 +13,10 @@ use crate::pins::Sources;
 
 /// Writes the mirror into a directory, which may hold an older one: what is right already is not written again.
 /// Returns what to do on the other machine.
+///
+/// # Errors
+///
+/// When an archive cannot be fetched, cargo cannot copy the crates, or the directory cannot be written.
 pub fn export(dirs: &Dirs, sources: &Sources, to: &Path) -> Result<String> {
     fs::create_dir_all(to)?;
     let to = fs::canonicalize(to)?;

@@ -16,6 +16,10 @@ pub enum Mirror {
 }
 
 /// The mirrors of a checkout: `vendor/archives` when it exists, then `$BLOOMERY_MIRROR`.
+///
+/// # Errors
+///
+/// When `$BLOOMERY_MIRROR` is neither a directory nor an http(s) address.
 pub fn mirrors(dirs: &Dirs) -> Result<Vec<Mirror>> {
     let own = dirs.root.join("vendor/archives");
     let mut mirrors: Vec<Mirror> = own.is_dir().then_some(Mirror::Dir(own)).into_iter().collect();

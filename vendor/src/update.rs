@@ -12,7 +12,7 @@ use build_support::{Cmd, Dirs, tree};
 use fs_err as fs;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
-use crate::debian::{Repository, apt, apt_helper, compare_versions, repositories};
+use crate::debian::{Repository, apt, apt_helper, compare_versions, newest_first, repositories};
 use crate::pins::{Debian, Source, Sources};
 
 /// The suites whose sources are looked through: the stable release and what comes after it.
@@ -39,6 +39,11 @@ pub struct Candidate {
 }
 
 /// Pins the newest version that can be fetched, or the given one, in a file. Returns what changed.
+///
+/// # Errors
+///
+/// When the source has no Debian origin, apt or dpkg is missing, the index has no such version, or no version of the
+/// index can be fetched. The file is then unchanged.
 pub fn update(dirs: &Dirs, file: &Path, name: &str, version: Option<&str>) -> Result<String> {
     let text = fs::read_to_string(file)?;
     let sources = Sources::parse(&text, &file.display().to_string())?;
@@ -76,12 +81,16 @@ fn notes(failures: &[String]) -> String {
 /// The candidates that may be pinned, newest first, none older than the pinned one unless it is asked for.
 fn choose(found: Vec<Candidate>, source: &Source, version: Option<&str>) -> Result<Vec<Candidate>> {
     let all: Vec<String> = found.iter().map(|candidate| candidate.version.clone()).collect();
-    let wanted = |candidate: &Candidate| match version {
-        Some(version) => candidate.version == version,
-        None => compare_versions(&candidate.version, source.version()).is_ge(),
-    };
-    let mut chosen: Vec<Candidate> = found.into_iter().filter(wanted).collect();
-    chosen.sort_by(|a, b| compare_versions(&b.version, &a.version));
+    let mut chosen = Vec::new();
+    for candidate in found {
+        let wanted = match version {
+            Some(version) => candidate.version == version,
+            None => compare_versions(&candidate.version, source.version())?.is_ge(),
+        };
+        if wanted {
+            chosen.push(candidate);
+        }
+    }
     if chosen.is_empty() {
         bail!(
             "Debian's index has no {} {}\nhint: it has {}",
@@ -90,7 +99,7 @@ fn choose(found: Vec<Candidate>, source: &Source, version: Option<&str>) -> Resu
             if all.is_empty() { "no version at all".to_string() } else { all.join(", ") },
         );
     }
-    Ok(chosen)
+    newest_first(chosen, |candidate| &candidate.version)
 }
 
 /// All archives of a source package in Debian's index.
