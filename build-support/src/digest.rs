@@ -15,6 +15,10 @@ pub fn text(text: &str) -> String {
 }
 
 /// SHA-256 of a file's content, as lower-case hex.
+///
+/// # Errors
+///
+/// When the file cannot be read.
 pub fn file(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut file = fs::File::open(path)?;
@@ -29,6 +33,10 @@ pub fn file(path: &Path) -> Result<String> {
 
 /// SHA-256 of a tree: names, kinds, the execute bit, link targets and contents; no times and no owners.
 /// Two builds that leave the same bytes have the same digest, so that what stands on them is not built again.
+///
+/// # Errors
+///
+/// When an entry cannot be read; the error has the tree's path.
 pub fn tree(root: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     for entry in WalkDir::new(root).sort_by_file_name().min_depth(1) {

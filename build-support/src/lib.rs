@@ -13,6 +13,7 @@ pub mod host;
 pub mod inspect;
 pub mod kconfig;
 pub mod manifest;
+pub mod mounts;
 pub mod preflight;
 pub mod progress;
 pub mod report;
@@ -20,6 +21,7 @@ pub mod stage;
 pub mod store;
 pub mod tree;
 pub mod vars;
+pub mod whole;
 
 pub use anyhow::{Context, Result, anyhow, bail, ensure};
 pub use arch::Arch;

@@ -1,6 +1,5 @@
 //! Copies of trees, and files that are whole or absent.
 
-use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,20 +9,24 @@ use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, renameat_with,
 use rustix::io::Errno;
 use walkdir::WalkDir;
 
-/// Writes a file under a temporary name and renames it, so that a reader sees the old one or the new one.
+use crate::whole;
+
+/// Writes a file under a temporary name and renames it, so that a reader sees the old one or the new one. Its directory
+/// is made when missing.
+///
+/// # Errors
+///
+/// When the file cannot be written.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
-    let dir = path.parent().context("a file needs a directory")?;
-    fs::create_dir_all(dir)?;
-    let name = path.file_name().context("a file needs a name")?.to_string_lossy().into_owned();
-    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(content)?;
-    fs::rename(&temporary, path)?;
-    Ok(())
+    whole::replace(path, |temporary| Ok(fs::write(temporary, content)?))
 }
 
 /// Waits until what was written to a directory's file system is on its disk: a rename after it can otherwise be there
 /// after a power cut, and what was renamed is not.
+///
+/// # Errors
+///
+/// When the directory cannot be opened or its file system cannot be synced.
 pub fn sync(dir: &Path) -> Result<()> {
     match rustix::fs::syncfs(fs::File::open(dir)?.file()) {
         // A sandbox may know sync(2) alone.
@@ -36,6 +39,10 @@ pub fn sync(dir: &Path) -> Result<()> {
 }
 
 /// Copies a tree, or a file, into another: directories are merged, files replaced, links stay links, times are kept.
+///
+/// # Errors
+///
+/// When an entry cannot be read or written; the error has its path.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     for entry in WalkDir::new(from) {
         let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
@@ -53,6 +60,10 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Copies one file or link with its mode and time, in place of what was there.
+///
+/// # Errors
+///
+/// When the file cannot be read or written; the error has its path.
 pub fn copy_file(from: &Path, to: &Path) -> Result<()> {
     if to.symlink_metadata().is_ok() {
         fs::remove_file(to)?;
@@ -70,17 +81,19 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Makes a symbolic link, in place of what was there. Of two builds that make the same one, each succeeds.
+///
+/// # Errors
+///
+/// When a directory is there, or the link cannot be made.
 pub fn link(target: impl AsRef<Path>, at: &Path) -> Result<()> {
-    let name = at.file_name().context("a link needs a name")?.to_string_lossy().into_owned();
-    let temporary = at.with_file_name(format!(".{name}.{}", std::process::id()));
-    if temporary.symlink_metadata().is_ok() {
-        fs::remove_file(&temporary)?; // Of a killed process of the same number.
-    }
-    fs::os::unix::fs::symlink(target, &temporary)?;
-    Ok(fs::rename(&temporary, at)?)
+    whole::replace(at, |temporary| Ok(fs::os::unix::fs::symlink(target, temporary)?))
 }
 
 /// Renames a file to the first free name of `NAME.old`, `NAME.old.1`, `NAME.old.2`, ... and returns that name.
+///
+/// # Errors
+///
+/// When the file is not there or cannot be renamed.
 pub fn keep(file: &Path) -> Result<PathBuf> {
     let old = file.with_added_extension("old");
     let names = std::iter::once(old.clone()).chain((1..).map(|i: u32| old.with_added_extension(i.to_string())));
@@ -101,6 +114,10 @@ pub fn keep(file: &Path) -> Result<PathBuf> {
 }
 
 /// Every file and link below a directory, relative to it, sorted by name.
+///
+/// # Errors
+///
+/// When the directory cannot be read.
 pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in WalkDir::new(root).sort_by_file_name() {

@@ -1,26 +1,21 @@
 //! Trees as cpio archives of the `newc` kind, the only one that the kernel unpacks as an initramfs
-//! (Documentation/driver-api/early-userspace/buffer-format.rst). Nothing compresses here: the kernel's build does.
+//! (Documentation/driver-api/early-userspace/buffer-format.rst).
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use build_support::EPOCH;
-use fs_err as fs;
 
+use crate::compress::Compression;
 use crate::tree::{Entry, Kind, Tree};
-use crate::whole;
 
 /// The name of the entry that ends an archive.
 const TRAILER: &str = "TRAILER!!!";
 
 /// Writes a tree as a file.
-pub fn write(tree: &Tree, out: &Path) -> Result<()> {
-    whole::file(out, |path| {
-        let mut file = BufWriter::new(fs::File::create(path)?);
-        append(tree, &mut file)?;
-        Ok(file.flush()?)
-    })
+pub fn write(tree: &Tree, out: &Path, compression: Compression) -> Result<()> {
+    compression.write(out, |file| append(tree, file))
 }
 
 /// Writes a tree and the end of the archive.

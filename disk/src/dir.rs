@@ -6,12 +6,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
-use build_support::EPOCH;
+use build_support::{EPOCH, whole};
 use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::tree::{Content, Entry, Kind, Tree};
-use crate::whole;
 
 impl Tree {
     /// Writes the tree as a directory, in place of what was there. Everything belongs to whoever builds; devices

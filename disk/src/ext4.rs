@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use build_support::{Cmd, EPOCH};
+use build_support::{Cmd, EPOCH, whole};
 use fs_err as fs;
 use uuid::Uuid;
 
+use crate::MIB;
 use crate::tree::{Content, Entry, Kind, Tree};
-use crate::{MIB, whole};
 
 const BLOCK: u64 = 4096;
 /// Bytes of disk for each inode, mke2fs's own default for disks of this size.

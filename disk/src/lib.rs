@@ -7,6 +7,7 @@
 
 #![warn(clippy::missing_errors_doc)]
 
+pub mod compress;
 pub mod cpio;
 pub mod dir;
 pub mod ext4;
@@ -14,16 +15,16 @@ pub mod fat;
 pub mod gpt;
 pub mod image;
 pub mod manifest;
-pub mod mounts;
 pub mod oci;
 pub mod qcow2;
 pub mod tar;
+pub mod tools;
 pub mod tree;
 
 mod date;
 mod sparse;
-mod whole;
 
+pub use compress::Compression;
 pub use image::{Disk, Guids};
 pub use tree::{Content, Entry, Kind, Tree};
 pub use uuid::Uuid;

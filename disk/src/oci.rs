@@ -6,15 +6,15 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use build_support::{Arch, digest};
+use build_support::{Arch, digest, whole};
 use flate2::{Compression, GzBuilder};
 use fs_err as fs;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::date::Date;
+use crate::tar;
 use crate::tree::Tree;
-use crate::{tar, whole};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use build_support::Cmd;
-
-use crate::whole;
+use build_support::{Cmd, whole};
 
 /// Converts a raw disk. Clusters are compressed with zstd, which QEMU reads since 5.1: on a disk with 142 MiB of
 /// content it takes 0.8 s and leaves 40 MB, against 3.2 s and 42 MB with zlib, and 149 MB uncompressed.

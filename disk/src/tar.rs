@@ -9,18 +9,23 @@ use std::path::Path;
 
 use ::tar::{Builder, EntryType, Header};
 use anyhow::{Context as _, Result};
-use build_support::{EPOCH, host};
+use build_support::{EPOCH, whole};
 use fs_err as fs;
 
+use crate::compress::Compression;
+use crate::tools::{self, Tool};
 use crate::tree::{Entry, Kind, Tree};
-use crate::whole;
+
+/// The programs whose versions change the bytes of a `.tar.zst`.
+pub const TOOLS: &[Tool] = &[tools::ZSTD];
 
 /// Writes a tree as one layer of a `.tar.zst`. Only the `last` layer ends the archive. Levels go from 1 to 19.
-pub fn layer_zst(tree: &Tree, out: &Path, level: i32, last: bool) -> Result<()> {
-    whole::file(out, |path| {
-        let file = fs::File::create(path)?;
-        compress(tree, file, level, host::jobs(), last).map(drop)
-    })
+///
+/// # Errors
+///
+/// When a file of the tree cannot be read, zstd fails, or the layer cannot be written.
+pub fn layer_zst(tree: &Tree, out: &Path, level: u32, last: bool) -> Result<()> {
+    Compression::Zstd { level }.write(out, |file| append(tree, file, last))
 }
 
 /// Joins layers to one archive, the lowest first.
@@ -32,17 +37,6 @@ pub fn concat(layers: &[&Path], out: &Path) -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// Compresses with at least one worker thread: zstd cuts the input into the same jobs for every number of workers but
-/// none, so the result does not depend on the machine (zstd.h, ZSTD_c_nbWorkers).
-fn compress<W: Write>(tree: &Tree, out: W, level: i32, jobs: usize, last: bool) -> Result<W> {
-    let mut encoder = zstd::Encoder::new(out, level).context("cannot start zstd")?;
-    encoder.multithread(u32::try_from(jobs)?.max(1)).context("cannot start zstd's threads")?;
-    // A damaged download is found when it is unpacked.
-    encoder.include_checksum(true).context("cannot ask zstd for a checksum")?;
-    append(tree, &mut encoder, last)?;
-    Ok(encoder.finish()?)
 }
 
 /// Writes a tree as tar entries, and the end of the archive if this is the `last` layer.
@@ -112,7 +106,12 @@ mod tests {
         // Several of zstd's jobs at this level, with content that compresses and does not repeat.
         let text: String = (0..1_500_000u32).map(|i| format!("{} ", i.wrapping_mul(2_654_435_761))).collect();
         tree.bytes("big", text, 0o644, "one").unwrap();
-        let bytes = |jobs| compress(&tree, Vec::new(), 1, jobs, true).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = |jobs| {
+            let out = dir.path().join("layer");
+            Compression::Zstd { level: 1 }.write_with_jobs(&out, jobs, |file| append(&tree, file, true)).unwrap();
+            fs::read(out).unwrap()
+        };
         assert!(bytes(1) == bytes(3), "one thread and three threads differ");
     }
 
@@ -121,7 +120,7 @@ mod tests {
         let mut tree = Tree::new();
         tree.bytes("file", "text", 0o644, "one").unwrap();
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let error = format!("{:#}", compress(&tree, full, 1, 1, true).map(drop).unwrap_err());
+        let error = format!("{:#}", append(&tree, &mut &full, true).unwrap_err());
         assert!(error.contains("No space left") && error.contains("/dev/full"), "{error}");
     }
 }

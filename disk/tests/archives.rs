@@ -7,7 +7,7 @@ use std::path::Path;
 
 use build_support::{Cmd, digest};
 use common::{run, scratch, text, tree};
-use disk::{Tree, cpio, tar};
+use disk::{Compression, Tree, cpio, tar};
 use fs_err as fs;
 
 /// Writes a tree as two layers.
@@ -74,7 +74,7 @@ fn two_builds_give_the_same_archives() {
     let builds = ["one", "two, longer"].map(|name| {
         let dir = dir.join(name);
         let tree = tree(&dir.join("host"));
-        cpio::write(&tree, &dir.join("cpio")).unwrap();
+        cpio::write(&tree, &dir.join("cpio"), Compression::None).unwrap();
         (fs::read(write(&tree, &dir)).unwrap(), fs::read(dir.join("cpio")).unwrap())
     });
     assert!(builds[0] == builds[1], "two builds of one tree differ");
@@ -85,7 +85,7 @@ fn gnu_cpio_lists_and_unpacks_the_archive() {
     let (_keep, dir) = scratch();
     let mut tree = tree(&dir.join("host"));
     let archive = dir.join("cpio");
-    cpio::write(&tree, &archive).unwrap();
+    cpio::write(&tree, &archive, Compression::None).unwrap();
     let list = Cmd::new("cpio").args(["-itv", "--quiet", "--numeric-uid-gid"]).input(&archive).read("list").unwrap();
     assert_eq!(list.lines().count(), tree.len());
     for part in ["-rwsr-xr-x", "5,   1", "1000     1001", "bin/sh -> busybox"] {
@@ -93,7 +93,7 @@ fn gnu_cpio_lists_and_unpacks_the_archive() {
     }
     // Only root can make a device.
     tree.remove("dev/console").unwrap();
-    cpio::write(&tree, &archive).unwrap();
+    cpio::write(&tree, &archive, Compression::None).unwrap();
     let out = dir.join("out");
     fs::create_dir(&out).unwrap();
     Cmd::new("cpio").args(["-idm", "--quiet", "--no-preserve-owner"]).dir(&out).input(&archive).run("unpack").unwrap();

@@ -11,7 +11,7 @@ use common::{pattern, run, scratch, text, tree};
 use disk::ext4::Ext4;
 use disk::image::ESP_SIZE;
 use disk::oci::{Image, Layer};
-use disk::{Disk, Guids, MIB, Tree};
+use disk::{Compression, Disk, Guids, MIB, Tree};
 use fs_err as fs;
 
 const SIZE: u64 = 160 * MIB;
@@ -205,7 +205,7 @@ fn on_a_small_disk() {
     for (name, result) in [
         ("root", tree.write_to_dir(&out("root"))),
         ("root.tar.zst", disk::tar::layer_zst(&tree, &out("root.tar.zst"), 1, true)),
-        ("cpio", disk::cpio::write(&tree, &out("cpio"))),
+        ("cpio", disk::cpio::write(&tree, &out("cpio"), Compression::None)),
         ("oci", container.write(&out("oci"))),
         ("root.ext4", ext4.write(&tree, &out("root.ext4"), &roomy)),
         ("full.img", disk.write(&out("full.img"), &roomy)),

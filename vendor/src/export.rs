@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use build_support::cmd::Log;
 use build_support::progress::{Status, line};
-use build_support::{Cmd, Dirs, digest, tree, vars};
+use build_support::{Cmd, Dirs, digest, tree, vars, whole};
 use fs_err as fs;
 
 use crate::pins::Sources;
@@ -39,9 +39,7 @@ pub fn export(dirs: &Dirs, sources: &Sources, to: &Path) -> Result<String> {
 }
 
 fn copy_whole(from: &Path, to: &Path) -> Result<()> {
-    let part = to.with_file_name(format!(".{}.part", to.file_name().unwrap_or_default().to_string_lossy()));
-    tree::copy_file(from, &part)?;
-    Ok(fs::rename(&part, to)?)
+    whole::file(to, |part| tree::copy_file(from, part))
 }
 
 /// The crates of the workspace and those of Rust's library, which is built from source for PID 1.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use build_support::fs;
-use disk::{Tree, cpio};
+use disk::{Compression, Tree, cpio};
 use tempfile::TempDir;
 
 use super::outputs::{Outputs, check_with};
@@ -52,7 +52,7 @@ impl Initramfs {
         // The kernel opens it for PID 1 before anything is mounted.
         tree.device("dev/console", 5, 1, 0o600, STAGE)?;
         let out = self.dir.path().join(format!("{name}.cpio"));
-        cpio::write(&tree, &out)?;
+        cpio::write(&tree, &out, Compression::None)?;
         Ok(out)
     }
 

@@ -253,12 +253,15 @@ fn stage<'a>(cx: &Context<'a>, manifest: &str) -> Result<Stage<'a>> {
     cx.output.kind.inputs(stage, cx)
 }
 
-/// Adds the code that writes a stage's bytes: the crate `disk`, and the locked versions of all crates below it.
+/// Adds what writes a stage's bytes: the crate `disk`, the locked versions of all crates below it, and the program that
+/// compresses.
 ///
 /// # Errors
 /// A checkout that cannot be read.
 pub fn writers<'a>(stage: Stage<'a>, dirs: &Dirs) -> Result<Stage<'a>> {
     let lock = fs::read_to_string(dirs.root.join("Cargo.lock"))?;
+    let stage =
+        ::disk::tar::TOOLS.iter().try_fold(stage, |stage, tool| anyhow::Ok(stage.tool(tool.name, &tool.version()?)))?;
     Ok(stage
         .input("disk/src", &digest::tree(&dirs.root.join("disk/src"))?)
         .input("disk's crates", &digest::text(&cargo::locked(&lock, "disk")?)))

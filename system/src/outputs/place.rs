@@ -8,9 +8,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ::disk::mounts;
 use anyhow::{Context as _, Result};
-use build_support::{Arch, Built, Cmd, Dirs, EPOCH, cargo, fs, progress, stage, tree};
+use build_support::{Arch, Built, Cmd, Dirs, EPOCH, cargo, fs, mounts, progress, stage, tree};
 
 use super::{MANIFEST, Output, PROFILE_MARK, RUN_SCRIPT, directory, identity};
 use crate::machine;

@@ -1,8 +1,9 @@
-//! Outputs that are whole or absent: each is made under a hidden name in its own directory, then renamed.
+//! Files and directories that are whole or absent: each is made under a hidden name in its own directory, then renamed.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
@@ -11,22 +12,41 @@ use walkdir::WalkDir;
 
 use crate::mounts;
 
-/// Makes a file: `make` writes it at the path that it is given.
-pub(crate) fn file(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let temporary = prepare(path)?;
-    match make(&temporary).and_then(|()| Ok(fs::rename(&temporary, path)?)) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let _ = fs::remove_file(&temporary); // The first error is the one to tell.
-            Err(explained(error, path))
-        }
+/// Makes a file: `make` writes it at the path that it is given. Its directory is made when missing. What builds that
+/// were killed left beside it is removed.
+///
+/// # Errors
+///
+/// That of `make`, or when the directory cannot be written to. What was there is then unchanged.
+pub fn file(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    sweep(path)?;
+    replace(path, make).map_err(|error| explained(error, path))
+}
+
+/// Makes a file or a link as [`file`] does, without looking for what killed builds left: for small files in
+/// directories that several builds share.
+///
+/// # Errors
+///
+/// Those of [`file`].
+pub fn replace(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let temporary = temporary(path)?;
+    let result = make(&temporary).and_then(|()| Ok(fs::rename(&temporary, path)?));
+    if result.is_err() {
+        let _ = fs::remove_file(&temporary); // The first error is the one to tell.
     }
+    result
 }
 
 /// Makes a directory: `make` fills the empty directory that it is given. What was there is replaced as a whole, unless
 /// something is mounted in it.
-pub(crate) fn dir(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let temporary = prepare(path)?;
+///
+/// # Errors
+///
+/// That of `make`; when something is mounted below `path`; when it cannot be replaced. What was there is then unchanged.
+pub fn dir(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    sweep(path)?;
+    let temporary = temporary(path)?;
     mounts::refuse(path).map_err(|error| explained(error, path))?;
     let made = fs::create_dir(&temporary).map_err(Into::into).and_then(|()| make(&temporary));
     let placed = made.and_then(|()| exchange(&temporary, path));
@@ -64,24 +84,39 @@ fn exchange(new: &Path, path: &Path) -> Result<()> {
     Ok(fs::rename(&old, new)?)
 }
 
-/// The temporary name, with what builds that were killed left under such names removed.
-fn prepare(path: &Path) -> Result<PathBuf> {
-    let dir = path.parent().with_context(|| format!("{} has no directory", path.display()))?;
-    let name = path
-        .file_name()
-        .with_context(|| format!("{} has no file name", path.display()))?
-        .to_string_lossy()
-        .into_owned();
+/// A free name in the directory of a path, which is made when missing: `.NAME.PID.COUNT`.
+fn temporary(path: &Path) -> Result<PathBuf> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let (dir, prefix) = parts(path)?;
     fs::create_dir_all(dir)?;
-    let prefix = format!(".{name}.");
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let temporary = dir.join(format!("{prefix}{}.{count}", std::process::id()));
+    remove(&temporary)?; // Of a killed process of the same number.
+    Ok(temporary)
+}
+
+/// Removes what builds that were killed left under temporary names of a path.
+fn sweep(path: &Path) -> Result<()> {
+    let (dir, prefix) = parts(path)?;
+    if !dir.exists() {
+        return Ok(());
+    }
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let owner = entry.file_name().to_string_lossy().strip_prefix(&prefix).and_then(|rest| rest.parse::<u32>().ok());
-        if owner.is_some_and(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists()) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(&prefix).and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             remove(&entry.path())?;
         }
     }
-    Ok(dir.join(format!("{prefix}{}", std::process::id())))
+    Ok(())
+}
+
+/// The directory of a path, and how its temporary names begin.
+fn parts(path: &Path) -> Result<(&Path, String)> {
+    let dir = path.parent().with_context(|| format!("{} has no directory", path.display()))?;
+    let name = path.file_name().with_context(|| format!("{} has no file name", path.display()))?;
+    Ok((dir, format!(".{}.", name.to_string_lossy())))
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -139,6 +174,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // Linux gives no process this number (PID_MAX_LIMIT is 4 Mi).
         fs::create_dir(dir.path().join(".out.4194305")).unwrap();
+        fs::create_dir(dir.path().join(".out.4194305.7")).unwrap();
         super::dir(&dir.path().join("out"), |_| Ok(())).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -10,6 +10,10 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 
 /// Refuses, with a hint, when something is mounted at a directory or below it.
+///
+/// # Errors
+///
+/// When something is mounted there, or the list of mounts cannot be read.
 pub fn refuse(dir: &Path) -> Result<()> {
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = dir.file_name().with_context(|| format!("{} has no file name", dir.display()))?;
