@@ -17,11 +17,13 @@ pub mod mounts;
 pub mod preflight;
 pub mod progress;
 pub mod report;
+pub mod sparse;
 pub mod stage;
 pub mod store;
 pub mod tree;
 pub mod vars;
 pub mod whole;
+pub mod xattr;
 
 pub use anyhow::{Context, Result, anyhow, bail, ensure};
 pub use arch::Arch;

@@ -1,15 +1,16 @@
 //! Copies of trees, and files that are whole or absent.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
-use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, renameat_with, utimensat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, RenameFlags, Timespec, Timestamps, mknodat, renameat_with, utimensat};
 use rustix::io::Errno;
 use walkdir::WalkDir;
 
-use crate::whole;
+use crate::{sparse, whole, xattr};
 
 /// Writes a file under a temporary name and renames it, so that a reader sees the old one or the new one. Its directory
 /// is made when missing.
@@ -38,28 +39,47 @@ pub fn sync(dir: &Path) -> Result<()> {
     }
 }
 
-/// Copies a tree, or a file, into another: directories are merged, files replaced, links stay links, times are kept.
+/// Copies a tree, or a file, into another: directories are merged, files replaced; permissions, times, holes, links, hard
+/// links within the tree, capabilities and the user's own extended attributes are kept.
 ///
 /// # Errors
 ///
 /// When an entry cannot be read or written; the error has its path.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut copied: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
+    let mut dirs = Vec::new();
     for entry in WalkDir::new(from) {
         let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
         let target = match entry.depth() {
             0 => to.to_path_buf(), // `from` may be a file, and joining nothing would add a slash.
             _ => to.join(entry.path().strip_prefix(from)?),
         };
-        if entry.file_type().is_dir() {
-            fs::create_dir_all(&target)?;
-        } else {
-            copy_file(entry.path(), &target)?;
+        let meta = entry.metadata()?;
+        if meta.is_dir() {
+            if !target.is_dir() {
+                fs::create_dir_all(&target)?;
+                dirs.push((entry.path().to_path_buf(), target));
+            }
+            continue;
         }
+        if meta.is_file() && meta.nlink() > 1 {
+            if let Some(first) = copied.get(&(meta.dev(), meta.ino())) {
+                whole::replace(&target, |temporary| Ok(fs::hard_link(first, temporary)?))?;
+                continue;
+            }
+            copied.insert((meta.dev(), meta.ino()), target.clone());
+        }
+        copy_file(entry.path(), &target)?;
+    }
+    // The deepest first: one that its owner cannot write to has its content by now.
+    for (from, to) in dirs.into_iter().rev() {
+        xattr::set(&to, &xattr::of_content(&from)?)?;
+        fs::set_permissions(&to, fs::metadata(&from)?.permissions())?;
     }
     Ok(())
 }
 
-/// Copies one file or link with its mode and time, in place of what was there.
+/// Copies one file, link, pipe or socket with its permissions, time, holes and attributes, in place of what was there.
 ///
 /// # Errors
 ///
@@ -73,7 +93,19 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<()> {
         fs::os::unix::fs::symlink(fs::read_link(from)?, to)?;
         return Ok(());
     }
-    fs::copy(from, to)?;
+    if !meta.is_file() {
+        let (kind, mode) = (FileType::from_raw_mode(meta.mode()), Mode::from_raw_mode(meta.mode()));
+        return mknodat(CWD, to, kind, mode, meta.rdev()).with_context(|| format!("cannot make {}", to.display()));
+    }
+    if meta.blocks() * 512 < meta.len() {
+        let file = fs::File::create_new(to)?;
+        file.set_len(meta.len())?;
+        sparse::copy_into(from, &file, 0)?;
+        fs::set_permissions(to, meta.permissions())?;
+    } else {
+        fs::copy(from, to)?;
+    }
+    xattr::set(to, &xattr::of_content(from)?)?;
     // By name: a copy of a read-only file cannot be opened for writing.
     let modified = Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() };
     let times = Timestamps { last_access: modified, last_modification: modified };
@@ -173,5 +205,26 @@ mod tests {
         copy(&from, &to).unwrap();
         assert_eq!(crate::digest::tree(&from).unwrap(), crate::digest::tree(&to).unwrap());
         assert_eq!(files(&to).unwrap(), [Path::new("sub/file"), Path::new("sub/link")]);
+    }
+
+    #[test]
+    fn a_copy_keeps_permissions_hard_links_and_holes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir_all(from.join("locked")).unwrap();
+        fs::write(from.join("locked/program"), "x").unwrap();
+        fs::hard_link(from.join("locked/program"), from.join("other name")).unwrap();
+        fs::set_permissions(from.join("other name"), std::fs::Permissions::from_mode(0o4710)).unwrap();
+        fs::File::create(from.join("sparse")).unwrap().set_len(1 << 30).unwrap();
+        mknodat(CWD, from.join("pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        fs::set_permissions(from.join("locked"), std::fs::Permissions::from_mode(0o2550)).unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(crate::digest::tree(&from).unwrap(), crate::digest::tree(&to).unwrap());
+        let inode = |name: &str| fs::metadata(to.join(name)).unwrap().ino();
+        assert_eq!(inode("locked/program"), inode("other name"));
+        assert!(fs::metadata(to.join("sparse")).unwrap().blocks() < 100, "the hole was filled");
+        for dir in [from, to] {
+            fs::set_permissions(dir.join("locked"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
     }
 }

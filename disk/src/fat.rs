@@ -4,12 +4,12 @@ use std::io::{Cursor, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use build_support::{Arch, whole};
+use build_support::{Arch, sparse, whole};
 use fatfs::{DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, TimeProvider};
 use fs_err as fs;
 
+use crate::MIB;
 use crate::date::Date;
-use crate::{MIB, sparse};
 
 /// A FAT32 file system with sectors of 512 bytes cannot be smaller: it has at least 65,525 clusters (Microsoft FAT
 /// specification 1.03, section "FAT type determination"). FAT12 and FAT16 need only be read on removable media (UEFI

@@ -6,15 +6,15 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use build_support::{Arch, whole};
+use build_support::{Arch, sparse, whole};
 use fs_err as fs;
 use uuid::Uuid;
 
+use crate::MIB;
 use crate::ext4::{Ext4, TooSmall};
 use crate::fat::Esp;
 use crate::gpt::{self, ALIGNMENT, Partition};
 use crate::tree::Tree;
-use crate::{MIB, sparse};
 
 /// Bytes of the EFI system partition: FAT32's least and room for several kernels. Most of it is a hole in the file.
 pub const ESP_SIZE: u64 = 64 * MIB;
