@@ -118,3 +118,27 @@ fn write_plain(path: &Path, fill: impl FnOnce(&mut BufWriter<fs::File>) -> Resul
     fill(&mut file)?;
     Ok(file.flush()?)
 }
+
+/// Unpacks a file that zstd, xz or lz4 compressed into a new one, by the format that its first bytes name. `false`: they name
+/// none.
+///
+/// # Errors
+///
+/// When the program is not installed or refuses the file, or a file cannot be written.
+pub(crate) fn unpack(from: &Path, magic: &[u8], to: &Path) -> Result<bool> {
+    let wanted = format!("unpack {}", from.display());
+    match magic {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            // xz chooses the name of its output.
+            let copy = to.with_added_extension("xz");
+            fs::copy(from, &copy)?;
+            Cmd::new("xz").args(["--decompress", "--force"]).arg(&copy).run(&wanted)?;
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Cmd::new("zstd").args(["--decompress", "--quiet", "--force", "-o"]).arg(to).arg(from).run(&wanted)?;
+        }
+        [0x02, 0x21, 0x4c, 0x18, ..] => Cmd::new("lz4").args(["-d", "-q", "-f"]).arg(from).arg(to).run(&wanted)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}

@@ -1,6 +1,7 @@
 //! Trees as cpio archives of the `newc` kind, the only one that the kernel unpacks as an initramfs
 //! (Documentation/driver-api/early-userspace/buffer-format.rst).
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -8,37 +9,67 @@ use anyhow::{Context as _, Result};
 use build_support::EPOCH;
 
 use crate::compress::Compression;
+use crate::losses::Output;
 use crate::tree::{Entry, Kind, Tree};
 
+mod read;
+
+pub use read::{Member, list};
+
+/// Bytes of an entry's header.
+const HEADER: usize = 110;
 /// The name of the entry that ends an archive.
 const TRAILER: &str = "TRAILER!!!";
 
 /// Writes a tree as a file.
+///
+/// # Errors
+///
+/// When the tree has extended attributes, which the format cannot hold ([`Tree::fit`]); when a file cannot be read or is
+/// larger than 4 GiB; when the archive cannot be written or compressed.
 pub fn write(tree: &Tree, out: &Path, compression: Compression) -> Result<()> {
     compression.write(out, |file| append(tree, file))
 }
 
 /// Writes a tree and the end of the archive.
+///
+/// # Errors
+///
+/// As [`write`].
 pub fn append(tree: &Tree, out: &mut impl Write) -> Result<()> {
-    // Numbers of our own: those of the host's files would differ from build to build.
-    for (inode, (path, entry)) in (1..).zip(tree.entries()) {
-        append_entry(out, inode, path, entry).with_context(|| format!("cannot archive /{path}"))?;
+    tree.require(Output::Cpio)?;
+    let names = tree.names();
+    let mut inodes = BTreeMap::new();
+    for (path, entry) in tree.entries() {
+        // Numbers of our own: those of the host's files would differ from build to build.
+        let all = names.of(path, entry);
+        let next = u32::try_from(inodes.len() + 1)?;
+        let inode = *inodes.entry(all[0]).or_insert(next);
+        // The content comes with the last name (usr/gen_init_cpio.c, and GNU cpio's own archives).
+        let links = Links { count: u32::try_from(all.len())?, has_content: all.last() == Some(&path) };
+        append_entry(out, inode, path, entry, &links).with_context(|| format!("cannot archive /{path}"))?;
     }
     header(out, &Fields { nlink: 1, ..Fields::default() }, TRAILER)
 }
 
-fn append_entry(out: &mut impl Write, inode: u32, path: &str, entry: &Entry) -> Result<()> {
+/// The names of an entry's file.
+struct Links {
+    count: u32,
+    has_content: bool,
+}
+
+fn append_entry(out: &mut impl Write, inode: u32, path: &str, entry: &Entry, links: &Links) -> Result<()> {
     let mut fields = Fields {
         inode,
         mode: entry.kind.type_bits() | entry.mode,
         uid: entry.uid,
         gid: entry.gid,
-        nlink: if entry.kind == Kind::Dir { 2 } else { 1 },
+        nlink: if entry.kind == Kind::Dir { 2 } else { links.count },
         mtime: u32::try_from(EPOCH)?,
         ..Fields::default()
     };
     match &entry.kind {
-        Kind::File(content) => {
+        Kind::File(content) if links.has_content => {
             let (size, mut reader) = content.open()?;
             fields.size = u32::try_from(size).context("a file in a cpio archive cannot be larger than 4 GiB")?;
             header(out, &fields, path)?;
@@ -51,11 +82,11 @@ fn append_entry(out: &mut impl Write, inode: u32, path: &str, entry: &Entry) -> 
             out.write_all(target.as_bytes())?;
             pad(out, target.len() as u64)?;
         }
-        Kind::Device { major, minor } => {
+        Kind::Device { major, minor, .. } => {
             fields.device = (*major, *minor);
             header(out, &fields, path)?;
         }
-        Kind::Dir => header(out, &fields, path)?,
+        Kind::File(_) | Kind::Dir | Kind::Pipe | Kind::Socket => header(out, &fields, path)?,
     }
     Ok(())
 }
@@ -79,7 +110,7 @@ fn header(out: &mut impl Write, fields: &Fields, name: &str) -> Result<()> {
         .map(|field| format!("{field:08x}"))
         .concat();
     write!(out, "070701{text}{name}\0")?;
-    pad(out, 110 + u64::from(name_size))
+    pad(out, HEADER as u64 + u64::from(name_size))
 }
 
 /// Names and contents end at a multiple of four bytes.

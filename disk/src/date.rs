@@ -41,12 +41,6 @@ impl Date {
             second: (rest % 60) as u16,
         }
     }
-
-    /// As RFC 3339 writes it.
-    pub fn rfc3339(self) -> String {
-        let Date { year, month, day, hour, minute, second } = self;
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-    }
 }
 
 fn leaps(year: u64) -> bool {
@@ -80,7 +74,8 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
             (1_767_225_600, "2026-01-01T00:00:00Z"),
         ] {
-            assert_eq!(Date::of(seconds).rfc3339(), text);
+            let Date { year, month, day, hour, minute, second } = Date::of(seconds);
+            assert_eq!(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"), text);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! and order come from the tree and its caller, never from the machine that builds, so the same inputs give the
 //! same bytes. Every output appears under its name only when it is complete.
 
+pub mod capabilities;
 pub mod compress;
 pub mod cpio;
 pub mod dir;
@@ -12,18 +13,25 @@ pub mod ext4;
 pub mod fat;
 pub mod gpt;
 pub mod image;
+pub mod list;
+pub mod losses;
 pub mod manifest;
+pub mod merge;
 pub mod oci;
 pub mod qcow2;
+pub mod rules;
 pub mod tar;
 pub mod tools;
 pub mod tree;
 
 mod date;
 
+pub use capabilities::Capabilities;
 pub use compress::Compression;
 pub use image::{Disk, Guids};
-pub use tree::{Content, Entry, Kind, Tree};
+pub use losses::{Loss, Output};
+pub use rules::Rule;
+pub use tree::{Class, Content, Entry, Kind, Tree};
 pub use uuid::Uuid;
 
 /// Bytes of a mebibyte, the unit of sizes in messages and of alignment on a disk.

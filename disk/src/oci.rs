@@ -5,16 +5,19 @@
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use build_support::{Arch, digest, whole};
 use flate2::{Compression, GzBuilder};
 use fs_err as fs;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::date::Date;
+use crate::losses::Output;
 use crate::tar;
 use crate::tree::Tree;
+
+/// [`build_support::EPOCH`] as RFC 3339 writes it.
+const CREATED: &str = "2026-01-01T00:00:00Z";
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -36,7 +39,14 @@ pub struct Layer {
 
 impl Layer {
     /// Compresses a tree into `dir/layer.tar.gz`, and notes its hashes in `dir/layer.json`. Levels go from 1 to 9.
+    ///
+    /// # Errors
+    ///
+    /// When the tree has a socket, which a layer cannot hold ([`Tree::fit`]), or a file whose name means to a container
+    /// engine that another one is removed; when a file cannot be read or the layer cannot be written.
     pub fn write(tree: &Tree, dir: &Path, level: u32) -> Result<Layer> {
+        tree.require(Output::Oci)?;
+        refuse_whiteouts(tree)?;
         whole::dir(dir, |dir| {
             let file = Hashing::new(BufWriter::new(fs::File::create(dir.join("layer.tar.gz"))?));
             // No name and no time in the header, so that only the content counts.
@@ -52,6 +62,10 @@ impl Layer {
     }
 
     /// Opens a layer that was written before.
+    ///
+    /// # Errors
+    ///
+    /// When `layer.json` is not there or lacks a field.
     pub fn open(dir: &Path) -> Result<Layer> {
         let note = dir.join("layer.json");
         let value: Value =
@@ -82,6 +96,10 @@ pub struct Image<'a> {
 
 impl Image<'_> {
     /// Writes the layout, in place of what was there.
+    ///
+    /// # Errors
+    ///
+    /// When a layer is not the one that was written, or the layout cannot be written.
     pub fn write(&self, out: &Path) -> Result<()> {
         whole::dir(out, |root| {
             fs::create_dir_all(root.join("blobs/sha256"))?;
@@ -113,9 +131,8 @@ impl Image<'_> {
     }
 
     fn config(&self) -> Value {
-        let created = Date::of_build().rfc3339();
         let mut config = self.platform();
-        config["created"] = json!(created);
+        config["created"] = json!(CREATED);
         config["config"] = json!({
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             "Cmd": ["/bin/sh"],
@@ -131,7 +148,7 @@ impl Image<'_> {
             "diff_ids": self.layers.iter().map(|layer| format!("sha256:{}", layer.diff_id)).collect::<Vec<_>>(),
         });
         config["history"] =
-            self.layers.iter().map(|_| json!({ "created": created, "created_by": "bloomery" })).collect();
+            self.layers.iter().map(|_| json!({ "created": CREATED, "created_by": "bloomery" })).collect();
         config
     }
 
@@ -146,6 +163,18 @@ impl Image<'_> {
         let config = config["digest"].as_str().unwrap_or_default().trim_start_matches("sha256:");
         let layers: Vec<String> = self.layers.iter().map(|layer| blob(&layer.digest)).collect();
         json!([{ "Config": blob(config), "RepoTags": [format!("{}:{}", self.name, self.tag)], "Layers": layers }])
+    }
+}
+
+/// In a layer a file named `.wh.x` removes `x` of the layers below, and `.wh..wh..opq` all of its directory (image-spec 1.1,
+/// "Whiteouts"); the format has no way to hold a file of such a name.
+fn refuse_whiteouts(tree: &Tree) -> Result<()> {
+    let is_whiteout = |path: &&str| path.rsplit('/').next().is_some_and(|name| name.starts_with(".wh."));
+    match tree.entries().map(|(path, _)| path).find(is_whiteout) {
+        Some(path) => bail!(
+            "/{path} cannot be in a container image: names that begin with `.wh.` remove files there\nhint: rename it"
+        ),
+        None => Ok(()),
     }
 }
 

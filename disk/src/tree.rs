@@ -8,17 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use build_support::digest;
+use build_support::xattr::Attributes;
 use fs_err as fs;
 use sha2::{Digest as _, Sha256};
-use walkdir::WalkDir;
 
 /// The longest name of one file in ext4 and in Linux itself (`NAME_MAX`, include/uapi/linux/limits.h).
 const NAME_MAX: usize = 255;
 /// One byte less than Linux takes for a path with its end (`PATH_MAX`, the same header).
 const PATH_MAX: usize = 4095;
-
-/// How many links Linux follows in one path (`MAXSYMLINKS`, include/linux/namei.h).
-const LINKS_MAX: usize = 40;
 
 /// A root file system in memory, sorted by path.
 ///
@@ -26,10 +23,10 @@ const LINKS_MAX: usize = 40;
 /// comes before what it holds, because its path is the beginning of theirs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tree {
-    entries: BTreeMap<String, Entry>,
+    pub(crate) entries: BTreeMap<String, Entry>,
 }
 
-/// One file, directory, link or device.
+/// One name of a file, directory, link, device, pipe or socket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// What it is.
@@ -40,8 +37,27 @@ pub struct Entry {
     pub uid: u32,
     /// The group inside the image.
     pub gid: u32,
+    /// Extended attributes by their full names, such as `user.origin`, as Linux hands them to programs.
+    pub attributes: Attributes,
+    /// The names of one file share this word (hard links). `None`: it has one name.
+    pub same_file: Option<String>,
     /// The stage that it came from.
     pub stage: String,
+}
+
+impl Default for Entry {
+    /// A directory of root's that everybody may read.
+    fn default() -> Entry {
+        Entry {
+            kind: Kind::Dir,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            attributes: Attributes::new(),
+            same_file: None,
+            stage: String::new(),
+        }
+    }
 }
 
 /// What an entry is.
@@ -53,13 +69,28 @@ pub enum Kind {
     File(Content),
     /// A symbolic link and its target.
     Link(String),
-    /// A character device.
+    /// A device node (Documentation/admin-guide/devices.txt in the kernel has the numbers).
     Device {
+        /// Of which kind.
+        class: Class,
         /// The driver's number.
         major: u32,
         /// The device's number.
         minor: u32,
     },
+    /// A named pipe.
+    Pipe,
+    /// A socket.
+    Socket,
+}
+
+/// The kinds of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Character devices.
+    Char,
+    /// Block devices.
+    Block,
 }
 
 impl Kind {
@@ -69,7 +100,10 @@ impl Kind {
             Kind::Dir => "dir",
             Kind::File(_) => "file",
             Kind::Link(_) => "link",
-            Kind::Device { .. } => "char",
+            Kind::Device { class: Class::Char, .. } => "char",
+            Kind::Device { class: Class::Block, .. } => "block",
+            Kind::Pipe => "pipe",
+            Kind::Socket => "socket",
         }
     }
 
@@ -79,7 +113,10 @@ impl Kind {
             Kind::Dir => 0o040000,
             Kind::File(_) => 0o100000,
             Kind::Link(_) => 0o120000,
-            Kind::Device { .. } => 0o020000,
+            Kind::Device { class: Class::Char, .. } => 0o020000,
+            Kind::Device { class: Class::Block, .. } => 0o060000,
+            Kind::Pipe => 0o010000,
+            Kind::Socket => 0o140000,
         }
     }
 }
@@ -95,6 +132,10 @@ pub enum Content {
 
 impl Content {
     /// How many bytes there are.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be asked.
     pub fn size(&self) -> Result<u64> {
         match self {
             Content::Host(path) => Ok(fs::metadata(path)?.len()),
@@ -103,6 +144,10 @@ impl Content {
     }
 
     /// SHA-256 as lower-case hex.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
     pub fn sha256(&self) -> Result<String> {
         match self {
             Content::Host(path) => digest::file(path),
@@ -148,11 +193,21 @@ impl Tree {
     }
 
     /// Adds a directory, or sets the mode of one that is there.
+    ///
+    /// # Errors
+    ///
+    /// Here and in the functions below: when the path has empty parts, `.`, `..`, a control character or too long a name,
+    /// when it leads through something that is no directory, when it would replace a directory by something else or the
+    /// other way round, or when the mode has more than permission bits.
     pub fn dir(&mut self, path: &str, mode: u32, stage: &str) -> Result<()> {
         self.add(path, Kind::Dir, mode, stage)
     }
 
     /// Adds a file whose bytes are those of a file on this machine.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::dir`], and when the file is not there or is no regular file.
     pub fn file(&mut self, path: &str, host: &Path, mode: u32, stage: &str) -> Result<()> {
         let path = &normal(path)?;
         let meta =
@@ -162,11 +217,49 @@ impl Tree {
     }
 
     /// Adds a file from bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::dir`].
     pub fn bytes(&mut self, path: &str, bytes: impl Into<Vec<u8>>, mode: u32, stage: &str) -> Result<()> {
         self.add(path, Kind::File(Content::Bytes(bytes.into())), mode, stage)
     }
 
+    /// Adds another name of a regular file that is in the tree.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::dir`], and when `file` is no regular file of the tree.
+    pub fn hard_link(&mut self, path: &str, file: &str, stage: &str) -> Result<()> {
+        let file = &normal(file)?;
+        let entry = self.entries.get(file).filter(|entry| matches!(entry.kind, Kind::File(_)));
+        let mut entry =
+            entry.with_context(|| format!("/{path} is to be another name of /{file}, which is no file"))?.clone();
+        let word = entry.same_file.take().unwrap_or_else(|| self.free_word(file));
+        entry.same_file = Some(word.clone());
+        self.get_mut(file)?.same_file = Some(word);
+        self.add(path, entry.kind.clone(), entry.mode, stage)?;
+        let there = self.get_mut(path)?;
+        let mode = there.mode;
+        *there = Entry { stage: stage.into(), ..entry };
+        self.chmod(path, mode)
+    }
+
+    /// A word for [`Entry::same_file`] that no entry has.
+    fn free_word(&self, path: &str) -> String {
+        let used = |word: &String| self.entries.values().any(|entry| entry.same_file.as_ref() == Some(word));
+        let mut word = format!("/{path}");
+        while used(&word) {
+            word.push('+');
+        }
+        word
+    }
+
     /// Adds a symbolic link. Links have no permissions of their own; Linux shows them as 0777.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::dir`], and when the target is empty, too long or has a control character.
     pub fn link(&mut self, path: &str, target: &str, stage: &str) -> Result<()> {
         let path = &normal(path)?;
         ensure!(!target.is_empty() && target.len() <= PATH_MAX, "the target of the link /{path} is empty or too long");
@@ -177,101 +270,77 @@ impl Tree {
         self.add(path, Kind::Link(target.to_string()), 0o777, stage)
     }
 
-    /// Adds a character device (Documentation/admin-guide/devices.txt in the kernel has the numbers).
-    pub fn device(&mut self, path: &str, major: u32, minor: u32, mode: u32, stage: &str) -> Result<()> {
-        self.add(path, Kind::Device { major, minor }, mode, stage)
-    }
-
-    /// Adds everything below a directory of this machine at `into` (`""` is the root). The host's owners and
-    /// permissions do not count: directories and files that anybody may execute become 0755, other files 0644.
+    /// Adds a character device.
     ///
-    /// Where a directory meets a link of the tree that leads to a directory in it, what it holds goes there: packages
-    /// install into `/sbin` and `/lib`, which are links.
-    pub fn merge(&mut self, from: &Path, into: &str, stage: &str) -> Result<()> {
-        for entry in WalkDir::new(from).min_depth(1).sort_by_file_name() {
-            let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
-            let below = entry.path().strip_prefix(from)?;
-            let below =
-                below.to_str().with_context(|| format!("{} has a name that is not UTF-8", entry.path().display()))?;
-            let path = if into.is_empty() { below.to_string() } else { format!("{into}/{below}") };
-            let path = self.behind_links(&path, entry.file_type().is_dir());
-            if !path.is_empty() {
-                self.merge_one(&entry, &path, stage)?;
-            }
-        }
-        Ok(())
+    /// # Errors
+    ///
+    /// As [`Tree::dir`].
+    pub fn device(&mut self, path: &str, major: u32, minor: u32, mode: u32, stage: &str) -> Result<()> {
+        self.add(path, Kind::Device { class: Class::Char, major, minor }, mode, stage)
     }
 
-    fn merge_one(&mut self, entry: &walkdir::DirEntry, path: &str, stage: &str) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let host = entry.path();
-        if entry.file_type().is_dir() {
-            // A directory that is there keeps its mode: /root and /tmp differ from 0755 on purpose.
-            let there = self.get(path).is_some_and(|known| known.kind == Kind::Dir);
-            return if there { Ok(()) } else { self.dir(path, 0o755, stage) };
-        }
-        if entry.file_type().is_symlink() {
-            let target = fs::read_link(host)?;
-            let target = target
-                .to_str()
-                .with_context(|| format!("the link {} leads to a name that is not UTF-8", host.display()))?;
-            return self.link(path, target, stage);
-        }
-        let executes = fs::metadata(host)?.permissions().mode() & 0o111 != 0;
-        self.file(path, host, if executes { 0o755 } else { 0o644 }, stage)
+    /// Adds a block device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::dir`].
+    pub fn block_device(&mut self, path: &str, major: u32, minor: u32, mode: u32, stage: &str) -> Result<()> {
+        self.add(path, Kind::Device { class: Class::Block, major, minor }, mode, stage)
     }
 
-    /// A path with its directories' links followed as far as they lead to directories of the tree; the last name of a
-    /// path is followed only when it is a directory's too.
-    fn behind_links(&self, path: &str, is_dir: bool) -> String {
-        let mut real = String::new();
-        let last = path.split('/').count() - 1;
-        for (i, name) in path.split('/').enumerate() {
-            let plain = if real.is_empty() { name.to_string() } else { format!("{real}/{name}") };
-            let followed = if i < last || is_dir { self.directory(&plain, LINKS_MAX) } else { None };
-            real = followed.unwrap_or(plain);
-        }
-        real
+    /// Adds a named pipe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::dir`].
+    pub fn pipe(&mut self, path: &str, mode: u32, stage: &str) -> Result<()> {
+        self.add(path, Kind::Pipe, mode, stage)
     }
 
-    /// The directory that a path leads to by at most so many links, or `None` when it leads to none in the tree.
-    fn directory(&self, path: &str, links: usize) -> Option<String> {
-        if path.is_empty() {
-            return Some(String::new()); // The root itself.
-        }
-        match &self.entries.get(path)?.kind {
-            Kind::Dir => Some(path.to_string()),
-            Kind::Link(target) => {
-                let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                let mut at = if target.starts_with('/') { String::new() } else { parent.to_string() };
-                for name in target.split('/').filter(|name| !matches!(*name, "" | ".")) {
-                    at = match (name, at.rsplit_once('/')) {
-                        ("..", up) => up.map_or(String::new(), |(up, _)| up.to_string()),
-                        _ if at.is_empty() => name.to_string(),
-                        _ => format!("{at}/{name}"),
-                    };
-                    at = self.directory(&at, links.checked_sub(1)?)?;
-                }
-                Some(at)
-            }
-            _ => None,
-        }
+    /// Adds a socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::dir`].
+    pub fn socket(&mut self, path: &str, mode: u32, stage: &str) -> Result<()> {
+        self.add(path, Kind::Socket, mode, stage)
     }
 
-    /// Sets the mode of an entry.
+    /// Sets the mode of an entry, and of every other name of the same file.
+    ///
+    /// # Errors
+    ///
+    /// When the path is not in the tree, or the mode has more than permission bits.
     pub fn chmod(&mut self, path: &str, mode: u32) -> Result<()> {
-        self.get_mut(path)?.mode = checked_mode(path, mode)?;
-        Ok(())
+        let mode = checked_mode(path, mode)?;
+        self.change(path, |entry| entry.mode = mode)
     }
 
-    /// Sets the owner and the group of an entry.
+    /// Sets the owner and the group of an entry, and of every other name of the same file.
+    ///
+    /// # Errors
+    ///
+    /// When the path is not in the tree.
     pub fn chown(&mut self, path: &str, uid: u32, gid: u32) -> Result<()> {
-        let entry = self.get_mut(path)?;
-        (entry.uid, entry.gid) = (uid, gid);
-        Ok(())
+        self.change(path, |entry| (entry.uid, entry.gid) = (uid, gid))
     }
 
-    /// Removes an entry and all below it.
+    /// Sets an extended attribute of an entry, and of every other name of the same file.
+    ///
+    /// # Errors
+    ///
+    /// When the path is not in the tree.
+    pub fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> Result<()> {
+        self.change(path, |entry| {
+            entry.attributes.insert(name.into(), value.into());
+        })
+    }
+
+    /// Removes an entry and all below it. Other names of a file stay.
+    ///
+    /// # Errors
+    ///
+    /// When the path is not in the tree.
     pub fn remove(&mut self, path: &str) -> Result<()> {
         let path = normal(path)?;
         ensure!(self.entries.contains_key(&path), "/{path} is to be removed, and is not there");
@@ -300,19 +369,12 @@ impl Tree {
         self.entries.len()
     }
 
-    /// The bytes of all regular files.
-    pub fn file_bytes(&self) -> Result<u64> {
-        let mut sum = 0;
-        for entry in self.entries.values() {
-            if let Kind::File(content) = &entry.kind {
-                sum += content.size()?;
-            }
-        }
-        Ok(sum)
-    }
-
     /// What must be laid over `base` to get this tree: the entries that `base` does not have in the same form.
     /// A layer can only add and replace, so everything in `base` must be in this tree too.
+    ///
+    /// # Errors
+    ///
+    /// When something of `base` is not in this tree.
     pub fn minus(&self, base: &Tree) -> Result<Tree> {
         if let Some(path) = base.entries.keys().find(|path| !self.entries.contains_key(*path)) {
             bail!("/{path} is in the lower layer and not in the whole tree, and a layer cannot remove it");
@@ -322,12 +384,33 @@ impl Tree {
         Ok(Tree { entries })
     }
 
-    fn get_mut(&mut self, path: &str) -> Result<&mut Entry> {
+    /// The files that have several names in this tree.
+    pub(crate) fn names(&self) -> Names<'_> {
+        let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (path, entry) in self.entries() {
+            if let Some(word) = &entry.same_file {
+                names.entry(word).or_default().push(path);
+            }
+        }
+        Names(names)
+    }
+
+    pub(crate) fn get_mut(&mut self, path: &str) -> Result<&mut Entry> {
         let path = normal(path)?;
         self.entries.get_mut(&path).with_context(|| format!("/{path} is to be changed, and is not there"))
     }
 
-    fn add(&mut self, path: &str, kind: Kind, mode: u32, stage: &str) -> Result<()> {
+    /// Changes an entry and all other names of the same file, which have permissions, owner and attributes together.
+    fn change(&mut self, path: &str, change: impl Fn(&mut Entry)) -> Result<()> {
+        let entry = self.get_mut(path)?;
+        match entry.same_file.clone() {
+            None => change(entry),
+            word => self.entries.values_mut().filter(|entry| entry.same_file == word).for_each(change),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add(&mut self, path: &str, kind: Kind, mode: u32, stage: &str) -> Result<()> {
         let path = normal(path)?;
         ensure!(!path.is_empty(), "the root itself cannot be replaced (stage {stage})");
         self.add_parents(&path, stage)?;
@@ -337,8 +420,19 @@ impl Tree {
             let (old, new) = (there.kind.name(), kind.name());
             bail!("/{path} is a {old} of stage {}, and stage {stage} wants a {new} there", there.stage);
         }
-        let mode = checked_mode(&path, mode)?;
-        self.entries.insert(path, Entry { kind, mode, uid: 0, gid: 0, stage: stage.to_string() });
+        let mut entry = Entry { kind, mode: checked_mode(&path, mode)?, stage: stage.to_string(), ..Entry::default() };
+        match self.entries.remove(&path) {
+            Some(old) if old.kind == Kind::Dir => {
+                (entry.uid, entry.gid, entry.attributes) = (old.uid, old.gid, old.attributes);
+            }
+            Some(Entry { kind: Kind::File(_), mode, stage: other, .. })
+                if other != stage && matches!(entry.kind, Kind::File(_)) =>
+            {
+                entry.mode = stricter(mode, entry.mode);
+            }
+            _ => {}
+        }
+        self.entries.insert(path, entry);
         Ok(())
     }
 
@@ -347,8 +441,7 @@ impl Tree {
             let parent = &path[..end];
             match self.entries.get(parent) {
                 None => {
-                    let dir = Entry { kind: Kind::Dir, mode: 0o755, uid: 0, gid: 0, stage: stage.to_string() };
-                    self.entries.insert(parent.to_string(), dir);
+                    self.entries.insert(parent.to_string(), Entry { stage: stage.to_string(), ..Entry::default() });
                 }
                 Some(there) if there.kind != Kind::Dir => bail!(
                     "/{parent} is a {} of stage {}, and stage {stage} wants to put /{path} below it",
@@ -360,6 +453,40 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// The names of each file that can have several, in the order of the tree.
+pub(crate) struct Names<'a>(BTreeMap<&'a str, Vec<&'a str>>);
+
+impl<'a> Names<'a> {
+    /// The names of an entry's file: one at least.
+    pub fn of(&self, path: &'a str, entry: &Entry) -> Vec<&'a str> {
+        let names = entry.same_file.as_ref().and_then(|word| self.0.get(word.as_str()));
+        names.cloned().unwrap_or_else(|| vec![path])
+    }
+
+    /// The name under which the file was written before, when this is another one.
+    pub fn earlier(&self, path: &'a str, entry: &Entry) -> Option<&'a str> {
+        self.of(path, entry).first().copied().filter(|first| *first != path)
+    }
+
+    /// How many names follow the first ones of their files.
+    pub fn repeated(&self) -> usize {
+        self.0.values().map(|names| names.len() - 1).sum()
+    }
+}
+
+/// The permissions of a file that takes the place of another one. Group and others get no right to read or write that
+/// they did not have: a file that was private stays so. The owner's rights, set-id bits and the right to execute are the
+/// new file's, except that a program which some could not run stays closed to them.
+fn stricter(old: u32, new: u32) -> u32 {
+    let was_program = old & 0o111 != 0;
+    let had = |shift: u32| {
+        let rights = old >> shift & 0o7;
+        // A text that becomes a program can be run by those who could read it.
+        if rights & 0o4 != 0 && !was_program { rights | 0o1 } else { rights }
+    };
+    new & (0o7700 | had(3) << 3 | had(0))
 }
 
 fn checked_mode(path: &str, mode: u32) -> Result<u32> {
@@ -428,63 +555,6 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_keeps_links_and_the_execute_bit_and_no_owner() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("sub")).unwrap();
-        for (name, mode) in [("sub/tool", 0o700), ("sub/text", 0o600)] {
-            fs::write(dir.path().join(name), name).unwrap();
-            fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
-        }
-        std::os::unix::fs::symlink("tool", dir.path().join("sub/link")).unwrap();
-        let mut tree = Tree::new();
-        tree.dir("usr/sub", 0o1777, "first").unwrap();
-        tree.merge(dir.path(), "usr", "second").unwrap();
-        assert_eq!(paths(&tree), ["usr", "usr/sub", "usr/sub/link", "usr/sub/text", "usr/sub/tool"]);
-        let modes: Vec<u32> = tree.entries().map(|(_, entry)| entry.mode).collect();
-        assert_eq!(modes, [0o755, 0o1777, 0o777, 0o644, 0o755]);
-        assert_eq!(tree.get("usr/sub").unwrap().stage, "first");
-        assert_eq!(tree.file_bytes().unwrap(), 16);
-    }
-
-    #[test]
-    fn a_merge_goes_on_behind_links_to_directories() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["sbin/a", "usr/sbin/b", "lib/c/d", "var/run/e", "up/f", "usr/bin/sbin/g"] {
-            build_support::tree::write_atomically(&dir.path().join(name), b"text").unwrap();
-        }
-        let mut tree = Tree::new();
-        for path in ["usr/bin", "usr/lib", "run"] {
-            tree.dir(path, 0o755, "skeleton").unwrap();
-        }
-        let links =
-            [("sbin", "usr/sbin"), ("usr/sbin", "bin"), ("lib", "/usr/lib/"), ("var/run", "../run"), ("up", "/")];
-        for (path, target) in links {
-            tree.link(path, target, "skeleton").unwrap();
-        }
-        tree.merge(dir.path(), "", "package").unwrap();
-        let files = tree.entries().filter(|(_, entry)| matches!(entry.kind, Kind::File(_))).map(|(path, _)| path);
-        assert_eq!(
-            files.collect::<Vec<_>>(),
-            ["f", "run/e", "usr/bin/a", "usr/bin/b", "usr/bin/sbin/g", "usr/lib/c/d"]
-        );
-        assert_eq!(tree.get("sbin").unwrap().kind, Kind::Link("usr/sbin".into()));
-    }
-
-    #[test]
-    fn a_link_that_leads_to_no_directory_is_refused_as_before() {
-        let dir = tempfile::tempdir().unwrap();
-        build_support::tree::write_atomically(&dir.path().join("lib/x"), b"text").unwrap();
-        for target in ["nowhere", "lib", "/lib/lib", "file", "../file/.."] {
-            let mut tree = Tree::new();
-            tree.bytes("file", "", 0o644, "one").unwrap();
-            tree.link("lib", target, "one").unwrap();
-            let error = tree.merge(dir.path(), "", "two").unwrap_err().to_string();
-            assert!(error.contains("/lib is a link of stage one"), "{target}: {error}");
-        }
-    }
-
-    #[test]
     fn the_difference_of_two_trees_is_a_layer() {
         let mut base = Tree::new();
         base.bytes("usr/bin/cc", "compiler", 0o755, "llvm").unwrap();
@@ -493,6 +563,53 @@ mod tests {
         assert_eq!(paths(&whole.minus(&base).unwrap()), ["etc", "etc/passwd"]);
         let error = base.minus(&whole).unwrap_err().to_string();
         assert!(error.contains("/etc"), "{error}");
+    }
+
+    #[test]
+    fn a_private_file_stays_private_when_another_origin_replaces_it() {
+        // Old, new, result.
+        for (old, new, result) in [
+            (0o600, 0o644, 0o600),
+            (0o644, 0o600, 0o600),
+            (0o640, 0o644, 0o640),
+            (0o644, 0o755, 0o755),
+            (0o755, 0o644, 0o644),
+            (0o600, 0o755, 0o700),
+            (0o750, 0o755, 0o750),
+            (0o755, 0o4755, 0o4755),
+            (0o400, 0o644, 0o600),
+        ] {
+            let mut tree = Tree::new();
+            tree.bytes("etc/x", "old", old, "skeleton").unwrap();
+            tree.bytes("etc/x", "new", new, "profile").unwrap();
+            assert_eq!(tree.get("etc/x").unwrap().mode, result, "{new:o} over {old:o}");
+            tree.chmod("etc/x", new).unwrap();
+            assert_eq!(tree.get("etc/x").unwrap().mode, new);
+            tree.bytes("etc/x", "again", 0o666, "profile").unwrap();
+            assert_eq!(tree.get("etc/x").unwrap().mode, 0o666, "an origin may replace its own file");
+        }
+    }
+
+    #[test]
+    fn names_of_one_file_change_together() {
+        let mut tree = Tree::new();
+        tree.bytes("a", "text", 0o644, "one").unwrap();
+        tree.hard_link("c", "a", "two").unwrap();
+        tree.hard_link("b", "c", "two").unwrap();
+        tree.chmod("b", 0o4711).unwrap();
+        tree.chown("c", 5, 6).unwrap();
+        tree.set_attribute("a", "user.x", b"1").unwrap();
+        for name in ["a", "b", "c"] {
+            let entry = tree.get(name).unwrap();
+            assert_eq!((entry.mode, entry.uid, entry.gid, entry.attributes.len()), (0o4711, 5, 6, 1), "{name}");
+            assert_eq!(tree.names().of(name, entry), ["a", "b", "c"]);
+        }
+        tree.remove("a").unwrap();
+        tree.bytes("c", "other", 0o644, "three").unwrap();
+        assert_eq!(tree.names().of("b", tree.get("b").unwrap()), ["b"]);
+        assert!(tree.hard_link("d", "nowhere", "one").is_err());
+        tree.dir("dir", 0o755, "one").unwrap();
+        assert!(tree.hard_link("d", "dir", "one").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use build_support::Cmd;
+use build_support::xattr::CAPABILITY;
 use disk::{Tree, Uuid};
 use fs_err as fs;
 
@@ -54,11 +55,48 @@ pub fn tree(host: &Path) -> Tree {
         tree.bytes(&format!("hard dir/{name}/in"), format!("{i}\n"), 0o644, "skeleton").unwrap();
         tree.link(&format!("hard links/{name}"), name, "skeleton").unwrap();
     }
+    tree.pipe("run/pipe", 0o622, "skeleton").unwrap();
+    tree.block_device("dev/vda", 254, 0, 0o660, "skeleton").unwrap();
+    tree.chmod("etc/shadow", 0o600).unwrap();
+    // Hard links, in one directory and across, before and behind the file in the tree's order.
+    tree.hard_link("bin/second name", "bin/busybox", "skeleton").unwrap();
+    tree.hard_link("a first name", "bin/busybox", "skeleton").unwrap();
+    for i in 0..300 {
+        tree.hard_link(&format!("many links/another-name-of-some-length-{i:04}"), "etc/shadow", "skeleton").unwrap();
+    }
+    // Attributes that fit into an inode of ext4, and some that need a block.
+    tree.bytes("bin/ping", pattern(5_000), 0o755, "skeleton").unwrap();
+    tree.set_attribute("bin/ping", CAPABILITY, &ping()).unwrap();
+    tree.set_attribute("bin/ping", "user.note", b"plain = text\n").unwrap();
+    tree.set_attribute("home/user", "user.dir", b"\0\x01\xff").unwrap();
+    tree.set_attribute("etc/shadow", "user.long", &pattern(1000)).unwrap();
     // More names than one block of a directory holds.
     for i in 0..500 {
         tree.bytes(&format!("many/a-name-of-some-length-{i:04}"), format!("{i}\n"), 0o644, "skeleton").unwrap();
     }
     tree
+}
+
+/// The devices of the tree, which only root can make outside an image.
+pub const DEVICES: &[&str] = &["dev/console", "dev/vda"];
+
+/// What lets ping open its sockets.
+pub fn ping() -> Vec<u8> {
+    disk::Capabilities::parse("cap_net_raw=ep").unwrap().to_bytes()
+}
+
+/// Makes an unpacked tree that has more than a directory of ours: set-id bits and capabilities.
+pub fn plain(dir: &Path) -> String {
+    for entry in walkdir::WalkDir::new(dir) {
+        let entry = entry.unwrap();
+        let meta = entry.metadata().unwrap();
+        if meta.is_file() {
+            let mode = std::os::unix::fs::MetadataExt::mode(&meta) & 0o777;
+            fs::set_permissions(entry.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            let _ = rustix::fs::removexattr(entry.path(), CAPABILITY); // Most files have none.
+        }
+    }
+    build_support::digest::tree(dir).unwrap()
 }
 
 /// Bytes that do not compress and are the same each time (Marsaglia, "Xorshift RNGs", 2003).

@@ -23,12 +23,12 @@ pub fn add(dirs: &Dirs, arch: Arch, tree: &mut Tree) -> Result<RootLayer> {
 
 /// The toolchain as it lies on board: the board's own target at the root, the others below `/usr/<triple>`.
 fn lay_out(tree: &mut Tree, arch: Arch, toolchain: &Built) -> Result<()> {
-    tree.merge(&toolchain.dir.join("bin"), "usr/bin", "toolchain")?;
-    tree.merge(&toolchain.dir.join("lib"), "usr/lib", "toolchain")?;
+    tree.merge_plain(&toolchain.dir.join("bin"), "usr/bin", "toolchain")?;
+    tree.merge_plain(&toolchain.dir.join("lib"), "usr/lib", "toolchain")?;
     for target in Arch::ALL {
         let triple = target.short_triple();
         let at = if target == arch { "usr".into() } else { format!("usr/{triple}/usr") };
-        tree.merge(&toolchain::sysroot(toolchain, target).join("usr"), &at, "toolchain")?;
+        tree.merge_plain(&toolchain::sysroot(toolchain, target).join("usr"), &at, "toolchain")?;
         if target == arch {
             // On board this target's sysroot is the root file system.
             let config = "# There are static libraries only.\n-static\n";

@@ -16,10 +16,10 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>
     skeleton::add(&mut tree, profile)?;
     if profile.has("busybox") {
         let (dir, _) = sysroot::busybox(arch.name()).ok_or_else(|| anyhow!("busybox was not built for {arch}"))?;
-        tree.merge(&dir.join("bin"), "usr/bin", "busybox")?;
+        tree.merge_plain(&dir.join("bin"), "usr/bin", "busybox")?;
     }
     if let Some(init) = init {
-        tree.merge(&init.dir.join("sbin"), "usr/bin", "init")?;
+        tree.merge_plain(&init.dir.join("sbin"), "usr/bin", "init")?;
     }
     let layer = if profile.has("toolchain") { Some(compiler::add(dirs, arch, &mut tree)?) } else { None };
     for package in packages {

@@ -41,7 +41,7 @@ pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
         tree.link(path, target, "skeleton")?;
     }
     tree.dir("usr/lib", 0o755, "skeleton")?;
-    tree.merge(sysroot::skeleton(), "", "skeleton")?;
+    tree.merge_plain(sysroot::skeleton(), "", "skeleton")?;
     tree.chmod("etc/shadow", 0o600)?;
     tree.bytes("etc/hostname", format!("{}\n", profile.hostname), 0o644, "profile")?;
     tree.bytes("etc/os-release", os_release(profile), 0o644, "profile")
