@@ -1,48 +1,63 @@
-//! The EFI system partition: a FAT file system that holds the kernel where UEFI firmware looks for it.
+//! FAT file systems: the EFI system partition, and other volumes that firmware reads.
 
-use std::io::{Cursor, Write as _};
+use std::collections::BTreeSet;
+use std::io::{Cursor, Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
-use build_support::{Arch, sparse, whole};
-use fatfs::{DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, TimeProvider};
+use anyhow::{Context as _, Result, bail, ensure};
+use build_support::{sparse, whole};
+use fatfs::{Date, DateTime, Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 use fs_err as fs;
 
 use crate::MIB;
-use crate::date::Date;
+use crate::tree::Content;
 
 /// A FAT32 file system with sectors of 512 bytes cannot be smaller: it has at least 65,525 clusters (Microsoft FAT
 /// specification 1.03, section "FAT type determination"). FAT12 and FAT16 need only be read on removable media (UEFI
 /// 2.10, section 13.3), so the system partition of a disk is FAT32.
-pub const MIN_SIZE: u64 = 34 * MIB;
+pub const MIN_FAT32_SIZE: u64 = 34 * MIB;
+/// Up to this size clusters have one sector, and eight above: the specification's own table for FAT32, which saves memory
+/// on small volumes and a large table on others.
+const SMALL: u64 = 260 * MIB;
 const SECTOR: u64 = 512;
 
-/// An EFI system partition to write.
-pub struct Esp<'a> {
-    /// Decides the name under which firmware looks for the kernel.
-    pub arch: Arch,
-    /// The kernel, built as an EFI program.
-    pub kernel: &'a Path,
-    /// Bytes of the partition.
+/// A FAT file system to write.
+pub struct Fat<'a> {
+    /// Bytes, a multiple of 512. From [`MIN_FAT32_SIZE`] on it is FAT32, below it FAT16 or FAT12.
     pub size: u64,
     /// The volume's serial number.
     pub volume_id: u32,
+    /// The volume's label, at most 11 characters; empty: none.
+    pub label: &'a str,
+    /// Its files, such as `EFI/BOOT/BOOTX64.EFI`, with what they hold. Directories are made. Names have eight characters
+    /// and an extension of three at most, and case does not count.
+    pub files: Vec<(String, Content)>,
 }
 
-impl Esp<'_> {
+type Volume<'a> = FileSystem<&'a mut Cursor<Vec<u8>>>;
+type Directory<'a, 'b> = Dir<'a, &'b mut Cursor<Vec<u8>>>;
+
+impl Fat<'_> {
     /// Writes the file system as a sparse file.
+    ///
+    /// # Errors
+    ///
+    /// When size, label or a name are not possible, when two files have one name, when a file cannot be read, when the files
+    /// do not fit, or when the output cannot be written.
     pub fn write(&self, out: &Path) -> Result<()> {
+        let least = 64 << 10; // Room for a boot sector, tables and a root directory.
         ensure!(
-            self.size >= MIN_SIZE && self.size.is_multiple_of(SECTOR),
-            "an EFI system partition has at least {} MiB and whole sectors, and this one has {} bytes",
-            MIN_SIZE / MIB,
+            self.size >= least && self.size.is_multiple_of(SECTOR),
+            "a FAT file system has at least {least} bytes and whole sectors of {SECTOR}, and this one has {} bytes",
             self.size
         );
-        let kernel = fs::read(self.kernel)?;
-        let bytes = self.fill(&kernel).with_context(|| {
-            let (needs, has) = (kernel.len() as u64 / MIB + 1, self.size / MIB);
-            format!("cannot put the kernel of {needs} MiB on an EFI system partition of {has} MiB")
-        })?;
+        self.files.iter().try_for_each(|(path, _)| check_names(path))?;
+        let names: BTreeSet<String> = self.files.iter().map(|(path, _)| path.to_ascii_uppercase()).collect();
+        ensure!(
+            names.len() == self.files.len(),
+            "two files of a FAT file system have one name: case does not count there"
+        );
+        let bytes = self.fill()?;
         whole::file(out, |path| {
             let file = fs::File::create(path)?;
             file.set_len(self.size)?;
@@ -51,59 +66,166 @@ impl Esp<'_> {
     }
 
     /// In memory: the crate writes many small pieces, and most of the volume stays untouched zero pages.
-    fn fill(&self, kernel: &[u8]) -> Result<Vec<u8>> {
+    fn fill(&self) -> Result<Vec<u8>> {
         let mut disk = Cursor::new(vec![0; usize::try_from(self.size)?]);
-        let options = FormatVolumeOptions::new()
-            .fat_type(FatType::Fat32)
-            .bytes_per_cluster(SECTOR as u32)
-            .volume_id(self.volume_id)
-            .volume_label(*b"BLOOMERY   ");
+        let mut options = FormatVolumeOptions::new().volume_id(self.volume_id);
+        if !self.label.is_empty() {
+            options = options.volume_label(label(self.label)?); // An empty one would be an entry without a name.
+        }
+        if self.size >= MIN_FAT32_SIZE {
+            let sectors = if self.size <= SMALL { 1 } else { 8 };
+            options = options.fat_type(FatType::Fat32).bytes_per_cluster(sectors * SECTOR as u32);
+        }
         fatfs::format_volume(&mut disk, options).context("cannot format it")?;
         disk.set_position(0);
-        let volume =
+        let volume: Volume =
             FileSystem::new(&mut disk, FsOptions::new().time_provider(&BuildTime)).context("cannot open it")?;
-        let dir = volume.root_dir().create_dir("EFI")?.create_dir("BOOT")?;
-        let mut file = dir.create_file(self.arch.efi_file())?;
-        file.write_all(kernel)?;
-        file.flush()?;
-        drop((file, dir));
+        for (path, content) in &self.files {
+            add(volume.root_dir(), path, content).map_err(|error| self.explain(error, path))?;
+        }
         volume.stats().context("cannot count its free clusters")?; // Only a count that was asked for is written.
         volume.unmount()?;
         let mut disk = disk.into_inner();
-        mend_parent(&mut disk)?;
+        if self.size >= MIN_FAT32_SIZE {
+            mend_parents(&mut disk)?;
+        }
         Ok(disk)
+    }
+
+    fn explain(&self, error: anyhow::Error, path: &str) -> anyhow::Error {
+        let sizes: u64 = self.files.iter().filter_map(|(_, content)| content.size().ok()).sum();
+        let (needs, has) = (sizes / MIB + 1, self.size / MIB);
+        error.context(format!("cannot put {path} on a FAT file system of {has} MiB, whose files have {needs} MiB"))
     }
 }
 
-/// Corrects the `..` of `/EFI`. The number of its parent's cluster must be 0 when that is the root (Microsoft FAT
-/// specification 1.03, section 6.5), and fatfs 0.3 writes the root's own number. Drop this when fsck.fat no longer
-/// minds the crate's directories.
-fn mend_parent(disk: &mut [u8]) -> Result<()> {
-    let (sectors, fats) = (u16::from_le_bytes([disk[14], disk[15]]), disk[16]); // BPB_RsvdSecCnt, BPB_NumFATs
-    let fat_sectors = u32::from_le_bytes([disk[36], disk[37], disk[38], disk[39]]); // BPB_FATSz32
-    let data = (u64::from(sectors) + u64::from(fats) * u64::from(fat_sectors)) * SECTOR;
-    // The first cluster of data has number 2 and is the root; /EFI was made next. Its second slot is `..`.
-    let slot = usize::try_from(data + SECTOR + 32)?;
-    let slot = disk.get_mut(slot..slot + 32).context("the volume ends before its first directory")?;
-    ensure!(&slot[..11] == b"..         ", "the first directory of the volume is not where it was expected");
-    for at in [20, 21, 26, 27] {
-        slot[at] = 0; // DIR_FstClusHI and DIR_FstClusLO
+/// Refuses what would get a long name: the crate writes none.
+fn check_names(path: &str) -> Result<()> {
+    // Microsoft FAT specification 1.03, "Directory Structure".
+    let plain =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"$%'-_@~`!(){}^#&".contains(&byte));
+    for name in path.trim_start_matches('/').split('/') {
+        let (base, extension) = name.split_once('.').unwrap_or((name, ""));
+        let fits = (1..=8).contains(&base.len()) && extension.len() <= 3 && !name.ends_with('.');
+        ensure!(
+            fits && plain(base) && plain(extension),
+            "`{name}` in {path} cannot be a name on a FAT file system here\n\
+             hint: use eight letters or digits at most, a point and three more"
+        );
     }
     Ok(())
 }
+
+fn label(text: &str) -> Result<[u8; 11]> {
+    ensure!(
+        text.len() <= 11
+            && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+        "`{text}` cannot be the label of a FAT file system: at most 11 letters, digits, spaces, - and _"
+    );
+    let mut label = [b' '; 11];
+    label[..text.len()].copy_from_slice(text.to_ascii_uppercase().as_bytes());
+    Ok(label)
+}
+
+fn add(root: Directory, path: &str, content: &Content) -> Result<()> {
+    let (dirs, name) = path.trim_start_matches('/').rsplit_once('/').unwrap_or(("", path));
+    let mut dir = root;
+    for name in dirs.split('/').filter(|name| !name.is_empty()) {
+        dir = dir.create_dir(name)?; // Opens one that is there.
+    }
+    let (size, mut reader) = content.open()?;
+    ensure!(size <= u64::from(u32::MAX), "a file of a FAT file system cannot be larger than 4 GiB");
+    let mut file = dir.create_file(name)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => break,
+            n => file.write_all(&buffer[..n])?,
+        }
+    }
+    Ok(file.flush()?)
+}
+
+/// Corrects the `..` of the directories in the root. The number of its parent's cluster must be 0 when that is the root
+/// (Microsoft FAT specification 1.03, section 6.5), and fatfs 0.3 writes the root's own number. Drop this when fsck.fat no
+/// longer minds the crate's directories.
+fn mend_parents(disk: &mut [u8]) -> Result<()> {
+    let layout = Layout::of(disk);
+    let mut cluster = layout.root;
+    while (2..0x0fff_fff8).contains(&cluster) {
+        let start = layout.offset(cluster)?;
+        for slot in (start..start + layout.cluster).step_by(32) {
+            let entry: [u8; 32] = disk.get(slot..slot + 32).context("the root directory ends early")?.try_into()?;
+            let is_dir = entry[11] & 0x10 != 0 && entry[11] & 0x08 == 0; // ATTR_DIRECTORY without ATTR_VOLUME_ID
+            if entry[0] != 0 && entry[0] != 0xe5 && is_dir {
+                let first = u32::from(word(&entry, 20)) << 16 | u32::from(word(&entry, 26)); // DIR_FstClusHI, DIR_FstClusLO
+                mend_parent(disk, layout.offset(first)? + 32)?;
+            }
+        }
+        let next = layout.table + cluster as usize * 4;
+        let next = disk.get(next..next + 4).context("a chain of clusters leaves the table")?;
+        cluster = u32::from_le_bytes(next.try_into()?) & 0x0fff_ffff;
+    }
+    Ok(())
+}
+
+fn mend_parent(disk: &mut [u8], slot: usize) -> Result<()> {
+    let entry = disk.get_mut(slot..slot + 32).context("the volume ends before one of its directories")?;
+    if &entry[..11] != b"..         " {
+        bail!("a directory of the volume does not begin with its parent");
+    }
+    for at in [20, 21, 26, 27] {
+        entry[at] = 0;
+    }
+    Ok(())
+}
+
+/// Where a FAT32 volume keeps what (Microsoft FAT specification 1.03, "Boot Sector and BPB Structure"), in bytes.
+struct Layout {
+    table: usize,
+    data: usize,
+    cluster: usize,
+    root: u32,
+}
+
+impl Layout {
+    fn of(disk: &[u8]) -> Layout {
+        let sector = SECTOR as usize;
+        let long = |at: usize| u32::from(word(disk, at)) | u32::from(word(disk, at + 2)) << 16;
+        let table = usize::from(word(disk, 14)) * sector; // BPB_RsvdSecCnt
+        let tables = usize::from(disk[16]) * long(36) as usize * sector; // BPB_NumFATs, BPB_FATSz32
+        Layout {
+            table,
+            data: table + tables,
+            cluster: usize::from(disk[13]) * sector, // BPB_SecPerClus
+            root: long(44),                          // BPB_RootClus
+        }
+    }
+
+    /// The first cluster of data has number 2.
+    fn offset(&self, cluster: u32) -> Result<usize> {
+        let index = cluster.checked_sub(2).context("a cluster has no data")?;
+        Ok(self.data + index as usize * self.cluster)
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// [`build_support::EPOCH`] in fields.
+const DATE: Date = Date { year: 2026, month: 1, day: 1 };
 
 /// A clock that stands at the build's fixed time.
 #[derive(Debug)]
 struct BuildTime;
 
 impl TimeProvider for BuildTime {
-    fn get_current_date(&self) -> fatfs::Date {
-        let Date { year, month, day, .. } = Date::of_build();
-        fatfs::Date { year, month, day }
+    fn get_current_date(&self) -> Date {
+        DATE
     }
 
     fn get_current_date_time(&self) -> DateTime {
-        let Date { hour, minute, second, .. } = Date::of_build();
-        DateTime { date: self.get_current_date(), time: fatfs::Time { hour, min: minute, sec: second, millis: 0 } }
+        DateTime { date: DATE, time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
     }
 }

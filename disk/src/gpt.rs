@@ -19,10 +19,15 @@ const SECTOR: u64 = 512;
 /// The type of an EFI system partition (UEFI 2.10, table 5.7).
 pub const ESP_TYPE: Uuid = Uuid::from_u128(0xC12A7328_F81F_11D2_BA4B_00A0C93EC93B);
 
-/// One partition.
-pub struct Partition {
+/// The most partitions of a table: the size that UEFI 2.10, section 5.3.2, asks for at least and every tool writes.
+pub const MAX_PARTITIONS: usize = 128;
+/// The most UTF-16 units of a partition's name (UEFI 2.10, table 5.6).
+pub const MAX_NAME: usize = 36;
+
+/// One entry of the table.
+pub struct Entry<'a> {
     /// Its name in the table.
-    pub name: &'static str,
+    pub name: &'a str,
     /// What it is for.
     pub kind: Uuid,
     /// Its own identifier, the kernel's `PARTUUID`.
@@ -34,12 +39,16 @@ pub struct Partition {
 }
 
 /// Writes the tables at both ends of a disk file that has its full length already.
-pub fn write(file: &fs::File, disk: Uuid, partitions: &[Partition]) -> Result<()> {
+///
+/// # Errors
+///
+/// When the file cannot be written, or the entries do not fit.
+pub fn write(file: &fs::File, disk: Uuid, entries: &[Entry]) -> Result<()> {
     let path = file.path().display().to_string();
-    write_tables(file, disk, partitions).with_context(|| format!("cannot write the partition table of {path}"))
+    write_tables(file, disk, entries).with_context(|| format!("cannot write the partition table of {path}"))
 }
 
-fn write_tables(file: &fs::File, disk: Uuid, partitions: &[Partition]) -> Result<()> {
+fn write_tables(file: &fs::File, disk: Uuid, entries: &[Entry]) -> Result<()> {
     let mut device = file.file();
     let sectors = file.metadata()?.len() / SECTOR;
     // The field has 32 bits, and larger disks have all of them set (UEFI 2.10, table 5.4).
@@ -47,20 +56,20 @@ fn write_tables(file: &fs::File, disk: Uuid, partitions: &[Partition]) -> Result
     ProtectiveMBR::with_lb_size(protected).overwrite_lba0(&mut device).context("cannot write the protective MBR")?;
     let config = GptConfig::new().writable(true).logical_block_size(LogicalBlockSize::Lb512);
     let mut table = config.create_from_device(device, Some(disk))?;
-    let entries: BTreeMap<u32, GptPartition> = (1..).zip(partitions.iter().map(entry)).collect();
+    let entries: BTreeMap<u32, GptPartition> = (1..).zip(entries.iter().map(partition)).collect();
     table.update_partitions(entries)?;
     table.write()?;
     Ok(())
 }
 
-fn entry(partition: &Partition) -> GptPartition {
-    let first = partition.start / SECTOR;
+fn partition(entry: &Entry) -> GptPartition {
+    let first = entry.start / SECTOR;
     GptPartition {
-        part_type_guid: Type { guid: partition.kind, os: OperatingSystem::None },
-        part_guid: partition.guid,
+        part_type_guid: Type { guid: entry.kind, os: OperatingSystem::None },
+        part_guid: entry.guid,
         first_lba: first,
-        last_lba: first + partition.size / SECTOR - 1,
+        last_lba: first + entry.size / SECTOR - 1,
         flags: 0,
-        name: partition.name.into(),
+        name: entry.name.into(),
     }
 }

@@ -1,126 +1,288 @@
-//! The disk of a profile: GPT, an EFI system partition with the kernel, and the root file system.
-//!
-//! `image/build.rs` calls it. The disk boots by firmware without a boot loader, because the kernel is an EFI program
-//! that finds its root by PARTUUID; the same disk serves a kernel that QEMU loads itself.
+//! Disks: a GPT and a list of partitions, each with a file system or a file in it.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use build_support::{Arch, sparse, whole};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use build_support::{sparse, whole};
 use fs_err as fs;
 use uuid::Uuid;
 
 use crate::MIB;
 use crate::ext4::{Ext4, TooSmall};
-use crate::fat::Esp;
-use crate::gpt::{self, ALIGNMENT, Partition};
-use crate::tree::Tree;
-
-/// Bytes of the EFI system partition: FAT32's least and room for several kernels. Most of it is a hole in the file.
-pub const ESP_SIZE: u64 = 64 * MIB;
-/// The label of the root file system.
-pub const ROOT_LABEL: &str = "bloomery";
-
-/// The identifiers of a disk. They must not change from build to build: the kernel's command line names the root.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Guids {
-    /// The disk.
-    pub disk: Uuid,
-    /// The partition of the EFI system.
-    pub esp: Uuid,
-    /// The partition of the root file system, which is the kernel's `root=PARTUUID=`.
-    pub root: Uuid,
-    /// The root file system itself.
-    pub root_fs: Uuid,
-    /// The serial number of the EFI system's volume.
-    pub volume_id: u32,
-}
-
-impl Guids {
-    /// Identifiers made from a name, such as `full x86_64`: version 8 UUIDs from its SHA-256 (RFC 9562, section 5.8).
-    pub fn of(name: &str) -> Guids {
-        let uuid = |part: &str| Uuid::new_v8(leading_bytes(&format!("bloomery {name} {part}")));
-        Guids {
-            disk: uuid("disk"),
-            esp: uuid("esp"),
-            root: uuid("root"),
-            root_fs: uuid("root file system"),
-            volume_id: u32::from_be_bytes(leading_bytes(&format!("bloomery {name} volume"))),
-        }
-    }
-}
-
-fn leading_bytes<const N: usize>(text: &str) -> [u8; N] {
-    use sha2::Digest as _;
-    let hash = sha2::Sha256::digest(text);
-    std::array::from_fn(|i| hash[i])
-}
+use crate::fat::Fat;
+use crate::gpt::{self, ALIGNMENT, Entry};
+use crate::tree::{Content as FileContent, Tree};
 
 /// A disk to write.
 pub struct Disk<'a> {
-    /// For which architecture it is.
-    pub arch: Arch,
-    /// The kernel, built as an EFI program.
-    pub kernel: &'a Path,
-    /// The root file system.
-    pub root: &'a Tree,
     /// Bytes of the disk; what a MiB leaves over is not used.
     pub size: u64,
-    /// Its identifiers.
-    pub guids: Guids,
+    /// The disk's identifier in the table.
+    pub id: Uuid,
+    /// Its partitions, in the order of the table and of the disk.
+    pub partitions: Vec<Partition<'a>>,
+}
+
+/// A partition of a disk.
+pub struct Partition<'a> {
+    /// Its name in the table, at most 36 UTF-16 units.
+    pub name: &'a str,
+    /// What it is for, such as [`gpt::ESP_TYPE`].
+    pub kind: Uuid,
+    /// Its own identifier, the kernel's `PARTUUID`.
+    pub guid: Uuid,
+    /// How large it is.
+    pub size: Size,
+    /// What is in it.
+    pub content: Content<'a>,
+}
+
+/// The size of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// So many bytes, rounded up to a MiB.
+    Bytes(u64),
+    /// What the other partitions leave; one partition of a disk can have it.
+    Rest,
+}
+
+/// What is in a partition.
+pub enum Content<'a> {
+    /// A FAT file system.
+    Fat {
+        /// The volume's label, at most 11 characters.
+        label: &'a str,
+        /// The volume's serial number.
+        volume_id: u32,
+        /// Its files, with what they hold; directories are made.
+        files: Vec<(String, FileContent)>,
+    },
+    /// An ext4 file system.
+    Ext4 {
+        /// The file system's label, at most 16 bytes.
+        label: &'a str,
+        /// The file system's own identifier.
+        uuid: Uuid,
+        /// Its files.
+        tree: &'a Tree,
+    },
+    /// The bytes of a file, then zeros.
+    File(&'a Path),
+    /// Zeros.
+    Empty,
+}
+
+/// Where a partition lies, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Place {
+    start: u64,
+    size: u64,
 }
 
 impl Disk<'_> {
     /// Writes the disk as a sparse file. `work` is a directory for the partitions on the way.
+    ///
+    /// # Errors
+    ///
+    /// When the partitions do not fit on the disk or a content does not fit in its partition, with the size that would do;
+    /// when names or identifiers are not possible; and the errors of [`Fat::write`] and [`Ext4::write`].
     pub fn write(&self, out: &Path, work: &Path) -> Result<()> {
+        self.check()?;
+        let places = self.places()?;
         fs::create_dir_all(work)?;
-        let (esp, root) = (work.join("esp.fat"), work.join("root.ext4"));
-        let [esp_partition, root_partition] = self.partitions()?;
-        Esp { arch: self.arch, kernel: self.kernel, size: esp_partition.size, volume_id: self.guids.volume_id }
-            .write(&esp)?;
-        let ext4 = Ext4 { uuid: self.guids.root_fs, label: ROOT_LABEL, size: root_partition.size };
-        ext4.write(self.root, &root, work).map_err(|error| self.explain(error))?;
+        let mut files = Vec::new();
+        for (number, (partition, place)) in self.partitions.iter().zip(&places).enumerate() {
+            let file = work.join(format!("partition-{}", number + 1));
+            let filled =
+                partition.fill(place.size, &file, work).map_err(|error| self.explain(partition, place, error))?;
+            files.push(filled);
+        }
         whole::file(out, |path| {
             let file = fs::File::options().create_new(true).read(true).write(true).open(path)?;
             file.set_len(self.size / MIB * MIB)?;
-            sparse::copy_into(&esp, &file, esp_partition.start)?;
-            sparse::copy_into(&root, &file, root_partition.start)?;
-            gpt::write(&file, self.guids.disk, &[esp_partition, root_partition])
+            for (from, place) in files.iter().zip(&places) {
+                if let Some(from) = from {
+                    sparse::copy_into(from, &file, place.start)?;
+                }
+            }
+            gpt::write(&file, self.id, &self.entries(&places))
         })?;
-        fs::remove_file(&esp)?;
-        Ok(fs::remove_file(&root)?)
+        for (file, partition) in files.iter().zip(&self.partitions) {
+            if let Some(file) = file.as_ref().filter(|_| !matches!(partition.content, Content::File(_))) {
+                fs::remove_file(file)?;
+            }
+        }
+        Ok(())
     }
 
-    /// The EFI system first, and the root last, where it can grow.
-    fn partitions(&self) -> Result<[Partition; 2]> {
-        let start = ALIGNMENT + ESP_SIZE;
-        // The last MiB holds the table's second copy.
+    fn entries(&self, places: &[Place]) -> Vec<Entry<'_>> {
+        let rows = self.partitions.iter().zip(places);
+        rows.map(|(partition, place)| {
+            let Partition { name, kind, guid, .. } = *partition;
+            Entry { name, kind, guid, start: place.start, size: place.size }
+        })
+        .collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(
+            !self.partitions.is_empty() && self.partitions.len() <= gpt::MAX_PARTITIONS,
+            "a disk has 1 to {} partitions, and this one {}",
+            gpt::MAX_PARTITIONS,
+            self.partitions.len()
+        );
+        let mut guids = BTreeSet::from([self.id]);
+        for Partition { name, guid, kind, .. } in &self.partitions {
+            ensure!(
+                name.encode_utf16().count() <= gpt::MAX_NAME,
+                "the partition name `{name}` is longer than {} characters",
+                gpt::MAX_NAME
+            );
+            ensure!(!guid.is_nil() && !kind.is_nil(), "the partition `{name}` has an identifier of zeros");
+            ensure!(guids.insert(*guid), "the identifier {guid} of the partition `{name}` is another one's too");
+        }
+        Ok(())
+    }
+
+    /// One partition after the other, from the first MiB; the last MiB holds the table's second copy.
+    fn places(&self) -> Result<Vec<Place>> {
         let end = (self.size / ALIGNMENT * ALIGNMENT).saturating_sub(ALIGNMENT);
-        if end <= start {
-            let least = (start + 2 * ALIGNMENT) / MIB;
+        let rounded = |bytes: u64| bytes.checked_next_multiple_of(ALIGNMENT).context("a partition's size is too large");
+        let mut fixed: u64 = 0;
+        let mut rests = self.partitions.iter().filter(|partition| partition.size == Size::Rest);
+        for partition in &self.partitions {
+            if let Size::Bytes(bytes) = partition.size {
+                ensure!(bytes > 0, "the partition `{}` has no size", partition.name);
+                fixed = fixed.checked_add(rounded(bytes)?).context("the partitions' sizes are too large")?;
+            }
+        }
+        let (rest, second) = (rests.next(), rests.next());
+        if let (Some(rest), Some(second)) = (rest, second) {
             bail!(
-                "a disk of {} MiB has no room for a root file system\nhint: raise the profile's disk size above {least} MiB",
-                self.size / MIB
+                "the partitions `{}` and `{}` both take the rest of the disk\nhint: give one a size",
+                rest.name,
+                second.name
             );
         }
-        let kind = self.arch.root_partition_type();
-        let kind = Uuid::parse_str(kind).with_context(|| format!("the partition type {kind} is no UUID"))?;
-        Ok([
-            Partition { name: "esp", kind: gpt::ESP_TYPE, guid: self.guids.esp, start: ALIGNMENT, size: ESP_SIZE },
-            Partition { name: "root", kind, guid: self.guids.root, start, size: end - start },
-        ])
+        let needs = ALIGNMENT + fixed + if rest.is_some() { ALIGNMENT } else { 0 };
+        if needs > end {
+            let what = rest.map_or("its partitions".into(), |partition| format!("the partition `{}`", partition.name));
+            bail!(
+                "a disk of {} MiB has no room for {what}\nhint: raise the disk size to {} MiB or more",
+                self.size / MIB,
+                (needs + ALIGNMENT) / MIB
+            );
+        }
+        let left = end - ALIGNMENT - fixed;
+        let mut start = ALIGNMENT;
+        let mut places = Vec::new();
+        for partition in &self.partitions {
+            let size = match partition.size {
+                Size::Bytes(bytes) => rounded(bytes)?,
+                Size::Rest => left,
+            };
+            places.push(Place { start, size });
+            start += size;
+        }
+        Ok(places)
     }
 
-    /// Says how large the profile's disk must be when the root file system is too small.
-    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
-        let Some(TooSmall { needs, has }) = error.downcast_ref() else {
-            return error;
+    /// Says which size would do when a content is too large for its partition.
+    fn explain(&self, partition: &Partition, place: &Place, error: anyhow::Error) -> anyhow::Error {
+        let Some(TooSmall { needs, .. }) = error.downcast_ref() else {
+            return error.context(format!("cannot fill the partition `{}`", partition.name));
         };
-        let (needs, has, disk) = (needs.div_ceil(MIB), has / MIB, self.size / MIB);
-        let wanted = needs + disk - has;
-        anyhow::anyhow!(
-            "the root file system needs {needs} MiB, and the profile's disk of {disk} MiB leaves {has} MiB for it\n\
-             hint: raise the profile's disk size to {wanted} MiB or more"
-        )
+        let (needs, has, disk) = (needs.div_ceil(MIB), place.size / MIB, self.size / MIB);
+        let name = partition.name;
+        match partition.size {
+            Size::Rest => anyhow!(
+                "the partition `{name}` needs {needs} MiB, and the disk of {disk} MiB leaves {has} MiB for it\n\
+                 hint: raise the disk size to {} MiB or more",
+                needs + disk - has
+            ),
+            Size::Bytes(_) => anyhow!(
+                "the partition `{name}` needs {needs} MiB, and has {has} MiB\nhint: raise its size to {needs} MiB or more"
+            ),
+        }
+    }
+}
+
+impl Partition<'_> {
+    /// Makes what is in the partition as a file of at most its size. `None`: nothing.
+    fn fill(&self, size: u64, file: &Path, work: &Path) -> Result<Option<PathBuf>> {
+        match &self.content {
+            Content::Fat { label, volume_id, files } => {
+                Fat { size, volume_id: *volume_id, label, files: files.clone() }.write(file)?;
+            }
+            Content::Ext4 { label, uuid, tree } => Ext4 { uuid: *uuid, label, size }.write(tree, file, work)?,
+            Content::File(path) => {
+                let needs = fs::metadata(path)?.len();
+                ensure!(needs <= size, TooSmall { needs, has: size });
+                return Ok(Some(path.to_path_buf()));
+            }
+            Content::Empty => return Ok(None),
+        }
+        Ok(Some(file.to_path_buf()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(name: &str, number: u128, size: Size) -> Partition<'_> {
+        let guid = Uuid::from_u128(number);
+        Partition { name, kind: gpt::ESP_TYPE, guid, size, content: Content::Empty }
+    }
+
+    fn disk(size: u64, partitions: Vec<Partition<'_>>) -> Disk<'_> {
+        Disk { size: size * MIB, id: Uuid::from_u128(100), partitions }
+    }
+
+    #[test]
+    fn partitions_lie_one_after_the_other_and_one_takes_the_rest() {
+        let parts = vec![
+            partition("boot", 1, Size::Bytes(1)),
+            partition("data", 2, Size::Rest),
+            partition("state", 3, Size::Bytes(3 * MIB + 1)),
+        ];
+        let places = disk(20, parts).places().unwrap();
+        let starts: Vec<u64> = places.iter().map(|place| place.start / MIB).collect();
+        let sizes: Vec<u64> = places.iter().map(|place| place.size / MIB).collect();
+        assert_eq!((starts, sizes), (vec![1, 2, 15], vec![1, 13, 4]));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let work = tempfile::tempdir().unwrap();
+        let long = "n".repeat(37);
+        for (disk, part) in [
+            (disk(20, Vec::new()), "1 to 128 partitions"),
+            (disk(20, vec![partition("a", 1, Size::Rest), partition("b", 2, Size::Rest)]), "both take the rest"),
+            (disk(20, vec![partition("a", 1, Size::Rest), partition("b", 1, Size::Bytes(1))]), "another one's too"),
+            (disk(20, vec![partition("a", 0, Size::Rest)]), "zeros"),
+            (disk(20, vec![partition(&long, 1, Size::Rest)]), "longer than 36"),
+            (disk(20, vec![partition("a", 1, Size::Bytes(0))]), "no size"),
+            (disk(20, vec![partition("a", 1, Size::Bytes(19 * MIB))]), "raise the disk size to 21 MiB"),
+            (disk(3, vec![partition("a", 1, Size::Bytes(MIB)), partition("b", 2, Size::Rest)]), "the partition `b`"),
+            (disk(20, vec![partition("a", 1, Size::Bytes(u64::MAX))]), "too large"),
+        ] {
+            let error = format!("{:#}", disk.write(&work.path().join("out"), work.path()).unwrap_err());
+            assert!(error.contains(part), "`{part}` is not in: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_names_the_size_that_will_do() {
+        let work = tempfile::tempdir().unwrap();
+        let big = work.path().join("big");
+        fs::File::create(&big).unwrap().set_len(5 * MIB).unwrap();
+        let part = Partition { content: Content::File(&big), ..partition("state", 1, Size::Bytes(4 * MIB)) };
+        let error = format!("{:#}", disk(20, vec![part]).write(&work.path().join("out"), work.path()).unwrap_err());
+        assert!(
+            error.contains("`state` needs 5 MiB, and has 4 MiB") && error.contains("hint: raise its size"),
+            "{error}"
+        );
     }
 }

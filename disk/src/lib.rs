@@ -5,10 +5,14 @@
 //! and order come from the tree and its caller, never from the machine that builds, so the same inputs give the
 //! same bytes. Every output appears under its name only when it is complete.
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod capabilities;
 pub mod compress;
+pub mod convert;
 pub mod cpio;
 pub mod dir;
+pub mod efi;
 pub mod ext4;
 pub mod fat;
 pub mod gpt;
@@ -18,17 +22,16 @@ pub mod losses;
 pub mod manifest;
 pub mod merge;
 pub mod oci;
-pub mod qcow2;
 pub mod rules;
 pub mod tar;
 pub mod tools;
 pub mod tree;
 
-mod date;
-
 pub use capabilities::Capabilities;
 pub use compress::Compression;
-pub use image::{Disk, Guids};
+pub use convert::{Format, convert};
+pub use efi::{DiskIds, EfiDisk};
+pub use image::{Disk, Partition, Size};
 pub use losses::{Loss, Output};
 pub use rules::Rule;
 pub use tree::{Class, Content, Entry, Kind, Tree};

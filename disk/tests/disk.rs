@@ -3,15 +3,17 @@
 mod common;
 
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use build_support::{Arch, Cmd};
 use common::{pattern, run, scratch, text, tree};
+use disk::efi::ESP_SIZE;
 use disk::ext4::Ext4;
-use disk::image::ESP_SIZE;
+use disk::fat::Fat;
+use disk::image::{Content, Disk, Partition, Size};
 use disk::oci::{Image, Layer};
-use disk::{Compression, Disk, Guids, MIB, Tree};
+use disk::{Compression, DiskIds, EfiDisk, Format, MIB, Tree, Uuid};
 use fs_err as fs;
 
 const SIZE: u64 = 160 * MIB;
@@ -21,7 +23,7 @@ fn write(tree: &Tree, size: u64, arch: Arch, dir: &Path) -> anyhow::Result<PathB
     fs::create_dir_all(dir)?;
     fs::write(&kernel, pattern(3_300_000))?;
     let out = dir.join("out/full.img");
-    Disk { arch, kernel: &kernel, root: tree, size, guids: Guids::of("test") }
+    EfiDisk { arch, kernel: &kernel, root: tree, size, ids: DiskIds::of("test") }
         .write(&out, &dir.join("work"))
         .map(|()| out)
 }
@@ -50,7 +52,7 @@ fn every_checker_accepts_the_disk() {
     let image = write(&tree(&dir.join("host")), SIZE, Arch::X86_64, &dir).unwrap();
     let verdict = run("sgdisk", &["-v", text(&image)]);
     assert!(verdict.contains("No problems found"), "{verdict}");
-    let guids = Guids::of("test");
+    let guids = DiskIds::of("test");
     let table = run("sgdisk", &["-p", text(&image)]);
     assert!(table.to_lowercase().contains(&format!("disk identifier (guid): {}", guids.disk)), "{table}");
 
@@ -100,36 +102,140 @@ fn firmware_finds_the_kernel_by_its_name() {
 }
 
 #[test]
-fn two_builds_give_the_same_disk_and_the_same_qcow2() {
+fn two_builds_give_the_same_disk_in_every_format() {
     let (_keep, dir) = scratch();
     let (one, two) = (dir.join("one"), dir.join("a second, longer name"));
     let build = |dir: &Path| {
         let image = write(&tree(&dir.join("host")), SIZE, Arch::X86_64, dir).unwrap();
-        let qcow2 = dir.join("out/full.qcow2");
-        disk::qcow2::convert(&image, &qcow2).unwrap();
-        (image, qcow2)
+        let converted = Format::ALL.map(|format| {
+            let out = dir.join("out/full").with_extension(format.name());
+            disk::convert(&image, format, &out).unwrap();
+            out
+        });
+        (image, converted)
     };
     let first = build(&one);
     std::thread::sleep(std::time::Duration::from_millis(2100)); // FAT counts in steps of two seconds.
     let second = build(&two);
     assert!(fs::read(&first.0).unwrap() == fs::read(&second.0).unwrap(), "two disks differ");
-    assert!(fs::read(&first.1).unwrap() == fs::read(&second.1).unwrap(), "two qcow2 files differ");
+    for (first, second) in first.1.iter().zip(&second.1) {
+        let name = first.display();
+        assert!(fs::read(first).unwrap() == fs::read(second).unwrap(), "{name} differs from its second build");
+    }
 }
 
 #[test]
-fn the_qcow2_file_holds_the_disk() {
+fn every_format_holds_the_disk() {
     let (_keep, dir) = scratch();
     let image = write(&tree(&dir.join("host")), SIZE, Arch::X86_64, &dir).unwrap();
-    let qcow2 = dir.join("full.qcow2");
-    disk::qcow2::convert(&image, &qcow2).unwrap();
-    run("qemu-img", &["check", text(&qcow2)]);
-    let verdict = run("qemu-img", &["compare", text(&image), text(&qcow2)]);
-    assert_eq!(verdict.trim(), "Images are identical.");
-    // A flipped byte in the disk is a difference.
-    use std::os::unix::fs::FileExt as _;
-    let file = fs::File::options().write(true).open(&image).unwrap();
-    file.file().write_all_at(b"x", SIZE / 2).unwrap();
-    assert!(Cmd::new("qemu-img").arg("compare").arg(&image).arg(&qcow2).run("compare").is_err());
+    // Another disk, in which one byte differs.
+    let other = dir.join("other");
+    fs::copy(&image, &other).unwrap();
+    fs::File::options().write(true).open(&other).unwrap().file().write_all_at(b"x", SIZE / 2).unwrap();
+    for format in Format::ALL {
+        let (file, second) = (dir.join(format!("full.{}", format.name())), dir.join("second"));
+        disk::convert(&image, format, &file).unwrap();
+        let before = fs::read(&file).unwrap();
+        if format != Format::Vmdk {
+            let verdict = run("qemu-img", &["check", "-f", format.name(), text(&file)]);
+            assert!(verdict.contains("No errors were found"), "{verdict}");
+        }
+        let compare = ["compare", "-f", "raw", "-F", format.name(), text(&image), text(&file)];
+        assert_eq!(run("qemu-img", &compare).trim(), "Images are identical.");
+        assert!(
+            Cmd::new("qemu-img")
+                .args(compare.map(|arg| if arg == text(&image) { text(&other) } else { arg }))
+                .run("compare")
+                .is_err()
+        );
+        assert!(fs::read(&file).unwrap() == before, "a reader changed it");
+        assert!(fs::metadata(&file).unwrap().blocks() * 512 < 32 * MIB, "{} has no holes", file.display());
+        disk::convert(&other, format, &second).unwrap();
+        let ids = [&file, &second].map(|file| identifiers(format, &fs::read(file).unwrap()));
+        assert!(ids[0].is_empty() || ids[0] != ids[1], "two disks have the same identifiers");
+    }
+}
+
+/// The bytes by which a hypervisor tells disks apart.
+fn identifiers(format: Format, bytes: &[u8]) -> Vec<u8> {
+    match format {
+        Format::Qcow2 => Vec::new(),
+        Format::Vdi => bytes[0x188..0x1a8].to_vec(),
+        Format::Vhdx => bytes[(64 << 10) + 16..(64 << 10) + 48].to_vec(),
+        Format::Vmdk => {
+            let text = String::from_utf8_lossy(&bytes[..65536]).into_owned();
+            text.lines().find_map(|line| line.strip_prefix("CID=")).unwrap().as_bytes().to_vec()
+        }
+    }
+}
+
+/// A product of its own: a boot partition with several files, a raw one, two file systems, and one that is empty.
+#[test]
+fn a_disk_of_other_partitions_passes_every_checker() {
+    let (_keep, dir) = scratch();
+    let tree = tree(&dir.join("host"));
+    let raw = dir.join("raw");
+    fs::write(&raw, pattern(1_500_000)).unwrap();
+    fs::write(dir.join("loader"), pattern(700_000)).unwrap();
+    let id = |number: u128| Uuid::from_u128(0x0123_4567_89ab_4def_8123_0000_0000_0000 + number);
+    let kind = Uuid::from_u128(0x0FC6_3DAF_8483_4772_8E79_3D69_D847_7DE4);
+    let files = vec![
+        ("EFI/BOOT/BOOTX64.EFI".to_string(), disk::Content::Host(dir.join("loader"))),
+        ("EFI/Linux/second.efi".into(), disk::Content::Host(raw.clone())),
+        ("loader/menu.txt".into(), disk::Content::Bytes(b"timeout 3\n".to_vec())),
+        ("readme.txt".into(), disk::Content::Bytes(Vec::new())),
+    ];
+    let empty = Tree::new();
+    let part = |number, name, size, content| Partition { name, kind, guid: id(number), size, content };
+    let partitions = vec![
+        part(1, "raw", Size::Bytes(2 * MIB), Content::File(&raw)),
+        part(2, "boot", Size::Bytes(300 * MIB), Content::Fat { label: "BOOT", volume_id: 7, files: files.clone() }),
+        part(3, "root", Size::Rest, Content::Ext4 { label: "root", uuid: id(30), tree: &tree }),
+        part(4, "small", Size::Bytes(4 * MIB), Content::Fat { label: "", volume_id: 8, files: files[2..].to_vec() }),
+        part(5, "state", Size::Bytes(16 * MIB), Content::Ext4 { label: "state", uuid: id(50), tree: &empty }),
+        part(6, "swap", Size::Bytes(8 * MIB), Content::Empty),
+    ];
+    let image = dir.join("disk.img");
+    Disk { size: 400 * MIB, id: id(0), partitions }.write(&image, &dir.join("work")).unwrap();
+    assert!(run("sgdisk", &["-v", text(&image)]).contains("No problems found"));
+    assert_eq!(fs::read_dir(dir.join("work")).unwrap().count(), 0, "files on the way were left");
+    let parts: Vec<PathBuf> = (1..=6).map(|number| dir.join(format!("part-{number}"))).collect();
+    for (number, part) in (1..).zip(&parts) {
+        let info = partition(&image, number, part);
+        assert!(info.to_lowercase().contains(&id(number.into()).to_string()), "{info}");
+    }
+    let bytes = fs::read(&parts[0]).unwrap();
+    assert!(bytes[..1_500_000] == pattern(1_500_000) && bytes[1_500_000..].iter().all(|byte| *byte == 0));
+    for (number, kind) in [(1, fatfs::FatType::Fat32), (3, fatfs::FatType::Fat12)] {
+        run("fsck.fat", &["-n", text(&parts[number])]);
+        let volume = fatfs::FileSystem::new(fs::File::open(&parts[number]).unwrap(), fatfs::FsOptions::new()).unwrap();
+        assert_eq!(volume.fat_type(), kind);
+        for (path, content) in if number == 1 { &files[..] } else { &files[2..] } {
+            let mut bytes = Vec::new();
+            let file = volume.root_dir().open_file(path);
+            file.unwrap_or_else(|error| panic!("{path} of partition {}: {error}", number + 1))
+                .read_to_end(&mut bytes)
+                .unwrap();
+            let want = match content {
+                disk::Content::Host(host) => fs::read(host).unwrap(),
+                disk::Content::Bytes(bytes) => bytes.clone(),
+            };
+            assert!(bytes == want, "{path} differs");
+        }
+    }
+    for part in [&parts[2], &parts[4]] {
+        run("e2fsck", &["-fn", text(part)]);
+    }
+}
+
+/// fatfs writes a wrong `..` into every directory of the root, wherever it is in the chain of the root's clusters.
+#[test]
+fn many_directories_in_a_root_are_right() {
+    let (_keep, dir) = scratch();
+    let files = (0..100).map(|i| (format!("dir{i}/sub/file"), disk::Content::Bytes(b"x".to_vec()))).collect();
+    let out = dir.join("fat");
+    Fat { size: 36 * MIB, volume_id: 1, label: "many", files }.write(&out).unwrap();
+    run("fsck.fat", &["-n", text(&out)]);
 }
 
 #[test]
@@ -139,29 +245,43 @@ fn a_disk_that_is_too_small_names_the_size_that_will_do() {
     fs::write(dir.join("big"), pattern(30 << 20)).unwrap();
     tree.file("big", &dir.join("big"), 0o644, "one").unwrap();
     let error = format!("{:#}", write(&tree, 90 * MIB, Arch::X86_64, &dir).unwrap_err());
-    assert!(error.contains("the profile's disk of 90 MiB leaves 24 MiB") && error.contains("hint: raise"), "{error}");
+    assert!(error.contains("the disk of 90 MiB leaves 24 MiB") && error.contains("hint: raise"), "{error}");
     let wanted: u64 = error.split("disk size to ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     write(&tree, wanted * MIB, Arch::X86_64, &dir).unwrap();
     let error = format!("{:#}", write(&tree, 40 * MIB, Arch::X86_64, &dir).unwrap_err());
-    assert!(error.contains("no room for a root file system") && error.contains("above 67 MiB"), "{error}");
+    assert!(error.contains("no room for the partition `root`") && error.contains("to 67 MiB"), "{error}");
 }
 
 #[test]
-fn a_kernel_that_is_too_large_for_its_partition_says_so() {
+fn files_that_a_fat_file_system_cannot_hold_are_refused() {
     let (_keep, dir) = scratch();
     let kernel = dir.join("kernel");
     fs::write(&kernel, pattern(40 << 20)).unwrap();
-    let esp = disk::fat::Esp { arch: Arch::X86_64, kernel: &kernel, size: 36 * MIB, volume_id: 1 };
-    let error = format!("{:#}", esp.write(&dir.join("esp")).unwrap_err());
-    assert!(error.contains("cannot put the kernel of 41 MiB on an EFI system partition of 36 MiB"), "{error}");
-    assert!(!dir.join("esp").exists());
+    let host = |path: &str| (path.to_string(), disk::Content::Host(kernel.clone()));
+    let fat = |size, label, files| Fat { size, volume_id: 1, label, files }.write(&dir.join("fat"));
+    for (result, part) in [
+        (
+            fat(36 * MIB, "A", vec![host("EFI/x")]),
+            "cannot put EFI/x on a FAT file system of 36 MiB, whose files have 41 MiB",
+        ),
+        (fat(64 * MIB, "A", vec![host("a/B"), host("A/b")]), "two files of a FAT file system have one name"),
+        (fat(64 * MIB, "twelve chars", Vec::new()), "cannot be the label"),
+        (fat(64 * MIB, "A", vec![host("a?b")]), "`a?b` in a?b cannot be a name"),
+        (fat(64 * MIB, "A", vec![host("loader/loader.conf")]), "`loader.conf` in loader/loader.conf"),
+        (fat(64 * MIB, "A", vec![host("initramfs")]), "hint: use eight letters"),
+        (fat(100, "A", Vec::new()), "at least 65536 bytes"),
+    ] {
+        let error = format!("{:#}", result.unwrap_err());
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+        assert!(!dir.join("fat").exists());
+    }
 }
 
 #[test]
 fn identifiers_follow_from_the_name() {
-    let guids = Guids::of("full x86_64");
-    assert_eq!(guids, Guids::of("full x86_64"));
-    assert_ne!(guids.root, Guids::of("base x86_64").root);
+    let guids = DiskIds::of("full x86_64");
+    assert_eq!(guids, DiskIds::of("full x86_64"));
+    assert_ne!(guids.root, DiskIds::of("base x86_64").root);
     assert_ne!(guids.root, guids.esp);
     assert_eq!(guids.root.get_version_num(), 8);
 }
@@ -199,8 +319,8 @@ fn on_a_small_disk() {
     let layers = [Layer::write(&tree, &roomy.join("layer"), 1).unwrap()];
     let container = Image { arch: Arch::X86_64, name: "x", tag: "y", version: "1", licences: "MIT", layers: &layers };
     let kernel = roomy.join("big");
-    let disk = Disk { arch: Arch::X86_64, kernel: &kernel, root: &tree, size: SIZE, guids: Guids::of("test") };
-    let ext4 = Ext4 { uuid: Guids::of("test").root_fs, label: "small", size: 64 * MIB };
+    let disk = EfiDisk { arch: Arch::X86_64, kernel: &kernel, root: &tree, size: SIZE, ids: DiskIds::of("test") };
+    let ext4 = Ext4 { uuid: DiskIds::of("test").root_fs, label: "small", size: 64 * MIB };
     let out = |name: &str| dir.join(name);
     for (name, result) in [
         ("root", tree.write_to_dir(&out("root"))),

@@ -249,7 +249,7 @@ fn a_root_file_system_that_is_larger_than_the_disk_says_what_it_needs() -> Resul
     let text = bench.fails(
         "BLOOMERY_PROFILE",
         &profile("67 MiB")?,
-        &["the root file system needs ", "the profile's disk of 67 MiB", "hint: raise the profile's disk size to "],
+        &["the partition `root` needs ", "the disk of 67 MiB", "hint: raise the disk size to "],
     )?;
     // The hint helps.
     let (_, rest) = text.split_once("disk size to ").context("no size")?;

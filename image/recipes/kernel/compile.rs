@@ -37,7 +37,7 @@ pub fn compile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
             let symbols = Tree::linux(&source, arch.linux());
             kconfig::check(&config, &made, Some(&symbols)).map_err(|dropped| anyhow!(kconfig::report(&dropped)))?;
             if profile.root.embed {
-                disk::cpio::write(&disk::Tree::new(), &build.join(INITRAMFS))?; // `link` replaces it.
+                disk::cpio::write(&disk::Tree::new(), &build.join(INITRAMFS), disk::Compression::None)?; // `link` replaces it.
             }
             make().arg(format!("-j{}", host::jobs())).args(targets(arch)).run("build the kernel")?;
             install(&build, &job.out, arch)?;

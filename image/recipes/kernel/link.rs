@@ -29,7 +29,7 @@ pub fn link(dirs: &Dirs, arch: Arch, profile: &Profile, compiled: Built, root: &
         let build = job.dir("build")?;
         unpack(job, &compiled)?;
         let objects = compiled_objects(job)?;
-        disk::cpio::write(&root.tree, &build.join(INITRAMFS))?;
+        disk::cpio::write(&root.tree, &build.join(INITRAMFS), disk::Compression::None)?;
         job.cmd("make")
             .arg("-C")
             .arg(&source)

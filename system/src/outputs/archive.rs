@@ -39,7 +39,7 @@ impl Kind for Archive {
     /// The compiler's layer comes compressed.
     fn write(&self, job: &Job, cx: &Context) -> Result<()> {
         let top = job.work.join("top.tar.zst");
-        tar::layer_zst(&cx.root.top()?, &top, 12, true)?;
+        tar::layer_zst(&cx.root.top(::disk::Output::Tar)?, &top, 12, true)?;
         let mut archives: Vec<PathBuf> =
             cx.root.layer.iter().map(|layer| layer.packed.dir.join("layer.tar.zst")).collect();
         archives.push(top);

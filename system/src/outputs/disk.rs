@@ -1,10 +1,10 @@
 //! A disk with GPT: the kernel on an EFI system partition, and the root file system.
 
-use ::disk::{Disk as Writer, Guids, MIB, qcow2};
+use ::disk::{DiskIds, EfiDisk, Format as Converted, MIB, convert, ext4};
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Built, Job, Stage};
 
-use super::{Context, Kind, Medium, Output, place, tools, writers};
+use super::{Context, Kind, Medium, Output, fitting, place, tools, writers};
 use crate::profile::{Profile, RootKind};
 use crate::schema::{Default, Form, OutputKind, file, key};
 
@@ -48,6 +48,11 @@ impl Format {
         }
     }
 
+    /// The format that the raw disk is converted to.
+    fn converted(self) -> Option<Converted> {
+        Converted::ALL.into_iter().find(|format| format.name() == self.name())
+    }
+
     /// The suffix of a file in it.
     pub fn suffix(self) -> &'static str {
         match self {
@@ -73,8 +78,8 @@ fn size(output: &Output) -> Result<u64> {
 
 /// The identifiers of every disk of an architecture. One name for all profiles: the kernel has its root's PARTUUID built
 /// in, and so profiles share one kernel.
-pub fn guids(arch: Arch) -> Guids {
-    Guids::of(arch.name())
+pub fn disk_ids(arch: Arch) -> DiskIds {
+    DiskIds::of(arch.name())
 }
 
 /// The kind.
@@ -120,26 +125,25 @@ impl Kind for Disk {
             .input("size", &size(cx.output)?.to_string())
             .input("formats", &names.join(" "))
             .needs(&cx.kernel.built);
-        tools(writers(stage, cx.dirs)?, &[("mke2fs", "-V"), ("debugfs", "-V"), ("qemu-img", "--version")])
+        tools(tools(writers(stage, cx.dirs)?, ext4::TOOLS)?, ::disk::convert::TOOLS)
     }
 
     fn write(&self, job: &Job, cx: &Context) -> Result<()> {
         let raw = job.dir("disk")?.join("raw.img");
-        let disk = Writer {
+        let disk = EfiDisk {
             arch: cx.arch,
             kernel: &cx.kernel.efi(),
-            root: &cx.root.tree,
+            root: &fitting(&cx.root.tree, ::disk::Output::Ext4),
             size: size(cx.output)? / MIB * MIB,
-            guids: guids(cx.arch),
+            ids: disk_ids(cx.arch),
         };
         disk.write(&raw, &job.dir("partitions")?)?;
         for format in formats(cx.output) {
             let out = job.out.join(path(cx.output, format));
             place::make_parent(&out)?;
-            match format {
-                Format::Raw => place::copy_sparse(&raw, &out)?,
-                Format::Qcow2 => qcow2::convert(&raw, &out)?,
-                other => convert(job, &raw, other, &out)?,
+            match format.converted() {
+                None => place::copy_sparse(&raw, &out)?,
+                Some(format) => convert(&raw, format, &out)?,
             }
         }
         Ok(())
@@ -154,12 +158,4 @@ impl Kind for Disk {
         }
         Ok(())
     }
-}
-
-fn convert(job: &Job, raw: &std::path::Path, format: Format, out: &std::path::Path) -> Result<()> {
-    job.cmd("qemu-img")
-        .args(["convert", "-f", "raw", "-O", format.name()])
-        .arg(raw)
-        .arg(out)
-        .run(&format!("convert the disk to {}", format.name()))
 }

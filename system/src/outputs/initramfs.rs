@@ -1,10 +1,10 @@
 //! The root file system as a cpio archive, which a boot loader hands to the kernel.
 
-use ::disk::cpio;
+use ::disk::{Compression, cpio};
 use anyhow::{Result, ensure};
 use build_support::{Job, Stage};
 
-use super::{Context, Kind, Medium, Output, place, tools, writers};
+use super::{Context, Kind, Medium, Output, fitting, need, place, tools, writers};
 use crate::profile::{Profile, RootKind};
 use crate::schema::{Default, Form, OutputKind, file, key};
 
@@ -22,29 +22,21 @@ const SCHEMA: OutputKind = OutputKind {
     ],
 };
 
-/// A program that compresses a file in its place, and the suffix that it adds.
-struct Compressor {
-    program: &'static str,
-    args: &'static [&'static str],
-    suffix: &'static str,
-}
+/// zstd's strongest level that needs no more memory to unpack than the default.
+const ZSTD: Compression = Compression::Zstd { level: 19 };
 
-/// The strongest levels that need no more memory to unpack than the default; the kernel reads these formats only.
-const COMPRESSORS: &[Compressor] = &[
-    Compressor { program: "gzip", args: &["-9", "-n"], suffix: ".gz" }, // -n: no name and no time.
-    Compressor { program: "zstd", args: &["-19", "-q", "--rm"], suffix: ".zst" },
-    Compressor { program: "lz4", args: &["-l", "-9", "-q", "-m", "--rm"], suffix: ".lz4" }, // -l: the kernel's format.
-    // The kernel checks CRC32 alone (Documentation/staging/xz.rst).
-    Compressor { program: "xz", args: &["-9", "--check=crc32"], suffix: ".xz" },
-];
-
-fn compressor(output: &Output) -> Option<&'static Compressor> {
-    let word = output.values().text("compression").unwrap_or_default();
-    COMPRESSORS.iter().find(|compressor| compressor.program == word)
+fn compression(output: &Output) -> Compression {
+    match output.values().text("compression").unwrap_or_default() {
+        "gzip" => Compression::Gzip,
+        "zstd" => ZSTD,
+        "lz4" => Compression::Lz4,
+        "xz" => Compression::Xz,
+        _ => Compression::None,
+    }
 }
 
 fn path(output: &Output) -> String {
-    format!("{}{}", output.file, compressor(output).map_or("", |compressor| compressor.suffix))
+    format!("{}{}", output.file, compression(output).suffix())
 }
 
 /// The kind.
@@ -74,25 +66,17 @@ impl Kind for Initramfs {
     }
 
     fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>> {
-        let stage = writers(stage.recipe("outputs/initramfs.rs", include_str!("initramfs.rs")), cx.dirs)?;
-        match compressor(cx.output) {
-            Some(Compressor { program, .. }) => {
-                super::need(program, program, "compresses the initramfs")?;
-                tools(stage.input("compression", program), &[(program, "--version")])
-            }
-            None => Ok(stage),
-        }
+        let compression = compression(cx.output);
+        let stage = writers(stage.recipe("outputs/initramfs.rs", include_str!("initramfs.rs")), cx.dirs)?
+            .input("compression", &format!("{compression:?}"));
+        let Some(tool) = compression.tool() else { return Ok(stage) };
+        need(tool.name, tool.name, "compresses the initramfs")?;
+        tools(stage, &[tool])
     }
 
     fn write(&self, job: &Job, cx: &Context) -> Result<()> {
-        let plain = job.out.join(&cx.output.file);
-        place::make_parent(&plain)?;
-        cpio::write(&cx.root.tree, &plain)?;
-        match compressor(cx.output) {
-            Some(Compressor { program, args, .. }) => {
-                job.cmd(program).args(*args).arg(&plain).run("compress the initramfs")
-            }
-            None => Ok(()),
-        }
+        let out = job.out.join(path(cx.output));
+        place::make_parent(&out)?;
+        cpio::write(&fitting(&cx.root.tree, ::disk::Output::Cpio), &out, compression(cx.output))
     }
 }

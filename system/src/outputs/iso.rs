@@ -1,10 +1,11 @@
 //! A CD that UEFI firmware starts: the kernel, with the root file system inside, as its EFI program.
 
-use ::disk::MIB;
+use ::disk::fat::Fat;
+use ::disk::{Content, MIB};
 use anyhow::{Result, ensure};
-use build_support::{EPOCH, Job, Stage, fs};
+use build_support::{EPOCH, Job, Stage, fs, host};
 
-use super::{Context, Kind, Medium, Output, place, tools, writers};
+use super::{Context, Kind, Medium, Output, place, writers};
 use crate::profile::Profile;
 use crate::schema::{OutputKind, file};
 
@@ -51,7 +52,7 @@ impl Kind for Iso {
     fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>> {
         super::need("xorriso", "xorriso", "writes the CD")?;
         let stage = stage.recipe("outputs/iso.rs", include_str!("iso.rs")).needs(&cx.kernel.built);
-        tools(writers(stage, cx.dirs)?, &[("xorriso", "-version")])
+        Ok(writers(stage, cx.dirs)?.tool("xorriso", &host::version("xorriso", "-version")?))
     }
 
     /// El Torito's entry for EFI is a FAT file system (UEFI 2.10, section 13.3.2.1).
@@ -59,8 +60,9 @@ impl Kind for Iso {
         let (content, out) = (job.dir("content")?, job.out.join(path(cx.output)));
         place::make_parent(&out)?;
         let kernel = cx.kernel.efi();
-        let size = (fs::metadata(&kernel)?.len() + 2 * MIB).next_multiple_of(MIB).max(::disk::fat::MIN_SIZE);
-        ::disk::fat::Esp { arch: cx.arch, kernel: &kernel, size, volume_id: super::disk::guids(cx.arch).volume_id }
+        let size = (fs::metadata(&kernel)?.len() + 2 * MIB).next_multiple_of(MIB);
+        let file = (format!("EFI/BOOT/{}", cx.arch.efi_file()), Content::Host(kernel));
+        Fat { size, volume_id: super::disk::disk_ids(cx.arch).volume_id, label: "BLOOMERY", files: vec![file] }
             .write(&content.join("efi.img"))?;
         job.cmd("xorriso")
             .args(["-as", "mkisofs", "-quiet", "-V", "BLOOMERY"])

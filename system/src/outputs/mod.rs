@@ -16,8 +16,9 @@ mod sysroot;
 use std::path::{Path, PathBuf};
 
 use ::disk::Tree;
+use ::disk::tools::Tool;
 use anyhow::{Result, bail, ensure};
-use build_support::{Arch, Built, Dirs, Job, Stage, cargo, digest, fs, host};
+use build_support::{Arch, Built, Dirs, Job, Stage, cargo, digest, fs, host, progress};
 
 use crate::document::{Place, Settings};
 use crate::profile::{Profile, Values};
@@ -196,10 +197,11 @@ pub struct RootLayer {
 
 impl Root {
     /// What comes on top of the layer.
-    pub(crate) fn top(&self) -> Result<Tree> {
+    pub(crate) fn top(&self, output: ::disk::Output) -> Result<Tree> {
+        let tree = fitting(&self.tree, output);
         match &self.layer {
-            Some(layer) => self.tree.minus(&layer.tree),
-            None => Ok(self.tree.clone()),
+            Some(layer) => tree.minus(&layer.tree),
+            None => Ok(tree),
         }
     }
 }
@@ -260,19 +262,26 @@ fn stage<'a>(cx: &Context<'a>, manifest: &str) -> Result<Stage<'a>> {
 /// A checkout that cannot be read.
 pub fn writers<'a>(stage: Stage<'a>, dirs: &Dirs) -> Result<Stage<'a>> {
     let lock = fs::read_to_string(dirs.root.join("Cargo.lock"))?;
-    let stage =
-        ::disk::tar::TOOLS.iter().try_fold(stage, |stage, tool| anyhow::Ok(stage.tool(tool.name, &tool.version()?)))?;
-    Ok(stage
+    Ok(tools(stage, ::disk::tar::TOOLS)?
         .input("disk/src", &digest::tree(&dirs.root.join("disk/src"))?)
         .input("disk's crates", &digest::text(&cargo::locked(&lock, "disk")?)))
 }
 
-/// Adds host programs by their versions: each with the option that asks for it.
-fn tools<'a>(mut stage: Stage<'a>, programs: &[(&str, &str)]) -> Result<Stage<'a>> {
-    for (program, option) in programs {
-        stage = stage.tool(program, &host::version(program, option)?);
+/// Adds host programs by their versions.
+fn tools<'a>(mut stage: Stage<'a>, tools: &[Tool]) -> Result<Stage<'a>> {
+    for tool in tools {
+        stage = stage.tool(tool.name, &tool.version()?);
     }
     Ok(stage)
+}
+
+/// The tree as an output can hold it. What it cannot hold is said.
+fn fitting(tree: &Tree, output: ::disk::Output) -> Tree {
+    let (tree, losses) = tree.fit(output);
+    for loss in losses {
+        progress::line(&format!("warning: {loss}"));
+    }
+    tree
 }
 
 /// The largest parts that the message of an exceeded budget names.
@@ -334,7 +343,7 @@ pub fn kernel(profile: &Profile) -> Option<String> {
 
 /// The PARTUUID of the root partition of an architecture's disks, which the kernel's command line names.
 pub fn root_partition(arch: Arch) -> String {
-    disk::guids(arch).root.to_string()
+    disk::disk_ids(arch).root.to_string()
 }
 
 /// The directory of a profile, from `target/bloomery/ARCH/`: all that has no place of its own.

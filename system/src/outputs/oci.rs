@@ -32,7 +32,7 @@ impl Kind for Oci {
 
     /// The compiler's layer comes compressed.
     fn write(&self, job: &Job, cx: &Context) -> Result<()> {
-        let top = Layer::write(&cx.root.top()?, &job.dir("oci")?, 9)?;
+        let top = Layer::write(&cx.root.top(::disk::Output::Oci)?, &job.dir("oci")?, 9)?;
         let mut layers = Vec::new();
         if let Some(layer) = &cx.root.layer {
             layers.push(Layer::open(&layer.packed.dir.join("oci"))?);
