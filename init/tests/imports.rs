@@ -92,10 +92,11 @@ fn find_paths(tokens: TokenStream, module: &Module, found: &mut Vec<Module>) {
     while let Some(token) = tokens.get(at) {
         match token {
             // #[cfg(test)] mod tests { ... }
-            TokenTree::Group(group) if group.to_string() == "[cfg (test)]" || group.to_string() == "[cfg(test)]" => {
-                if tokens.get(at + 1).is_some_and(|token| token.to_string() == "mod") {
-                    at += 3;
-                }
+            TokenTree::Group(group)
+                if group.to_string().replace(' ', "") == "[cfg(test)]"
+                    && tokens.get(at + 1).is_some_and(|token| token.to_string() == "mod") =>
+            {
+                at += 3;
             }
             TokenTree::Group(group) => find_paths(group.stream(), module, found),
             TokenTree::Ident(first) if *first == "crate" || *first == "super" => {
