@@ -91,6 +91,8 @@ fn what_is_missing_would_be_built() {
     assert_eq!(text, "BLOOMERY_ARCH=x86_64 BLOOMERY_PROFILE=full cargo build -p image --release\n");
     let own = project.file("mine/odd's.toml", "extends = \"base\"\n");
     project.refuses(&["run", "x86_64", "--profile", "mine/odd's.toml"], 1, &["cannot be called `odd's`"]);
+    project.file("-x.toml", "extends = \"base\"\n");
+    project.refuses(&["run", "x86_64", "--profile", "-x.toml"], 1, &["cannot be called `-x`", "hint: rename it"]);
     fs::rename(&own, own.with_file_name("own.toml")).unwrap();
     let text = project.prints(&["-C", "mine", "run", "arm64", "--profile", "own.toml", "--dry-run"]);
     let path = project.root().join("mine/own.toml");

@@ -1,3 +1,1 @@
-//! What a profile's virtual machine is. The build script makes the images; nothing is built here.
-
-pub mod machine;
+//! The build script of this crate makes the outputs of profiles. There is nothing else in it.

@@ -59,14 +59,18 @@ done
 /// What `readelf` says of two programs for each of [`Arch::ALL`].
 const MACHINES: &str = "Advanced Micro Devices X86-64\nAdvanced Micro Devices X86-64\nAArch64\nAArch64";
 
+/// A chroot has its own idea of where programs are.
+fn cleared(mut chroot: Command) -> Command {
+    chroot.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    chroot
+}
+
 /// Runs the script inside, and compares what the programs print.
 fn check(arch: Arch, mut chroot: Command) -> Result<()> {
     let _alone = alone(arch);
     let mut input = tempfile::tempfile()?;
     input.write_all(script().as_bytes())?;
     input.rewind()?;
-    // The sysroot has its own idea of where programs are.
-    chroot.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let output = chroot.args(["/bin/sh", "-s"]).stdin(input).output();
     let output = output.with_context(|| format!("cannot start {chroot:?}"))?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -79,7 +83,7 @@ fn is_root() -> Result<bool> {
     Ok(fs::metadata("/proc/self")?.uid() == 0)
 }
 
-for_each_arch! { compilers_work_in_a_chroot, compilers_work_in_a_chroot_without_root, every_program_is_static_and_names_no_path_of_the_builder }
+for_each_arch! { compilers_work_in_a_chroot, compilers_work_in_a_chroot_without_root, compilers_work_by_the_command, every_program_is_static_and_names_no_path_of_the_builder }
 
 fn compilers_work_in_a_chroot(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "full")? else { return Ok(()) };
@@ -94,7 +98,19 @@ fn compilers_work_in_a_chroot(arch: Arch) -> Result<()> {
     }
     let mut chroot = Command::new("chroot");
     chroot.arg(&sysroot);
-    check(arch, chroot)
+    check(arch, cleared(chroot))
+}
+
+/// `cargo bloomery enter`, as a person does.
+fn compilers_work_by_the_command(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "full")? else { return Ok(()) };
+    if arch != Arch::host()? && emulation(arch)?.is_none() {
+        return Ok(());
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--release", "--package", "bloomery", "--", "enter", arch.name()]);
+    cargo.current_dir(&outputs.root).env("CARGO_TARGET_DIR", Dirs::find()?.target);
+    check(arch, cargo)
 }
 
 fn compilers_work_in_a_chroot_without_root(arch: Arch) -> Result<()> {
@@ -112,11 +128,11 @@ fn compilers_work_in_a_chroot_without_root(arch: Arch) -> Result<()> {
     let mut chroot = as_ordinary_user("unshare", &sysroot)?;
     if arch == Arch::host()? {
         chroot.arg("-r").arg("chroot").arg(&sysroot);
-        return check(arch, chroot);
+        return check(arch, cleared(chroot));
     }
     let Some(emulate) = emulation(arch)? else { return Ok(()) };
     chroot.args(["-r", "-m", "sh", "-ec", &emulate, "sh"]).arg(&sysroot);
-    check(arch, chroot)
+    check(arch, cleared(chroot))
 }
 
 /// A script that lets the kernel run programs of `arch` by QEMU within its own user namespace, which changes nothing
