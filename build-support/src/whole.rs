@@ -23,12 +23,12 @@ pub fn file(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     replace(path, make).map_err(|error| explained(error, path))
 }
 
-/// Makes a file or a link as [`file`] does, without looking for what killed builds left: for small files in
+/// Makes a file or a link as [`file()`] does, without looking for what killed builds left: for small files in
 /// directories that several builds share.
 ///
 /// # Errors
 ///
-/// Those of [`file`].
+/// Those of [`file()`].
 pub fn replace(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let temporary = temporary(path)?;
     let result = make(&temporary).and_then(|()| Ok(fs::rename(&temporary, path)?));

@@ -35,7 +35,7 @@ pub fn write(tree: &Tree, out: &Path, compression: Compression) -> Result<()> {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn append(tree: &Tree, out: &mut impl Write) -> Result<()> {
     tree.require(Output::Cpio)?;
     let names = tree.names();

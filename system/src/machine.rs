@@ -1,7 +1,7 @@
 //! The virtual machine that boots a system: the QEMU command, made from a profile.
 //!
 //! [`Machine::command`] is the one place that knows the command. `cargo bloomery run` executes it, the boot tests start
-//! it, and [`script`] writes the same description down as a script that needs no checkout.
+//! it, and [`script()`] writes the same description down as a script that needs no checkout.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! Services: what inittab's entries cannot say. Each file `/etc/services.d/NAME.toml` describes one.
 //!
-//! [`file`] reads a file into a [`config::Config`], [`graph`] orders the services, [`machine`] decides what happens next
+//! [`mod@file`] reads a file into a [`config::Config`], [`graph`] orders the services, [`machine`] decides what happens next
 //! (pure code: events in, actions out), and [`runner`] does it for the supervisor: [`launch`] starts processes,
 //! [`notify`] understands what they tell, [`unrun`] why they are not run, [`cgroup`] keeps them together.
 

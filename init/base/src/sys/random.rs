@@ -9,7 +9,7 @@ use super::{Errno, Result, check, retry};
 /// Bytes of a seed: 256 bits, which is the state of the generator since Linux 5.18.
 pub const SEED: usize = 32;
 
-/// `RNDADDENTROPY`: _IOW('R', 0x03, int [2]), linux/random.h.
+/// `RNDADDENTROPY`: _IOW('R', 0x03, int \[2\]), linux/random.h.
 const RNDADDENTROPY: u32 = 1 << 30 | 8 << 16 | 0x52 << 8 | 0x03;
 
 /// `struct rand_pool_info` with room for one seed.
