@@ -18,7 +18,7 @@ fi
 quiet=
 program=${CARGO_TARGET_DIR:-$root/target}/release/bloomery
 if [ -x "$program" ]; then
-    newer=$(cd -- "$root" && find Cargo.lock bloomery system disk vendor build-support -name target -prune -o -newer "$program" -type f -print -quit)
+    newer=$(cd -- "$root" && find bloomery/src system/src disk/src vendor/src build-support/src -newer "$program" -type f -print -quit) || newer=unknown
     [ -n "$newer" ] || quiet=--quiet
 fi
 # rustup chooses the compiler by the directory.

@@ -9,7 +9,6 @@ mod menuconfig;
 mod pe;
 mod run;
 mod size;
-mod sources;
 mod store;
 mod usage;
 
@@ -41,7 +40,9 @@ enum Command {
     Size(size::Args),
     Store(store::Args),
     Commands(store::CommandsArgs),
-    Sources(sources::Args),
+    /// Show, fetch, verify, re-pin and export the pinned upstream sources
+    #[command(after_help = vendor::cli::VARIABLES)]
+    Sources(vendor::cli::Arguments),
     Completion(completion::Args),
 }
 
@@ -72,7 +73,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Size(args) => size::run(&context, &args),
         Command::Store(args) => store::run(&context, &args),
         Command::Commands(args) => store::commands(&context, &args),
-        Command::Sources(args) => sources::run(&context, &args),
+        Command::Sources(args) => vendor::cli::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Completion(args) => completion::run(&args),
     }
 }

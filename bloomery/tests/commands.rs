@@ -215,17 +215,15 @@ fn shells_complete_commands_and_options() {
     project.refuses(&["completion", "csh"], 2, &["cannot be `csh`", "use bash, zsh or fish"]);
 }
 
+/// Those of this checkout, in a store of the test's own.
 #[test]
-fn sources_hands_over_to_vendor() {
+fn sources_are_listed_and_verified() {
     let project = Project::new();
-    let output = with_cargo(&project, &["sources", "list"]).output().unwrap();
-    let manifest = project.root().join("Cargo.toml");
-    let told = format!("run --quiet --release --manifest-path {} --package vendor -- list", manifest.display());
-    assert!(output.status.success() && errors(&output).contains(&told), "{}", errors(&output));
-    let output = with_cargo(&project, &["sources", "verify", "--signatures"]).env("STATUS", "1").output().unwrap();
-    assert!(
-        output.status.code() == Some(1) && errors(&output).contains("-- verify --signatures"),
-        "{}",
-        errors(&output)
-    );
+    let list = project.prints(&["sources", "list"]);
+    let row = list.lines().find(|line| line.starts_with("linux ")).unwrap_or_default();
+    assert!(list.starts_with("NAME ") && row.contains("GPL-2.0") && row.ends_with('-'), "{list}");
+    assert_eq!(project.prints(&["sources", "verify", "musl"]), "musl: not in the store\n");
+    let output = project.bloomery(&["sources", "verify", "glibc"]).output().unwrap();
+    assert!(output.status.code() == Some(1) && errors(&output).contains("glibc"), "{}", errors(&output));
+    project.refuses(&["sources", "fecth"], 2, &["there is no command `fecth`", "did you mean `fetch`?"]);
 }

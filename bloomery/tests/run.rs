@@ -265,6 +265,7 @@ fn the_script_calls_cargo_in_its_checkout() {
     project.program("fake/cargo", TELLING_CARGO);
     project.program("target/release/bloomery", "");
     project.program("elsewhere/built/release/bloomery", "");
+    let sources = sources(&project);
     fs::create_dir(project.root().join("elsewhere/image")).unwrap();
     fs::os::unix::fs::symlink("../run.sh", project.root().join("elsewhere/boot it")).unwrap();
     let root = project.root();
@@ -305,6 +306,22 @@ fn the_script_calls_cargo_in_its_checkout() {
         let expected = format!("{}\n{told}\n{}\n", root.display(), words.join("\n"));
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{name}: {}", errors(&output));
     }
+    // What takes a while is no silent wait.
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    fs::File::options().write(true).open(&sources).unwrap().file().set_modified(later).unwrap();
+    let output = Command::new("./run.sh").current_dir(&root).env("PATH", project.path("fake")).output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("--quiet"), "cargo compiles, and says nothing");
+}
+
+/// What the program is compiled from, older than the program; the path of one file.
+fn sources(project: &Project) -> std::path::PathBuf {
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    let names = ["bloomery", "system", "disk", "vendor", "build-support"].map(|name| format!("{name}/src/a.rs"));
+    let files = names.map(|name| project.file(&name, ""));
+    for file in &files {
+        fs::File::options().write(true).open(file).unwrap().file().set_modified(old).unwrap();
+    }
+    files.into_iter().nth(2).unwrap()
 }
 
 #[test]
