@@ -44,8 +44,6 @@ packages() {
         gdisk sgdisk checks the partition table in tests
         xorriso xorriso writes a CD, where a profile asks for one
         shellcheck shellcheck checks the scripts in CI
-        xorriso xorriso writes a CD, where a profile asks for one
-        shellcheck shellcheck checks scripts in tests
 LIST
 }
 

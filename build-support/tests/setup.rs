@@ -27,8 +27,6 @@ const BEYOND_A_BUILD: &[&str] = &[
     "gdisk",
     "xorriso",
     "shellcheck",
-    "xorriso",
-    "shellcheck",
 ];
 
 #[test]
