@@ -53,6 +53,11 @@ pub fn show(bytes: u64) -> String {
     }
 }
 
+/// A size in decimal megabytes, for sizes that stand below each other.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -299,8 +299,12 @@ fn check_budget(cx: &Context, built: &Built, manifest: &str) -> Result<()> {
     let mut parts: Vec<(u64, String)> = manifest.lines().skip(1).filter_map(part).collect();
     parts.push((cx.kernel.efi().metadata()?.len(), "the kernel".into()));
     parts.sort();
-    let parts: Vec<String> =
-        parts.iter().rev().take(LARGEST).map(|(bytes, name)| format!("  {:>10} {name}", size::show(*bytes))).collect();
+    let parts: Vec<String> = parts
+        .iter()
+        .rev()
+        .take(LARGEST)
+        .map(|(bytes, name)| format!("  {:>10} {name}", size::megabytes(*bytes)))
+        .collect();
     bail!(
         "{file} has {}, more than the {} of `budget.image`; its largest parts are\n{}\n\
          hint: leave parts out, or raise the budget of the profile {}",
