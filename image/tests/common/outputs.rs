@@ -24,6 +24,7 @@ const SOURCES: &[&str] = &[
     "image/kernel",
     "image/profiles",
     "image/recipes",
+    "image/tests/profiles",
     "echod",
     "init/Cargo.toml",
     "init/base",
@@ -48,9 +49,9 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// The outputs of a profile, by its name or its path, as the sources make them now. Nothing, with the reason said, when they are not to be
-    /// tested: for an architecture that `BLOOMERY_ARCH` leaves out, and where the compiler on board would have to be cross
-    /// built, which takes as long as LLVM itself, and `BLOOMERY_CI_FULL` does not ask for it.
+    /// The outputs of a profile, by its name or its path, as the sources make them now. Nothing, with the reason said, when
+    /// they are not to be tested: for an architecture that `BLOOMERY_ARCH` leaves out, and where something would have to be
+    /// built that takes long ([`long_stage`]) and `BLOOMERY_CI_FULL` does not ask for it.
     pub fn of(arch: Arch, profile: &str) -> Result<Option<Outputs>> {
         let dirs = Dirs::find()?;
         let outputs = Outputs { dir: dirs.output(arch), root: dirs.root.clone(), arch };
@@ -64,7 +65,8 @@ impl Outputs {
             testing::skip(&format!("{profile} for {arch} is not built; BLOOMERY_CI_FULL=1 builds it"));
             return Ok(None);
         }
-        Ok(outputs.build(profile, &known.name, cross)?.then_some(outputs))
+        let long = long_stage(&dirs, &known, arch)?.filter(|_| !vars::on("BLOOMERY_CI_FULL", false));
+        Ok(outputs.build(profile, &known.name, long.as_deref())?.then_some(outputs))
     }
 
     fn is_built(&self, profile: &str) -> bool {
@@ -112,7 +114,7 @@ impl Outputs {
 
     /// Lets `run.sh` build the profile, once for the same sources, and says whether it could be built. Two tests may want
     /// it at once, so one asks after the other.
-    fn build(&self, profile: &str, name: &str, cross: bool) -> Result<bool> {
+    fn build(&self, profile: &str, name: &str, long: Option<&str>) -> Result<bool> {
         static KNOWN: Mutex<BTreeMap<(&str, String), bool>> = Mutex::new(BTreeMap::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let known_as = (self.arch.name(), profile.to_string());
@@ -127,7 +129,7 @@ impl Outputs {
         let built = current || {
             // A guest that is timed has no build beside it either.
             let _slot = slots::one();
-            self.run_build(profile, cross)?
+            self.run_build(profile, long)?
         };
         if built && !current {
             tree::write_atomically(&mark, stamp().as_bytes())?;
@@ -136,7 +138,8 @@ impl Outputs {
         Ok(built)
     }
 
-    fn run_build(&self, profile: &str, cross: bool) -> Result<bool> {
+    /// Builds a profile. A stage that takes long must come from the store.
+    fn run_build(&self, profile: &str, long: Option<&str>) -> Result<bool> {
         report(&format!("building {profile} for {} from the sources as they are", self.arch));
         let mut run = Command::new(self.root.join("run.sh"));
         // Asked for its version, QEMU boots nothing.
@@ -144,18 +147,13 @@ impl Outputs {
         if std::env::var_os("CARGO_TARGET_DIR").is_some() {
             run.env("CARGO_TARGET_DIR", Dirs::find()?.target);
         }
-        let llvm = format!("llvm-{}", self.arch);
-        let from_store = cross && !vars::on("BLOOMERY_CI_FULL", false);
-        if from_store {
-            run.env(
-                vars::FROM_STORE,
-                vars::from_store().into_iter().chain([llvm.clone()]).collect::<Vec<_>>().join(" "),
-            );
+        if let Some(stage) = long {
+            run.env(vars::FROM_STORE, [vars::from_store(), vec![stage.into()]].concat().join(" "));
         }
         let output = run.output().context("cannot start run.sh")?;
         let errors = String::from_utf8_lossy(&output.stderr);
-        if from_store && errors.contains(&format!("{llvm} is not in the store")) {
-            testing::skip(&format!("{profile} for {} is old, and BLOOMERY_CI_FULL=1 builds {llvm} anew", self.arch));
+        if let Some(stage) = long.filter(|stage| errors.contains(&format!("{stage} is not in the store"))) {
+            testing::skip(&format!("{stage} is not in the store as it would be now; BLOOMERY_CI_FULL=1 builds it"));
             return Ok(false);
         }
         if !output.status.success() {
@@ -163,6 +161,17 @@ impl Outputs {
         }
         Ok(true)
     }
+}
+
+/// The stage that makes the test of a profile too long, if it is not in the store: LLVM on board of another architecture
+/// (an hour), or the kernel of a profile that only tests have (several minutes).
+fn long_stage(dirs: &Dirs, profile: &Profile, arch: Arch) -> Result<Option<String>> {
+    if profile.has("toolchain") && arch != Arch::host()? {
+        return Ok(Some(format!("llvm-{arch}")));
+    }
+    let variant = &profile.kernel.variant;
+    let known = system::resolve::names(dirs)?.contains(variant);
+    Ok((!known).then(|| format!("kernel-{variant}-{arch}")))
 }
 
 /// The profiles of the project that have a disk, by their descriptions.
