@@ -35,7 +35,6 @@ const DOORS: &[(&str, &[&str])] = &[
     // The only one that has no function of its own.
     ("libc::syscall", &["close_range"]),
     ("libc::write", &["write"]),
-    ("buffer::spare_capacity", &[]),
     ("epoll::add", &["epoll_ctl"]),
     ("epoll::create", &["epoll_create1"]),
     ("epoll::delete", &["epoll_ctl"]),
@@ -110,6 +109,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("stdio::dup2_stderr", &["dup2", "dup3"]),
     ("stdio::dup2_stdin", &["dup2", "dup3"]),
     ("stdio::dup2_stdout", &["dup2", "dup3"]),
+    ("stdio::stderr", &[]),
     ("stdio::stdin", &[]),
     ("system::reboot", &["reboot"]),
     ("system::sethostname", &["sethostname"]),
