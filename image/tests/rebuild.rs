@@ -276,15 +276,15 @@ fn every_way_to_call_cargo_builds() -> Result<()> {
     let dirs = Dirs::find()?;
     common::outputs::Outputs::of(arch()?, "base")?; // The store is warm.
     let mark = dirs.output(arch()?).join("base").join(system::outputs::PROFILE_MARK);
-    let alias = "alias.br=[\"build\", \"--release\"]";
     for words in [
         &["--color", "always", "build", "-p", "image", "--release"][..],
         &["--config", "net.retry=1", "build", "-p", "image", "--release"],
-        &["--config", alias, "br", "-p", "image"],
+        &["br", "-p", "image"],
         &["--offline", "rustc", "-p", "image", "-r"],
     ] {
         fs::remove_file(&mark)?;
-        succeed(cargo(&dirs.root, words).env("BLOOMERY_PROFILE", "base"))?;
+        let mut command = cargo(&dirs.root, words);
+        succeed(command.env("BLOOMERY_PROFILE", "base").env("CARGO_ALIAS_BR", "build --release"))?;
         ensure!(mark.is_file(), "cargo {} built nothing", words.join(" "));
     }
     // Cargo by another name, as a wrapper of a distribution has it.

@@ -70,9 +70,11 @@ pub fn table(target: &Path, arch: Arch) -> PathBuf {
     target.join("bloomery").join(arch.name()).join("log/build-times.tsv")
 }
 
-/// The stages in the time table that a build ran, and did not take from the store.
+/// The stages in the time table that a build ran, and did not take from the store. A build that failed before its first
+/// stage has no table.
 pub fn built(target: &Path, arch: Arch) -> Result<Vec<String>> {
-    let text = fs::read_to_string(table(target, arch))?;
+    let table = table(target, arch);
+    let text = if table.exists() { fs::read_to_string(table)? } else { String::new() };
     let rows = text.lines().skip(1).filter_map(|row| row.split_once('\t'));
     let mut built: Vec<String> =
         rows.filter(|(_, rest)| rest.starts_with("built\t")).map(|(stage, _)| stage.into()).collect();
