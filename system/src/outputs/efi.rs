@@ -36,6 +36,10 @@ impl Kind for Efi {
         Some(path(output))
     }
 
+    fn holds_root(&self) -> bool {
+        false
+    }
+
     fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>> {
         Ok(stage.recipe("outputs/efi.rs", include_str!("efi.rs")).needs(&cx.kernel.built))
     }

@@ -49,6 +49,10 @@ impl Kind for Iso {
         Ok(())
     }
 
+    fn holds_root(&self) -> bool {
+        false
+    }
+
     fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>> {
         super::need("xorriso", "xorriso", "writes the CD")?;
         let stage = stage.recipe("outputs/iso.rs", include_str!("iso.rs")).needs(&cx.kernel.built);

@@ -68,6 +68,10 @@ impl Kind for Kernel {
         Ok(())
     }
 
+    fn holds_root(&self) -> bool {
+        false
+    }
+
     fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>> {
         let formats = cx.output.values().words("formats")?.join(" ");
         Ok(stage

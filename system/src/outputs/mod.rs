@@ -67,7 +67,12 @@ pub trait Kind: Sync {
         Ok(())
     }
 
-    /// Adds to the key what decides about its bytes.
+    /// Whether it is written from the root file system. A kernel with its root inside is another kernel.
+    fn holds_root(&self) -> bool {
+        true
+    }
+
+    /// Adds to the key what decides about its bytes, besides the root file system.
     fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>>;
 
     /// Writes its [`Kind::files`] below `job.out`.
@@ -250,8 +255,8 @@ fn stage<'a>(cx: &Context<'a>, manifest: &str) -> Result<Stage<'a>> {
     let stage = Stage::new(cx.dirs, "image", cx.arch)
         .instance(&format!("{}-{}", cx.profile.name, cx.output.name))
         .recipe("outputs/mod.rs", include_str!("mod.rs"))
-        .input("file", &cx.output.file)
-        .input("files", &digest::text(manifest));
+        .input("file", &cx.output.file);
+    let stage = if cx.output.kind.holds_root() { stage.input("files", &digest::text(manifest)) } else { stage };
     cx.output.kind.inputs(stage, cx)
 }
 
