@@ -3,8 +3,8 @@
 //! store, logs below `target/bloomery`.
 //!
 //! `stages NAME WORD... [+ NAME WORD...]...`, where each stage builds on the one before it and a word is one of
-//! `script=TEXT` (gets `$OUT` and `$WORK`), `input:NAME=VALUE`, `recipe=SOURCE`, `instance=NAME`, `write=MIB` and
-//! `resumable`.
+//! `script=TEXT` (gets `$OUT` and `$WORK`), `cmake=DIR` (a project to build and install), `input:NAME=VALUE`,
+//! `recipe=SOURCE`, `instance=NAME`, `write=MIB` and `resumable`.
 
 use std::process::ExitCode;
 
@@ -29,10 +29,11 @@ fn run() -> Result<()> {
 fn build(dirs: &Dirs, words: &[String], below: Option<&Built>) -> Result<Built> {
     let Some((name, words)) = words.split_first() else { bail!("a stage has a name") };
     let mut stage = Stage::new(dirs, name, Arch::host()?);
-    let (mut script, mut mebibytes) = ("true", 0);
+    let (mut script, mut project, mut mebibytes) = ("true", None, 0);
     for word in words {
         match word.split_once('=') {
             Some(("script", text)) => script = text,
+            Some(("cmake", dir)) => project = Some(dir),
             Some(("write", number)) => mebibytes = number.parse()?,
             Some(("instance", name)) => stage = stage.instance(name),
             Some(("recipe", source)) => stage = stage.recipe("recipe.rs", source),
@@ -46,6 +47,10 @@ fn build(dirs: &Dirs, words: &[String], below: Option<&Built>) -> Result<Built> 
     }
     stage.build(|job| {
         write(job, mebibytes)?;
+        if let Some(project) = project {
+            let prefix = format!("CMAKE_INSTALL_PREFIX={}", job.out.display());
+            job.cmake(project).define([prefix]).env("GIVEN", "a value").run("build the project")?;
+        }
         job.cmd("sh")
             .args(["-c", script])
             .dir(&job.work)

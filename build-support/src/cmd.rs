@@ -105,6 +105,7 @@ pub struct Cmd {
     input: Option<PathBuf>,
     log: Option<Arc<Log>>,
     status: Option<Arc<Status>>,
+    relays: bool,
 }
 
 impl Cmd {
@@ -118,6 +119,7 @@ impl Cmd {
             input: None,
             log: None,
             status: None,
+            relays: false,
         }
     }
 
@@ -153,6 +155,12 @@ impl Cmd {
         self
     }
 
+    /// Sets an environment variable that is given as `NAME=VALUE`; without a `=` it is set to nothing.
+    pub fn var(self, variable: &str) -> Cmd {
+        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        self.env(name, value)
+    }
+
     /// Reads standard input from a file; the default is nothing.
     pub fn input(mut self, file: impl AsRef<Path>) -> Cmd {
         self.input = Some(file.as_ref().into());
@@ -168,6 +176,13 @@ impl Cmd {
     /// Lets ninja's count move a status line.
     pub fn status(mut self, status: &Arc<Status>) -> Cmd {
         self.status = Some(Arc::clone(status));
+        self
+    }
+
+    /// Takes its lines `running: COMMAND` for commands that it starts in its turn, as the crates of the rust-lang
+    /// project print them: log and error then have these, which a person can repeat.
+    pub fn relays(mut self) -> Cmd {
+        self.relays = true;
         self
     }
 
@@ -200,13 +215,20 @@ impl Cmd {
         let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
         let child = self.command(writer)?.spawn().map_err(|error| self.not_started(wanted, &error))?;
         let mut output = Vec::new();
+        let mut relayed = None;
         let mut reader = BufReader::new(reader);
         loop {
             let start = output.len();
             if reader.read_until(b'\n', &mut output).context("cannot read a command's output")? == 0 {
                 break;
             }
-            self.observe(&output[start..])?;
+            match self.relayed(&output[start..]) {
+                Some(command) => {
+                    self.observe(format!("\n$ {command}\n").as_bytes())?;
+                    relayed = Some(command);
+                }
+                None => self.observe(&output[start..])?,
+            }
             if self.log.is_some() {
                 output.clear(); // The log has it; LLVM's build prints megabytes.
             }
@@ -216,7 +238,13 @@ impl Cmd {
             log.add(usage);
         }
         let output = String::from_utf8_lossy(&output).into_owned();
-        if status.success() { Ok(output) } else { Err(self.failed(wanted, status, &output)) }
+        if status.success() { Ok(output) } else { Err(self.failed(wanted, relayed, status, &output)) }
+    }
+
+    /// The command that a line of its output announces.
+    fn relayed(&self, line: &[u8]) -> Option<String> {
+        let line = std::str::from_utf8(line).ok().filter(|_| self.relays)?;
+        line.strip_prefix("running: ").map(|command| command.trim_end().to_string())
     }
 
     fn observe(&self, line: &[u8]) -> Result<()> {
@@ -259,11 +287,12 @@ impl Cmd {
         anyhow!("cannot {wanted}: `{program}` does not start: {error}")
     }
 
-    fn failed(&self, wanted: &str, status: ExitStatus, output: &str) -> anyhow::Error {
+    fn failed(&self, wanted: &str, relayed: Option<String>, status: ExitStatus, output: &str) -> anyhow::Error {
         let tail = self.log.as_ref().map_or(output.to_string(), |log| log.tail());
         let here = std::env::current_dir().unwrap_or_default();
         let dir = self.dir.clone().unwrap_or(here);
-        let mut text = format!("cannot {wanted}\ncommand: {}\nin: {}\nended with {status}", self.text(), dir.display());
+        let command = relayed.unwrap_or_else(|| self.text());
+        let mut text = format!("cannot {wanted}\ncommand: {command}\nin: {}\nended with {status}", dir.display());
         for line in tail.lines() {
             text += &format!("\n  | {line}");
         }
@@ -341,6 +370,18 @@ mod tests {
         ] {
             assert!(error.contains(part), "`{part}` is not in:\n{error}");
         }
+    }
+
+    #[test]
+    fn a_relayed_command_is_the_one_that_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::create(&dir.path().join("x.log")).unwrap();
+        let script = "echo 'running: cd /build && \"cmake\" \"-G\"'; echo 'CMake Error: no generator'; exit 1";
+        let cmd = Cmd::new("sh").args(["-c", script]).log(&log).relays();
+        let error = cmd.run("build x").unwrap_err().to_string();
+        assert!(error.contains("command: cd /build && \"cmake\" \"-G\"\n"), "{error}");
+        assert!(error.contains("| CMake Error: no generator"), "{error}");
+        assert!(fs::read_to_string(&log.path).unwrap().contains("\n$ cd /build && \"cmake\""));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod arch;
 pub mod cargo;
+pub mod cmake;
 pub mod cmd;
 pub mod digest;
 pub mod dirs;
@@ -14,12 +15,14 @@ pub mod inspect;
 pub mod kconfig;
 pub mod manifest;
 pub mod mounts;
+pub mod places;
 pub mod preflight;
 pub mod progress;
 pub mod report;
 pub mod sparse;
 pub mod stage;
 pub mod store;
+pub mod tools;
 pub mod tree;
 pub mod vars;
 pub mod whole;
@@ -30,6 +33,7 @@ pub use arch::Arch;
 pub use cmd::Cmd;
 pub use dirs::Dirs;
 pub use fs_err as fs;
+pub use places::Places;
 pub use stage::{Built, Job, Stage};
 
 /// The time of every file that a build makes, in seconds since the epoch: 2026-01-01T00:00:00Z.

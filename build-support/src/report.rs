@@ -4,8 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::{Error, Result};
 
-/// Runs a build script's or tool's body; an error is printed as a readable stop.
+use crate::cmake;
+
+/// Runs a build script's or tool's body; an error is printed as a readable stop. In a child that builds a CMake project
+/// it does that instead.
 pub fn run(body: impl FnOnce() -> Result<()>) -> ExitCode {
+    if let Some(code) = cmake::serve() {
+        return code;
+    }
     match body() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
