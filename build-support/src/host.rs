@@ -18,8 +18,13 @@ pub fn search_path() -> Vec<PathBuf> {
 
 /// Finds a program by name in the search path.
 pub fn find_program(name: &str) -> Option<PathBuf> {
+    find_program_in(&search_path(), name)
+}
+
+/// Finds a program by name in these directories.
+pub fn find_program_in(path: &[PathBuf], name: &str) -> Option<PathBuf> {
     let is_program = |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
-    search_path().into_iter().map(|dir| dir.join(name)).find(is_program)
+    path.iter().map(|dir| dir.join(name)).find(is_program)
 }
 
 /// The first line that a program says when it is asked for its version by an option.

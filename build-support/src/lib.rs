@@ -12,6 +12,7 @@ pub mod digest;
 pub mod dirs;
 pub mod host;
 pub mod inspect;
+pub mod host_clang;
 pub mod kconfig;
 pub mod manifest;
 pub mod mounts;

@@ -2,12 +2,13 @@
 
 use anyhow::{Result, bail};
 
-use crate::cmd::Cmd;
-use crate::{Dirs, host, vars};
+use crate::{Cmd, Dirs, host, vars};
+
+pub use crate::host_clang::HostClang;
 
 /// A program that the build needs, and the Debian package that has it.
 pub struct Tool {
-    /// Names that will do, the preferred one first.
+    /// Names that will do, the preferred one first. None for what [`HostClang`] finds by its version.
     pub names: &'static [&'static str],
     /// The Debian package.
     pub package: &'static str,
@@ -17,9 +18,9 @@ pub struct Tool {
 
 /// Every program that a build needs. setup.sh installs these packages (a test compares the two lists).
 pub const TOOLS: &[Tool] = &[
-    Tool { names: &["clang-23", "clang-22"], package: "clang-22", purpose: "first compiler" },
-    Tool { names: &["ld.lld-23", "ld.lld-22"], package: "lld-22", purpose: "first linker" },
-    Tool { names: &["llvm-ar-23", "llvm-ar-22"], package: "llvm-22", purpose: "first binutils" },
+    Tool { names: &[], package: "clang-22", purpose: "first compiler" },
+    Tool { names: &[], package: "lld-22", purpose: "first linker" },
+    Tool { names: &[], package: "llvm-22", purpose: "first binutils" },
     Tool { names: &["cc"], package: "gcc", purpose: "links Rust programs and builds the kernel's tools" },
     Tool { names: &["cmake"], package: "cmake", purpose: "configures LLVM" },
     Tool { names: &["ninja"], package: "ninja-build", purpose: "builds LLVM" },
@@ -49,47 +50,32 @@ const DISK: u64 = 10 << 30;
 /// Memory below which it does not start: two compilers and the link take about 3 GB.
 const MEMORY: u64 = 3 << 30;
 
-/// The first compiler: its program and the version of its LLVM.
-#[derive(Clone, Debug)]
-pub struct HostClang {
-    /// The suffix of every program of this version, such as `-22`.
-    pub suffix: String,
-    /// What `clang --version` says first.
-    pub version: String,
-}
-
-impl HostClang {
-    /// Finds the host's clang.
-    pub fn find() -> Result<HostClang> {
-        for name in TOOLS[0].names {
-            if host::find_program(name).is_some() {
-                let text = Cmd::new(name).arg("--version").read("ask clang for its version")?;
-                let version = text.lines().next().unwrap_or_default().to_string();
-                return Ok(HostClang { suffix: name.trim_start_matches("clang").into(), version });
-            }
-        }
-        bail!("no clang 22 or newer is installed\nhint: run ./setup.sh")
-    }
-
-    /// The path of a program of this version.
-    pub fn program(&self, name: &str) -> Result<std::path::PathBuf> {
-        let name = format!("{name}{}", self.suffix);
-        host::find_program(&name).ok_or_else(|| anyhow::anyhow!("`{name}` is not installed\nhint: run ./setup.sh"))
-    }
-}
-
 /// Checks programs and headers, all at once.
+///
+/// # Errors
+/// When something is missing: each gap with its package, and how to get a first compiler when there is none.
 pub fn check_tools() -> Result<()> {
     let mut gaps = missing_tools(TOOLS);
-    gaps.extend(missing_headers()?);
-    if !gaps.is_empty() {
-        let mut packages: Vec<&str> = gaps.iter().map(|(package, _)| *package).collect();
-        packages.sort();
-        packages.dedup();
-        let list: Vec<String> = gaps.iter().map(|(_, gap)| format!("  {gap}")).collect();
-        bail!("this machine lacks:\n{}\nhint: run ./setup.sh, or install {}", list.join("\n"), packages.join(" "));
+    let clang = HostClang::find();
+    if let Ok(clang) = &clang {
+        gaps.extend(missing_headers(clang)?);
     }
-    Ok(())
+    let Err(error) = clang else { return report(&gaps) };
+    match report(&gaps) {
+        Ok(()) => Err(error),
+        Err(others) => Err(error.context(others)),
+    }
+}
+
+fn report(gaps: &[(&str, String)]) -> Result<()> {
+    if gaps.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = gaps.iter().map(|(package, _)| *package).collect();
+    packages.sort();
+    packages.dedup();
+    let list: Vec<String> = gaps.iter().map(|(_, gap)| format!("  {gap}")).collect();
+    bail!("this machine lacks:\n{}\nhint: run ./setup.sh, or install {}", list.join("\n"), packages.join(" "));
 }
 
 /// Checks that there is room for a build of LLVM.
@@ -119,17 +105,15 @@ fn room(disk: u64, memory: u64) -> Result<()> {
 }
 
 fn missing_tools(tools: &'static [Tool]) -> Vec<(&'static str, String)> {
-    let missing = tools.iter().filter(|tool| tool.names.iter().all(|name| host::find_program(name).is_none()));
+    let named = tools.iter().filter(|tool| !tool.names.is_empty());
+    let missing = named.filter(|tool| tool.names.iter().all(|name| host::find_program(name).is_none()));
     missing
         .map(|tool| (tool.package, format!("{} ({}; package {})", tool.names.join(" or "), tool.purpose, tool.package)))
         .collect()
 }
 
 /// The compiler knows its include path better than any list of directories.
-fn missing_headers() -> Result<Vec<(&'static str, String)>> {
-    let Ok(clang) = HostClang::find() else {
-        return Ok(Vec::new()); // Reported as a missing tool already.
-    };
+fn missing_headers(clang: &HostClang) -> Result<Vec<(&'static str, String)>> {
     let mut missing = Vec::new();
     for (header, package) in HEADERS {
         let checks = Cmd::new(clang.program("clang")?)
