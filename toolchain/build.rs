@@ -9,7 +9,7 @@ use build_support::{Arch, Built, Dirs, Result, cargo, fs, report, tree};
 mod recipes;
 
 use recipes::target::{self, Compiler};
-use recipes::{allocator, llvm, prefix};
+use recipes::{allocator, compression, llvm, prefix};
 
 fn main() -> ExitCode {
     report::run(build)
@@ -28,7 +28,8 @@ fn build() -> Result<()> {
     let compiler = Compiler::host(&first);
     let own = target::build(&dirs, host, &compiler)?;
     let malloc = allocator::build(&dirs, &compiler, &own)?;
-    let llvm = llvm::build(&dirs, &compiler, &own, &malloc, None)?;
+    let compression = compression::build(&dirs, &compiler, &own)?;
+    let llvm = llvm::build(&dirs, &compiler, &own, &malloc, &compression, None)?;
 
     let mut targets = vec![own];
     for other in Arch::ALL.into_iter().filter(|arch| *arch != host) {

@@ -1,6 +1,7 @@
 //! The allocator that LLVM is linked with.
 
-use build_support::{Built, Dirs, Result, Stage};
+use build_support::tools::Compile;
+use build_support::{Built, Dirs, Places, Result, Stage, places};
 
 use super::target::{Compiler, Target, lay_sysroot};
 
@@ -10,9 +11,11 @@ pub const LINK: &str = "-Wl,--wrap=pthread_create";
 /// Leaves `malloc.o`.
 pub fn build(dirs: &Dirs, compiler: &Compiler, target: &Target) -> Result<Built> {
     let llvm = vendor::source("llvm")?;
+    let clang = compiler.path("clang")?;
+    let compile = |places: &Places| Compile::new(&clang, target.arch, &flags(compiler, target, places));
     Stage::new(dirs, "allocator", target.arch)
         .recipe("allocator.rs", include_str!("allocator.rs"))
-        .recipe("target.rs", include_str!("target.rs"))
+        .input("compile", &places::lines(&compile(&Places::named())?.args))
         .input("malloc.c", include_str!("../driver/malloc.c"))
         .source("llvm", &llvm.id())
         .tool("clang", &compiler.version)
@@ -20,17 +23,25 @@ pub fn build(dirs: &Dirs, compiler: &Compiler, target: &Target) -> Result<Built>
         .build(|job| {
             lay_sysroot(job, &[&target.musl])?;
             compiler.lay_resource(job, &[])?;
-            job.cmd(compiler.path("clang")?)
-                .args(compiler.flags(target.arch, job).split(' '))
-                .args(["-std=gnu11", "-O2", "-DNDEBUG"])
-                .arg("-fno-builtin-malloc") // The compiler must not reason about malloc inside malloc.
-                .arg("-ftls-model=local-exec") // A static program's thread-local data is one instruction away.
-                .arg("-I")
-                .arg(llvm.unpack(dirs)?.join("llvm/lib/Support/rpmalloc"))
-                .arg("-c")
+            compile(&Places::of(job, &llvm.unpack(dirs)?))?
+                .cmd(job)
                 .arg(dirs.root.join("toolchain/driver/malloc.c"))
                 .arg("-o")
                 .arg(job.out.join("malloc.o"))
                 .run("compile the allocator")
         })
+}
+
+fn flags(compiler: &Compiler, target: &Target, places: &Places) -> Vec<String> {
+    let mut flags = compiler.flags(target.arch, places);
+    flags.extend([
+        "-std=gnu11".into(),
+        "-O2".into(),
+        "-DNDEBUG".into(),
+        "-fno-builtin-malloc".into(), // The compiler must not reason about malloc inside malloc.
+        "-ftls-model=local-exec".into(), // A static program's thread-local data is one instruction away.
+        format!("-I{}/llvm/lib/Support/rpmalloc", places.source),
+        "-c".into(),
+    ]);
+    flags
 }

@@ -1,6 +1,7 @@
 //! The C++ library with its ABI library and unwinder, static, checked by a program before LLVM is built on it.
 
-use build_support::{Arch, Built, Dirs, Job, Result, Stage, ensure, fs, host};
+use build_support::tools::Compile;
+use build_support::{Arch, Built, Dirs, Job, Places, Result, Stage, ensure, fs, places, tree};
 
 use super::target::{Compiler, lay_sysroot};
 
@@ -17,6 +18,7 @@ pub fn build(
     Stage::new(dirs, "libcxx", arch)
         .recipe("libcxx.rs", include_str!("libcxx.rs"))
         .recipe("target.rs", include_str!("target.rs"))
+        .input("cmake", &places::lines(&definitions(arch, &compiler.named(), &Places::named())?))
         .input("check.cpp", include_str!("check.cpp"))
         .source("llvm", &llvm.id())
         .tool("clang", &compiler.version)
@@ -26,63 +28,56 @@ pub fn build(
         .build(|job| {
             let sysroot = lay_sysroot(job, &[headers, musl])?;
             compiler.lay_resource(job, &[compiler_rt])?;
-            let build = job.dir("build")?;
-            job.cmd("cmake")
-                .arg("-S")
-                .arg(llvm.unpack(dirs)?.join("runtimes"))
-                .arg("-B")
-                .arg(&build)
-                .args(["-G", "Ninja"])
-                .args(compiler.cmake(arch, job)?)
-                .arg("-DCMAKE_INSTALL_PREFIX=/usr")
-                .arg("-DLLVM_ENABLE_RUNTIMES=libunwind;libcxxabi;libcxx")
-                .args(OPTIONS)
-                .run("configure libc++")?;
-            job.cmd("ninja")
-                .arg("-C")
-                .arg(&build)
-                .arg(format!("-j{}", host::jobs()))
-                .arg("install")
+            let source = llvm.unpack(dirs)?;
+            let places = Places::of(job, &source);
+            job.cmake(source.join("runtimes"))
+                .define(definitions(arch, compiler, &places)?)
                 .env("DESTDIR", &job.out)
                 .run("build libc++")?;
-            build_support::tree::copy(&job.out, &sysroot)?;
-            check(job, arch, compiler)
+            tree::copy(&job.out, &sysroot)?;
+            check(job, arch, compiler, &places)
         })
 }
 
+fn definitions(arch: Arch, compiler: &Compiler, places: &Places) -> Result<Vec<String>> {
+    let mut definitions = compiler.cmake(arch, places)?;
+    definitions.push("CMAKE_INSTALL_PREFIX=/usr".into());
+    definitions.push("LLVM_ENABLE_RUNTIMES=libunwind;libcxxabi;libcxx".into());
+    definitions.extend(OPTIONS.iter().map(|option| option.to_string()));
+    Ok(definitions)
+}
+
 const OPTIONS: &[&str] = &[
-    "-DLIBUNWIND_ENABLE_SHARED=OFF",
-    "-DLIBCXXABI_ENABLE_SHARED=OFF",
-    "-DLIBCXX_ENABLE_SHARED=OFF",
-    "-DLIBUNWIND_USE_COMPILER_RT=ON",
-    "-DLIBCXXABI_USE_COMPILER_RT=ON",
-    "-DLIBCXX_USE_COMPILER_RT=ON",
-    "-DLIBCXXABI_USE_LLVM_UNWINDER=ON",
+    "LIBUNWIND_ENABLE_SHARED=OFF",
+    "LIBCXXABI_ENABLE_SHARED=OFF",
+    "LIBCXX_ENABLE_SHARED=OFF",
+    "LIBUNWIND_USE_COMPILER_RT=ON",
+    "LIBCXXABI_USE_COMPILER_RT=ON",
+    "LIBCXX_USE_COMPILER_RT=ON",
+    "LIBCXXABI_USE_LLVM_UNWINDER=ON",
     // libc++.a holds libc++abi, so that -lc++ is enough.
-    "-DLIBCXX_ENABLE_STATIC_ABI_LIBRARY=ON",
+    "LIBCXX_ENABLE_STATIC_ABI_LIBRARY=ON",
     // clang names libunwind by itself.
-    "-DLIBCXXABI_ENABLE_STATIC_UNWINDER=OFF",
+    "LIBCXXABI_ENABLE_STATIC_UNWINDER=OFF",
     // Locale and rune tables differ from glibc's.
-    "-DLIBCXX_HAS_MUSL_LIBC=ON",
+    "LIBCXX_HAS_MUSL_LIBC=ON",
     // These checks cannot link here and so find whatever they look for; musl has neither.
-    "-DLIBCXXABI_HAS_CXA_THREAD_ATEXIT_IMPL=OFF",
-    "-DLIBCXX_HAS_ATOMIC_LIB=OFF",
-    "-DLLVM_INCLUDE_TESTS=OFF",
-    "-DLIBUNWIND_INCLUDE_TESTS=OFF",
-    "-DLIBCXXABI_INCLUDE_TESTS=OFF",
-    "-DLIBCXX_INCLUDE_TESTS=OFF",
-    "-DLIBCXX_INCLUDE_BENCHMARKS=OFF",
+    "LIBCXXABI_HAS_CXA_THREAD_ATEXIT_IMPL=OFF",
+    "LIBCXX_HAS_ATOMIC_LIB=OFF",
+    "LLVM_INCLUDE_TESTS=OFF",
+    "LIBUNWIND_INCLUDE_TESTS=OFF",
+    "LIBCXXABI_INCLUDE_TESTS=OFF",
+    "LIBCXX_INCLUDE_TESTS=OFF",
+    "LIBCXX_INCLUDE_BENCHMARKS=OFF",
 ];
 
 /// Links a program with exceptions, threads and thread-local destructors, and runs it where it can run: what is
 /// missing here would end LLVM's build at its link, after most of an hour.
-fn check(job: &Job, arch: Arch, compiler: &Compiler) -> Result<()> {
+fn check(job: &Job, arch: Arch, compiler: &Compiler, places: &Places) -> Result<()> {
     let (source, program) = (job.work.join("check.cpp"), job.work.join("check"));
     fs::write(&source, include_str!("check.cpp"))?;
-    job.cmd(compiler.program("clang++"))
-        .args(compiler.flags(arch, job).split(' '))
-        .args(["-stdlib=libc++", "-std=c++20", "-O1", "-static", "-fuse-ld=lld"])
-        .args(["--rtlib=compiler-rt", "--unwindlib=libunwind"])
+    Compile::new(compiler.path("clang++")?, arch, &link(arch, compiler, places)?)?
+        .cmd(job)
         .arg(&source)
         .arg("-o")
         .arg(&program)
@@ -92,4 +87,12 @@ fn check(job: &Job, arch: Arch, compiler: &Compiler) -> Result<()> {
     }
     ensure!(program.is_file(), "the linker left no program");
     Ok(())
+}
+
+/// What compiles the program and links it; it changes nothing of the result.
+fn link(arch: Arch, compiler: &Compiler, places: &Places) -> Result<Vec<String>> {
+    let mut flags = compiler.flags(arch, places);
+    flags.extend(["-stdlib=libc++", "-std=c++20", "-O1"].map(String::from));
+    flags.extend(compiler.link()?);
+    Ok(flags)
 }

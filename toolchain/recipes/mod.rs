@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub mod compiler_rt;
+pub mod compression;
 pub mod headers;
 pub mod libcxx;
 pub mod llvm;

@@ -1,38 +1,54 @@
 //! The C library, static only.
 
-use build_support::{Arch, Built, Dirs, Result, Stage, host};
+use build_support::{Arch, Built, Dirs, Places, Result, Stage, host, places};
 
 use super::target::Compiler;
-
-/// `-O2`: musl's own default `-Os` makes string functions slow, and a compiler lives on them.
-const CFLAGS: &str = "-O2 -ffunction-sections -fdata-sections";
 
 /// Leaves `usr/include` and `usr/lib`.
 pub fn build(dirs: &Dirs, arch: Arch, compiler: &Compiler) -> Result<Built> {
     let musl = vendor::source("musl")?;
+    let named = Places::named();
     Stage::new(dirs, "musl", arch)
         .recipe("musl.rs", include_str!("musl.rs"))
+        .input("configure", &places::lines(&[variables(arch, &compiler.named())?, options(arch)].concat()))
+        .input("make", &places::lines(&install(&named)))
         .source("musl", &musl.id())
         .tool("clang", &compiler.version)
         .build(|job| {
             let build = job.dir("build")?;
-            let clang = compiler.program("clang");
-            job.cmd(musl.unpack(dirs)?.join("configure"))
-                .dir(&build)
-                .arg(format!("--target={}", arch.short_triple()))
-                .args(["--prefix=/usr", "--syslibdir=/lib"])
-                .arg("--disable-shared") // Everything is static: there is no dynamic loader.
-                .arg("--disable-wrapper") // A compiler that knows its target needs no musl-clang.
-                .env("CC", format!("{} --target={}", clang.display(), arch.triple()))
-                .env("AR", compiler.program("llvm-ar"))
-                .env("RANLIB", compiler.program("llvm-ranlib"))
-                .env("CFLAGS", CFLAGS)
-                .run("configure musl")?;
-            job.cmd("make")
+            let source = musl.unpack(dirs)?;
+            let variables = variables(arch, compiler)?;
+            let configure = job.cmd(source.join("configure")).dir(&build).args(options(arch));
+            variables.iter().fold(configure, |cmd, variable| cmd.var(variable)).run("configure musl")?;
+            job.make()
                 .dir(&build)
                 .arg(format!("-j{}", host::jobs()))
-                .arg("install")
-                .def("DESTDIR", &job.out)
+                .args(install(&Places::of(job, &source)))
                 .run("build musl")
         })
+}
+
+fn options(arch: Arch) -> Vec<String> {
+    vec![
+        format!("--target={}", arch.short_triple()),
+        "--prefix=/usr".into(),
+        "--syslibdir=/lib".into(),
+        "--disable-shared".into(),  // Everything is static: there is no dynamic loader.
+        "--disable-wrapper".into(), // A compiler that knows its target needs no musl-clang.
+    ]
+}
+
+fn variables(arch: Arch, compiler: &Compiler) -> Result<Vec<String>> {
+    Ok(vec![
+        format!("CC={} --target={}", compiler.path("clang")?, arch.triple()),
+        format!("AR={}", compiler.path("llvm-ar")?),
+        format!("RANLIB={}", compiler.path("llvm-ranlib")?),
+        // -O2: musl's own default -Os makes string functions slow, and a compiler lives on them.
+        // -fPIE: for programs that want to be position-independent (-static-pie), whatever the compiler's default is.
+        "CFLAGS=-O2 -fPIE -ffunction-sections -fdata-sections".into(),
+    ])
+}
+
+fn install(places: &Places) -> Vec<String> {
+    vec!["install".into(), format!("DESTDIR={}", places.out)]
 }

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use build_support::preflight::HostClang;
-use build_support::{Arch, Built, Context as _, Dirs, Job, Result, host, tree};
+use build_support::{Arch, Built, Dirs, Job, Places, Result, tree};
 
 use super::{compiler_rt, headers, libcxx, musl};
+
+/// Bytes of a thread's stack when the program asks for no size: the most that musl takes from a program's header
+/// (`DEFAULT_STACK_MAX`), and glibc's usual size. Without it musl gives 128 KiB, with which LLVM's passes crash.
+pub const STACK: u32 = 8 << 20;
 
 /// The libraries of one target.
 pub struct Target {
@@ -33,85 +37,126 @@ pub fn build(dirs: &Dirs, arch: Arch, compiler: &Compiler) -> Result<Target> {
 /// A compiler that does not know the target yet: it gets sysroot and resource directory by flags.
 #[derive(Clone, Debug)]
 pub struct Compiler {
-    /// Where its programs are.
-    dir: PathBuf,
-    /// What follows each program's name, such as `-22`.
-    suffix: String,
+    programs: Programs,
     /// What enters the key.
     pub version: String,
+}
+
+/// Where a compiler's programs are.
+#[derive(Clone, Debug)]
+enum Programs {
+    /// All over the host.
+    Host(HostClang),
+    /// In one directory.
+    Directory(String),
 }
 
 impl Compiler {
     /// The host's compiler.
     pub fn host(clang: &HostClang) -> Compiler {
-        Compiler { dir: PathBuf::new(), suffix: clang.suffix.clone(), version: clang.version.clone() }
+        Compiler { programs: Programs::Host(clang.clone()), version: clang.version.clone() }
     }
 
     /// The LLVM that was built here.
     pub fn own(llvm: &Built) -> Compiler {
-        Compiler { dir: llvm.dir.join("bin"), suffix: String::new(), version: llvm.digest.clone() }
+        let dir = llvm.dir.join("bin").display().to_string();
+        Compiler { programs: Programs::Directory(dir), version: llvm.digest.clone() }
     }
 
-    /// The path of one of its programs, or its name for the search path.
-    pub fn program(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}{}", self.suffix))
+    /// The same compiler in a key, where its place is a name; see [`Places`].
+    pub fn named(&self) -> Compiler {
+        Compiler { programs: Programs::Directory("$COMPILER".into()), version: self.version.clone() }
     }
 
-    /// The whole path of one of its programs.
-    pub fn path(&self, name: &str) -> Result<PathBuf> {
-        let program = self.program(name);
-        if program.is_absolute() {
-            return Ok(program);
+    /// The path of one of its programs.
+    ///
+    /// # Errors
+    /// For a program that the host's compiler is not asked for, see [`HostClang::program`].
+    pub fn path(&self, name: &str) -> Result<String> {
+        match &self.programs {
+            Programs::Host(clang) => Ok(clang.program(name)?.display().to_string()),
+            Programs::Directory(dir) => Ok(format!("{dir}/{name}")),
         }
-        let text = program.display().to_string();
-        host::find_program(&text).with_context(|| format!("`{text}` is not installed\nhint: run ./setup.sh"))
     }
 
-    /// `-D` options for a CMake project that is built for `arch` with this compiler.
-    pub fn cmake(&self, arch: Arch, job: &Job) -> Result<Vec<String>> {
-        let program = |name: &str| -> Result<String> { Ok(self.path(name)?.display().to_string()) };
-        let flags = self.flags(arch, job);
-        let options = [
-            ("CMAKE_BUILD_TYPE", "Release".to_string()),
+    /// Definitions for a CMake project that is built for `arch` with this compiler.
+    ///
+    /// # Errors
+    /// As [`Compiler::path`].
+    pub fn cmake(&self, arch: Arch, places: &Places) -> Result<Vec<String>> {
+        let flags = self.flags(arch, places).join(" ");
+        let mut definitions = self.cmake_programs()?;
+        definitions.extend([
+            "CMAKE_BUILD_TYPE=Release".into(),
             // Without a system name CMake takes the build for a native one and tries to run what it compiled.
-            ("CMAKE_SYSTEM_NAME", "Linux".into()),
-            ("CMAKE_SYSTEM_PROCESSOR", arch.machine().into()),
-            ("CMAKE_C_COMPILER", program("clang")?),
-            ("CMAKE_CXX_COMPILER", program("clang++")?),
-            ("CMAKE_AR", program("llvm-ar")?),
-            ("CMAKE_RANLIB", program("llvm-ranlib")?),
-            ("CMAKE_NM", program("llvm-nm")?),
-            ("CMAKE_C_COMPILER_TARGET", arch.triple().into()),
-            ("CMAKE_CXX_COMPILER_TARGET", arch.triple().into()),
-            ("CMAKE_ASM_COMPILER_TARGET", arch.triple().into()),
+            "CMAKE_SYSTEM_NAME=Linux".into(),
+            format!("CMAKE_SYSTEM_PROCESSOR={}", arch.machine()),
+            format!("CMAKE_C_COMPILER_TARGET={}", arch.triple()),
+            format!("CMAKE_CXX_COMPILER_TARGET={}", arch.triple()),
+            format!("CMAKE_ASM_COMPILER_TARGET={}", arch.triple()),
             // There is nothing to link programs with yet.
-            ("CMAKE_TRY_COMPILE_TARGET_TYPE", "STATIC_LIBRARY".into()),
-            ("CMAKE_C_FLAGS", flags.clone()),
-            ("CMAKE_CXX_FLAGS", flags.clone()),
-            ("CMAKE_ASM_FLAGS", flags),
-        ];
-        Ok(options.iter().map(|(name, value)| format!("-D{name}={value}")).collect())
+            "CMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY".into(),
+            format!("CMAKE_C_FLAGS={flags}"),
+            format!("CMAKE_CXX_FLAGS={flags}"),
+            format!("CMAKE_ASM_FLAGS={flags}"),
+        ]);
+        Ok(definitions)
     }
 
-    /// Compiler flags for a job whose work directory has `sysroot` and `resource`.
-    pub fn flags(&self, arch: Arch, job: &Job) -> String {
-        let (work, home) = (job.work.display(), job.dirs.home.display());
-        [
+    /// Definitions that name this compiler to a CMake project.
+    ///
+    /// # Errors
+    /// As [`Compiler::path`].
+    pub fn cmake_programs(&self) -> Result<Vec<String>> {
+        let programs = [
+            ("C_COMPILER", "clang"),
+            ("CXX_COMPILER", "clang++"),
+            ("ASM_COMPILER", "clang"),
+            ("AR", "llvm-ar"),
+            ("RANLIB", "llvm-ranlib"),
+            ("NM", "llvm-nm"),
+        ];
+        programs.iter().map(|(variable, name)| Ok(format!("CMAKE_{variable}={}", self.path(name)?))).collect()
+    }
+
+    /// Compiler flags for a stage whose work directory has `sysroot` and `resource`.
+    pub fn flags(&self, arch: Arch, places: &Places) -> Vec<String> {
+        let Places { work, home, .. } = places;
+        vec![
             format!("--target={}", arch.triple()),
             format!("--sysroot={work}/sysroot"),
             format!("-resource-dir={work}/resource"),
+            // The libraries also serve programs that want to be position-independent (-static-pie).
+            "-fPIE".into(),
             // The linker drops what nothing uses.
-            "-ffunction-sections -fdata-sections".into(),
+            "-ffunction-sections".into(),
+            "-fdata-sections".into(),
             // File names in assertions must not tell where the store is.
-            format!("-ffile-prefix-map={work}=. -ffile-prefix-map={home}=."),
+            format!("-ffile-prefix-map={work}=."),
+            format!("-ffile-prefix-map={home}=."),
         ]
-        .join(" ")
+    }
+
+    /// Flags with which it links a static program with the new libraries.
+    ///
+    /// # Errors
+    /// As [`Compiler::path`].
+    pub fn link(&self) -> Result<Vec<String>> {
+        Ok(vec![
+            "-static".into(),
+            "-fuse-ld=lld".into(),
+            // clang looks for a plain `ld.lld`, which can be another LLVM's.
+            format!("--ld-path={}", self.path("ld.lld")?),
+            "--rtlib=compiler-rt".into(),
+            "--unwindlib=libunwind".into(),
+            format!("-Wl,-z,stack-size={STACK}"),
+        ])
     }
 
     /// Makes `resource`: clang's own headers, and what `parts` hold (compiler-rt).
     pub fn lay_resource(&self, job: &Job, parts: &[&Built]) -> Result<PathBuf> {
         let resource = job.dir("resource")?;
-        let own = job.read(self.program("clang"), &["-print-resource-dir"])?;
+        let own = job.read(self.path("clang")?, &["-print-resource-dir"])?;
         tree::copy(&Path::new(own.trim()).join("include"), &resource.join("include"))?;
         for part in parts {
             tree::copy(&part.dir, &resource)?;

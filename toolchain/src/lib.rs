@@ -11,7 +11,7 @@ use build_support::{Arch, Built, Context as _, Dirs, Result};
 pub mod recipes;
 
 use recipes::target::{Compiler, Target};
-use recipes::{allocator, llvm, prefix};
+use recipes::{allocator, compression, llvm, prefix};
 
 include!(concat!(env!("OUT_DIR"), "/results.rs"));
 
@@ -56,7 +56,8 @@ pub fn on_board(dirs: &Dirs, arch: Arch) -> Result<Built> {
     let compiler = Compiler::own(&native);
     let own = target(arch)?;
     let malloc = allocator::build(dirs, &compiler, &own)?;
-    let llvm = llvm::build(dirs, &compiler, &own, &malloc, Some(&native))?;
+    let compression = compression::build(dirs, &compiler, &own)?;
+    let llvm = llvm::build(dirs, &compiler, &own, &malloc, &compression, Some(&native))?;
     let others = Arch::ALL.into_iter().filter(|other| *other != arch).map(target);
     let targets = std::iter::once(Ok(own)).chain(others).collect::<Result<Vec<_>>>()?;
     prefix::build(dirs, arch, &llvm, &targets)
