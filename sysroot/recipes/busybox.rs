@@ -1,9 +1,7 @@
 //! busybox: the shell and some 400 small programs in one static binary.
 
-use std::path::Path;
-
 use build_support::kconfig::{self, Fragment, Merged, Tree};
-use build_support::{Arch, Built, Dirs, Job, Result, Stage, anyhow, fs, host, tree};
+use build_support::{Arch, Built, Dirs, Job, Places, Result, Stage, anyhow, fs, host, places, tree};
 
 /// Later ones change earlier ones. `local` is there when somebody has used the menu (`image/src/menuconfig.rs`).
 const CONFIG: &[&str] = &["base", "absent", "local"];
@@ -14,20 +12,21 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
     let paths = CONFIG.iter().map(|name| dirs.root.join(format!("sysroot/busybox/{name}.config")));
     let there = paths.filter(|path| path.is_file() || !path.ends_with("local.config"));
     let config = Merged::new(&there.map(|path| Fragment::read(&path)).collect::<Result<Vec<_>>>()?);
+    let toolchain = toolchain::host()?;
+    let bin =
+        |named: bool| if named { "$TOOLCHAIN/bin".into() } else { toolchain.dir.join("bin").display().to_string() };
     Stage::new(dirs, "busybox", arch)
         .recipe("busybox.rs", include_str!("busybox.rs"))
         .source("busybox", &busybox.id())
         .input("config", &config.seed())
-        .tool("toolchain", &toolchain::host()?.digest)
+        .input("make", &places::lines(&arguments(arch, &Places::named(), &bin(true))))
+        .tool("toolchain", &toolchain.digest)
         .build(|job| {
             let source = busybox.unpack(dirs)?;
             let build = job.dir("build")?;
             let epoch = build_support::EPOCH.to_string(); // Configuring writes the date of the banner.
-            let tools = tools(arch, &toolchain::host()?.dir.join("bin"));
-            let make = || {
-                let make = job.cmd("make").arg("-C").arg(&source).def("O", &build).args(&tools);
-                make.env("SOURCE_DATE_EPOCH", &epoch)
-            };
+            let arguments = arguments(arch, &Places::of(job, &source), &bin(false));
+            let make = || job.make().args(&arguments).env("SOURCE_DATE_EPOCH", &epoch);
             let seed = job.work.join("seed.config");
             fs::write(&seed, config.seed())?;
             make().def("KBUILD_DEFCONFIG", &seed).arg("defconfig").run("configure busybox")?;
@@ -39,16 +38,18 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
         })
 }
 
-fn tools(arch: Arch, bin: &Path) -> Vec<String> {
-    let program = |name: &str| bin.join(name).display().to_string();
-    // busybox links its C program with -static-libgcc, for which clang would look for libgcc_eh.
-    let clang = format!("{} --target={} --unwindlib=none", program("clang"), arch.short_triple());
+/// What every make gets; the toolchain's programs are in `bin`.
+fn arguments(arch: Arch, places: &Places, bin: &str) -> Vec<String> {
     vec![
-        format!("CC={clang}"),
-        format!("AR={}", program("llvm-ar")),
-        format!("NM={}", program("llvm-nm")),
-        format!("STRIP={}", program("llvm-strip")),
-        format!("OBJCOPY={}", program("llvm-objcopy")),
+        "-C".into(),
+        places.source.clone(),
+        format!("O={}/build", places.work),
+        // busybox links its C program with -static-libgcc, for which clang would look for libgcc_eh.
+        format!("CC={bin}/clang --target={} --unwindlib=none", arch.short_triple()),
+        format!("AR={bin}/llvm-ar"),
+        format!("NM={bin}/llvm-nm"),
+        format!("STRIP={bin}/llvm-strip"),
+        format!("OBJCOPY={bin}/llvm-objcopy"),
         "HOSTCC=cc".into(),
     ]
 }
