@@ -8,6 +8,7 @@ use build_support::{Arch, Built, Dirs, Result, cargo, fs, report, tree};
 
 mod recipes;
 
+use recipes::prefix::Complete;
 use recipes::target::{self, Compiler};
 use recipes::{allocator, compression, llvm, prefix};
 
@@ -31,9 +32,10 @@ fn build() -> Result<()> {
     let compression = compression::build(&dirs, &compiler, &own)?;
     let llvm = llvm::build(&dirs, &compiler, &own, &malloc, &compression, None)?;
 
-    let mut targets = vec![own];
+    let compiler = Compiler::own(&llvm);
+    let mut targets = vec![Complete::build(&dirs, own, &compiler)?];
     for other in Arch::ALL.into_iter().filter(|arch| *arch != host) {
-        targets.push(target::build(&dirs, other, &Compiler::own(&llvm))?);
+        targets.push(Complete::build(&dirs, target::build(&dirs, other, &compiler)?, &compiler)?);
     }
     let built = prefix::build(&dirs, host, &llvm, &targets)?;
 
@@ -42,8 +44,7 @@ fn build() -> Result<()> {
     tree::link(&built.dir, &link)?;
     cargo::rerun_if_changed(&["build.rs", "recipes", "driver"])?;
     println!("cargo:rerun-if-changed={}", built.dir.join("bin/llvm").display());
-    let parts = targets.iter().flat_map(|target| [&target.headers, &target.musl, &target.compiler_rt, &target.libcxx]);
-    export(&parts.chain([&llvm, &built]).collect::<Vec<_>>())
+    export(&targets.iter().flat_map(Complete::parts).chain([&llvm, &built]).collect::<Vec<_>>())
 }
 
 /// Writes the table of `src/lib.rs`.

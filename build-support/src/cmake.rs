@@ -28,7 +28,7 @@ static SERVES: AtomicBool = AtomicBool::new(false);
 pub struct CMake<'a> {
     job: &'a Job<'a>,
     source: PathBuf,
-    target: String,
+    targets: Vec<String>,
     definitions: Vec<String>,
     envs: Vec<(OsString, OsString)>,
 }
@@ -36,7 +36,7 @@ pub struct CMake<'a> {
 impl Job<'_> {
     /// A CMake project by its source directory; what is built is the target `install`.
     pub fn cmake(&self, source: impl Into<PathBuf>) -> CMake<'_> {
-        CMake { job: self, source: source.into(), target: "install".into(), definitions: Vec::new(), envs: Vec::new() }
+        CMake { job: self, source: source.into(), targets: Vec::new(), definitions: Vec::new(), envs: Vec::new() }
     }
 }
 
@@ -47,9 +47,9 @@ impl CMake<'_> {
         self
     }
 
-    /// Builds this target instead of `install`.
+    /// Builds this target, and others that are named so, instead of `install`.
     pub fn target(mut self, name: &str) -> Self {
-        self.target = name.into();
+        self.targets.push(name.into());
         self
     }
 
@@ -66,7 +66,8 @@ impl CMake<'_> {
     pub fn run(self, wanted: &str) -> Result<()> {
         ensure!(SERVES.load(Ordering::Relaxed), "cannot {wanted}: this program's main does not call cmake::serve");
         let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let child = self.job.cmd(program).arg(SERVE).arg(&self.source).arg(&self.job.work).arg(self.target);
+        let targets = if self.targets.is_empty() { "install".into() } else { self.targets.join(" ") };
+        let child = self.job.cmd(program).arg(SERVE).arg(&self.source).arg(&self.job.work).arg(targets);
         let child = child.args(self.definitions).env("NUM_JOBS", host::jobs().to_string()); // The crate gives it to Ninja.
         self.envs.into_iter().fold(child, |child, (name, value)| child.env(name, value)).relays().run(wanted)
     }
@@ -93,11 +94,19 @@ pub(crate) fn serve() -> Option<ExitCode> {
 }
 
 fn build(args: &[OsString]) -> Result<bool> {
-    let [source, work, target, definitions @ ..] = args else { anyhow::bail!("{SERVE} lacks arguments") };
-    let target = target.to_str().context("a CMake target is text")?;
+    let [source, work, targets, definitions @ ..] = args else { anyhow::bail!("{SERVE} lacks arguments") };
+    let mut targets = targets.to_str().context("a CMake target is text")?.split(' ');
     let mut config = cmake::Config::new(source);
     config.host(PLATFORM).target(PLATFORM);
-    config.out_dir(work).generator("Ninja").build_target(target).profile("Release").no_default_flags(true);
+    config
+        .out_dir(work)
+        .generator("Ninja")
+        .build_target(targets.next().unwrap_or_default())
+        .profile("Release")
+        .no_default_flags(true);
+    for target in targets {
+        config.build_arg(target); // The crate has one target; what follows it goes to Ninja.
+    }
     for definition in definitions {
         let definition = definition.to_str().context("a CMake definition is text")?;
         let (name, value) = definition.split_once('=').context("a CMake definition has a value")?;

@@ -10,6 +10,7 @@ use build_support::{Arch, Built, Context as _, Dirs, Result};
 #[path = "../recipes/mod.rs"]
 pub mod recipes;
 
+use recipes::prefix::Complete;
 use recipes::target::{Compiler, Target};
 use recipes::{allocator, compression, llvm, prefix};
 
@@ -44,6 +45,11 @@ pub fn sysroot(toolchain: &Built, target: Arch) -> PathBuf {
     toolchain.dir.join(target.short_triple())
 }
 
+/// What clang's configuration file says on board, where the target's sysroot is the root file system.
+pub fn board_config() -> String {
+    prefix::config(None)
+}
+
 /// The toolchain that runs on `arch`: the host's, or one that the host's cross builds.
 ///
 /// # Errors
@@ -54,24 +60,25 @@ pub fn on_board(dirs: &Dirs, arch: Arch) -> Result<Built> {
     }
     let native = host_llvm()?;
     let compiler = Compiler::own(&native);
-    let own = target(arch)?;
-    let malloc = allocator::build(dirs, &compiler, &own)?;
-    let compression = compression::build(dirs, &compiler, &own)?;
-    let llvm = llvm::build(dirs, &compiler, &own, &malloc, &compression, Some(&native))?;
-    let others = Arch::ALL.into_iter().filter(|other| *other != arch).map(target);
+    let own = complete(arch)?;
+    let malloc = allocator::build(dirs, &compiler, &own.target)?;
+    let compression = compression::build(dirs, &compiler, &own.target)?;
+    let llvm = llvm::build(dirs, &compiler, &own.target, &malloc, &compression, Some(&native))?;
+    let others = Arch::ALL.into_iter().filter(|other| *other != arch).map(complete);
     let targets = std::iter::once(Ok(own)).chain(others).collect::<Result<Vec<_>>>()?;
     prefix::build(dirs, arch, &llvm, &targets)
 }
 
 /// The libraries of a target, which the build script built.
-fn target(arch: Arch) -> Result<Target> {
-    Ok(Target {
+fn complete(arch: Arch) -> Result<Complete> {
+    let target = Target {
         arch,
         headers: result("linux-headers", arch)?,
         musl: result("musl", arch)?,
         compiler_rt: result("compiler-rt", arch)?,
         libcxx: result("libcxx", arch)?,
-    })
+    };
+    Ok(Complete { target, compat: result("compat", arch)?, runtimes: result("runtimes", arch)? })
 }
 
 fn result(stage: &str, arch: Arch) -> Result<Built> {
