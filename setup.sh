@@ -73,14 +73,43 @@ dry_run=false
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# Clang 23 does as well as 22, whoever installed it.
-newer_clang() { has clang-23 && has ld.lld-23 && has llvm-ar-23; }
+# The oldest clang that will do, and the names to look for; as build-support/src/host_clang.rs has them (a test compares).
+oldest_clang=21
+clang_suffixes='-23 -22 -21 plain -24 -25 -26 -27 -28 -29 -30 -31 -32 -33 -34 -35 -36 -37 -38 -39'
+
+# is_new_enough PROGRAM: whether it is a clang, lld or llvm-ar of that version or a newer one.
+is_new_enough() {
+    major=$("$1" --version 2>/dev/null | sed -n -e 's/.*version \([0-9][0-9]*\)\..*/\1/p' -e 's/.*LLD \([0-9][0-9]*\)\..*/\1/p' | sed 1q)
+    [ "${major:-0}" -ge $oldest_clang ]
+}
+
+# has_companion CLANG SUFFIX NAME: beside clang's real file, with its suffix, or plain and new enough.
+has_companion() {
+    beside=$(dirname "$(readlink -f "$(command -v "$1")")")/$3
+    [ -x "$beside" ] || { [ -n "$2" ] && has "$3$2"; } || { has "$3" && is_new_enough "$3"; }
+}
+
+# A clang that is new enough, with its lld and binutils, will do by whatever name, whoever installed it.
+good_clang() {
+    for suffix in $clang_suffixes; do
+        [ "$suffix" != plain ] || suffix=
+        if has "clang$suffix" && is_new_enough "clang$suffix"; then
+            lacking_companion=false
+            for name in clang++ ld.lld llvm-ar llvm-ranlib llvm-nm llvm-strip; do
+                has_companion "clang$suffix" "$suffix" $name || lacking_companion=true
+            done
+            $lacking_companion || return 0
+        fi
+    done
+    return 1
+}
 
 # missing_packages CHECK: the packages, one a line, that the function CHECK (package, program) does not find.
 missing_packages() {
+    if good_clang; then compiler=found; else compiler=missing; fi
     packages | while read -r package program _; do
         case $package in
-            clang-22 | lld-22 | llvm-22) ! newer_clang || continue ;;
+            clang-22 | lld-22 | llvm-22) [ $compiler = missing ] || continue ;;
         esac
         "$1" "$package" "$program" || echo "$package"
     done
@@ -154,6 +183,7 @@ print_list() {
     set -- $(missing_packages is_found)
     say "this is not Debian or Ubuntu; install the like of these packages:"
     packages | while read -r name _ purpose; do printf '  %-16s %s\n' "$name" "$purpose"; done
+    say "any clang of version $oldest_clang or newer will do, with its lld and llvm-ar: dnf install clang lld llvm; apk add clang lld llvm; pacman -S clang lld llvm"
     [ $# = 0 ] || stop "programs of these packages were not found: $*" "install them with your system's package manager"
 }
 

@@ -25,6 +25,14 @@ const ARCHIVES: &[&str] = &[
     "fuzzer_interceptors",
 ];
 
+/// Functions of the C library that an archive replaces, and then looks for by the dynamic loader. It finds none and fails
+/// every call, so programs keep musl's own.
+const KEPT_INSIDE: &[(&str, &[&str])] = &[
+    ("ubsan_standalone", &["sigaction", "signal"]),
+    ("cfi", &["dlopen", "dlclose"]),
+    ("cfi_diag", &["dlopen", "dlclose"]),
+];
+
 /// Leaves `lib/<triple>`, `include` and `share`, to be laid into a resource directory.
 pub fn build(dirs: &Dirs, compiler: &Compiler, target: &Target) -> Result<Built> {
     let llvm = vendor::source("llvm")?;
@@ -52,7 +60,7 @@ pub fn build(dirs: &Dirs, compiler: &Compiler, target: &Target) -> Result<Built>
                 .iter()
                 .fold(project, |project, name| project.target(&format!("libclang_rt.{name}.a")))
                 .run("build the runtimes")?;
-            install(job, target.arch)
+            install(job, compiler, target.arch)
         })
 }
 
@@ -82,12 +90,19 @@ const OPTIONS: &[&str] = &[
     "COMPILER_RT_INCLUDE_TESTS=OFF",
 ];
 
-fn install(job: &Job, arch: Arch) -> Result<()> {
+fn install(job: &Job, compiler: &Compiler, arch: Arch) -> Result<()> {
     let (build, lib) = (job.work.join("build"), job.out.join("lib").join(arch.triple()));
     fs::create_dir_all(&lib)?;
     for name in ARCHIVES {
         let file = format!("libclang_rt.{name}.a");
         fs::copy(build.join("lib").join(arch.triple()).join(&file), lib.join(&file))?;
+    }
+    for (name, functions) in KEPT_INSIDE {
+        job.cmd(compiler.path("llvm")?)
+            .arg("objcopy")
+            .args(functions.iter().map(|function| format!("--localize-symbol={function}")))
+            .arg(lib.join(format!("libclang_rt.{name}.a")))
+            .run(&format!("keep functions inside {name}"))?;
     }
     tree::copy(&build.join("include"), &job.out.join("include"))?;
     tree::copy(&build.join("share"), &job.out.join("share"))
