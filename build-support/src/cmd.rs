@@ -180,7 +180,7 @@ impl Cmd {
     }
 
     /// Takes its lines `running: COMMAND` for commands that it starts in its turn, as the crates of the rust-lang
-    /// project print them: log and error then have these, which a person can repeat.
+    /// project print them: log and error then have these, which a person can repeat, and the log not this one.
     pub fn relays(mut self) -> Cmd {
         self.relays = true;
         self
@@ -208,7 +208,7 @@ impl Cmd {
     }
 
     fn execute(self, wanted: &str) -> Result<String> {
-        if let Some(log) = &self.log {
+        if let Some(log) = self.log.as_ref().filter(|_| !self.relays) {
             let dir = self.dir.as_ref().map_or(String::new(), |dir| format!("cd {} && ", dir.display()));
             log.line(&format!("\n$ {dir}{}", self.text()))?;
         }
