@@ -103,13 +103,32 @@ pub fn copy_file(from: &Path, to: &Path) -> Result<()> {
         sparse::copy_into(from, &file, 0)?;
         fs::set_permissions(to, meta.permissions())?;
     } else {
-        fs::copy(from, to)?;
+        copy_content(from, to)?;
     }
     xattr::set(to, &xattr::of_content(from)?)?;
     // By name: a copy of a read-only file cannot be opened for writing.
     let modified = Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() };
     let times = Timestamps { last_access: modified, last_modification: modified };
     utimensat(CWD, to, &times, AtFlags::empty()).with_context(|| format!("cannot set the time of {}", to.display()))
+}
+
+/// Copies content and mode of a regular file. fs_extra keeps the system's error inside its own.
+fn copy_content(from: &Path, to: &Path) -> Result<()> {
+    let copied = fs_extra::file::copy(from, to, &fs_extra::file::CopyOptions::new().overwrite(true));
+    let error = match copied {
+        Ok(_) => return Ok(()),
+        Err(fs_extra::error::Error { kind: fs_extra::error::ErrorKind::Io(error), .. }) => anyhow::Error::new(error),
+        Err(error) => anyhow::Error::new(error),
+    };
+    Err(error).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+/// Bytes of a file, or of all files, links and directory entries of a tree: their lengths, whatever they take on disk.
+///
+/// # Errors
+/// When a part of it cannot be read.
+pub fn bytes(path: &Path) -> Result<u64> {
+    fs_extra::dir::get_size(path).with_context(|| format!("cannot measure {}", path.display()))
 }
 
 /// Makes a symbolic link, in place of what was there. Of two builds that make the same one, each succeeds.
@@ -194,6 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_fails_keeps_the_reason_of_the_system() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "text").unwrap();
+        let error = copy_file(&dir.path().join("file"), &dir.path().join("file/below")).unwrap_err();
+        assert!(error.to_string().contains("cannot copy"), "{error}");
+        assert!(error.chain().any(|cause| cause.is::<std::io::Error>()), "{error:?}");
+    }
+
+    #[test]
     fn a_copy_is_the_same_tree() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
@@ -204,6 +232,8 @@ mod tests {
         copy(&from, &to).unwrap();
         copy(&from, &to).unwrap();
         assert_eq!(crate::digest::tree(&from).unwrap(), crate::digest::tree(&to).unwrap());
+        assert_eq!(bytes(&from).unwrap(), bytes(&to).unwrap());
+        assert_eq!(bytes(&to.join("sub/link")).unwrap(), 4, "a link is as long as its target's name");
         assert_eq!(files(&to).unwrap(), [Path::new("sub/file"), Path::new("sub/link")]);
     }
 
