@@ -9,19 +9,36 @@ use std::process::Command;
 use build_support::fs;
 use build_support::preflight::HostClang;
 
-/// What a host has: paths, and versions or the targets of links.
-type Host = &'static [(&'static str, &'static str)];
+/// A machine.
+struct Host {
+    name: &'static str,
+    /// Sets of all the compiler's programs: directory, suffix and version.
+    sets: &'static [[&'static str; 3]],
+    /// Single programs with their version, or the target of a link.
+    single: &'static [[&'static str; 2]],
+    /// Whether that will do.
+    good: bool,
+}
 
 const NAMES: &[&str] = &["clang", "clang++", "ld.lld", "llvm-ar", "llvm-ranlib", "llvm-nm", "llvm-strip"];
 
-/// Directory, suffix and version of whole sets of programs, then single ones; and whether that will do.
-const HOSTS: &[(&str, &[(&str, &str, &str)], Host, bool)] = &[
-    ("Fedora", &[("bin", "", "21.1.8")], &[], true),
-    ("Debian", &[("bin", "-22", "22.1.8")], &[("bin/llvm-ar", "14.0.6")], true),
-    ("Alpine", &[("lib/llvm22/bin", "", "22.1.3")], &[("bin/clang-22", "-> lib/llvm22/bin/clang")], true),
-    ("a newer one", &[("bin", "-25", "25.1.0")], &[], true),
-    ("too old", &[("bin", "-20", "20.1.2"), ("bin", "", "19.1.7")], &[], false),
-    ("clang alone", &[], &[("bin/clang-22", "22.1.8"), ("bin/ld.lld", "14.0.6"), ("bin/llvm-ar", "14.0.6")], false),
+const HOSTS: &[Host] = &[
+    Host { name: "Fedora", sets: &[["bin", "", "21.1.8"]], single: &[], good: true },
+    Host { name: "Debian", sets: &[["bin", "-22", "22.1.8"]], single: &[["bin/llvm-ar", "14.0.6"]], good: true },
+    Host {
+        name: "Alpine",
+        sets: &[["lib/llvm22/bin", "", "22.1.3"]],
+        single: &[["bin/clang-22", "-> lib/llvm22/bin/clang"]],
+        good: true,
+    },
+    Host { name: "a newer one", sets: &[["bin", "-25", "25.1.0"]], single: &[], good: true },
+    Host { name: "too old", sets: &[["bin", "-20", "20.1.2"], ["bin", "", "19.1.7"]], single: &[], good: false },
+    Host {
+        name: "clang alone",
+        sets: &[],
+        single: &[["bin/clang-22", "22.1.8"], ["bin/ld.lld", "14.0.6"], ["bin/llvm-ar", "14.0.6"]],
+        good: false,
+    },
 ];
 
 fn place(dir: &Path, name: &str, version: &str) {
@@ -53,14 +70,14 @@ fn setup_wants_a_compiler(dir: &Path) -> bool {
 
 #[test]
 fn setup_and_preflight_agree_on_every_host() {
-    for (host, sets, single, good) in HOSTS {
+    for Host { name, sets, single, good } in HOSTS {
         let dir = tempfile::tempdir().unwrap();
-        for (at, suffix, version) in *sets {
-            NAMES.iter().for_each(|name| place(dir.path(), &format!("{at}/{name}{suffix}"), version));
+        for [at, suffix, version] in *sets {
+            NAMES.iter().for_each(|program| place(dir.path(), &format!("{at}/{program}{suffix}"), version));
         }
-        single.iter().for_each(|(name, version)| place(dir.path(), name, version));
+        single.iter().for_each(|[program, version]| place(dir.path(), program, version));
         let found = HostClang::find_in(&[dir.path().join("bin")]);
-        assert_eq!(found.is_ok(), *good, "{host}: {found:?}");
-        assert_eq!(setup_wants_a_compiler(dir.path()), !good, "{host}");
+        assert_eq!(found.is_ok(), *good, "{name}: {found:?}");
+        assert_eq!(setup_wants_a_compiler(dir.path()), !good, "{name}");
     }
 }
