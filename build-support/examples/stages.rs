@@ -3,11 +3,13 @@
 //! store, logs below `target/bloomery`.
 //!
 //! `stages NAME WORD... [+ NAME WORD...]...`, where each stage builds on the one before it and a word is one of
-//! `script=TEXT` (gets `$OUT` and `$WORK`), `cmake=DIR` (a project to build and install), `input:NAME=VALUE`,
+//! `script=TEXT` (gets `$OUT` and `$WORK`), `cmake=DIR` (a project to build and install), `compile=FILE`
+//! (C, by the `cc` of the host), `input:NAME=VALUE`,
 //! `recipe=SOURCE`, `instance=NAME`, `write=MIB` and `resumable`.
 
 use std::process::ExitCode;
 
+use build_support::tools::Compile;
 use build_support::{Arch, Built, Dirs, Job, Result, Stage, bail, fs, report};
 
 fn main() -> ExitCode {
@@ -29,11 +31,12 @@ fn run() -> Result<()> {
 fn build(dirs: &Dirs, words: &[String], below: Option<&Built>) -> Result<Built> {
     let Some((name, words)) = words.split_first() else { bail!("a stage has a name") };
     let mut stage = Stage::new(dirs, name, Arch::host()?);
-    let (mut script, mut project, mut mebibytes) = ("true", None, 0);
+    let (mut script, mut project, mut source, mut mebibytes) = ("true", None, None, 0);
     for word in words {
         match word.split_once('=') {
             Some(("script", text)) => script = text,
             Some(("cmake", dir)) => project = Some(dir),
+            Some(("compile", file)) => source = Some(file),
             Some(("write", number)) => mebibytes = number.parse()?,
             Some(("instance", name)) => stage = stage.instance(name),
             Some(("recipe", source)) => stage = stage.recipe("recipe.rs", source),
@@ -47,6 +50,10 @@ fn build(dirs: &Dirs, words: &[String], below: Option<&Built>) -> Result<Built> 
     }
     stage.build(|job| {
         write(job, mebibytes)?;
+        if let Some(source) = source {
+            let compile = Compile::new("cc", Arch::host()?, &["-O1".into(), "-c".into()])?;
+            compile.cmd(job).arg(source).arg("-o").arg(job.out.join("object.o")).run("compile the file")?;
+        }
         if let Some(project) = project {
             let prefix = format!("CMAKE_INSTALL_PREFIX={}", job.out.display());
             job.cmake(project).define([prefix]).env("GIVEN", "a value").run("build the project")?;
