@@ -4,12 +4,12 @@
 mod common;
 
 use build_support::{fs, host};
-use common::{Place, Running, assert_parts, report, wait_until};
+use common::{Place, Running, assert_parts, wait_until};
 
 /// A place with a project of this CMake text, and the words of its stage; `None` without CMake.
 fn project(text: &str) -> Option<(Place, String)> {
     if ["cmake", "ninja"].iter().any(|name| host::find_program(name).is_none()) {
-        report("skipped: cmake or ninja is not installed");
+        testing::skip("cmake or ninja is not installed");
         return None;
     }
     let place = Place::new();

@@ -3,12 +3,12 @@
 mod common;
 
 use build_support::{fs, host};
-use common::{Place, assert_parts, report};
+use common::{Place, assert_parts};
 
 #[test]
 fn flags_of_the_environment_do_not_reach_the_compiler() {
     if host::find_program("cc").is_none() {
-        report("skipped: cc is not installed");
+        testing::skip("cc is not installed");
         return;
     }
     let place = Place::new();

@@ -1,7 +1,6 @@
 //! The toolchain that a release build left, and a place to compile in.
 #![allow(dead_code)] // Every test binary compiles this module and uses its own part of it.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -27,7 +26,7 @@ impl Place {
     pub fn new() -> Option<Place> {
         let bin = Dirs::find().unwrap().target.join("bloomery/toolchain/bin");
         if !bin.join("clang").exists() {
-            report(&format!("skipped: {} is not there; `cargo build -p toolchain --release` builds it", bin.display()));
+            testing::skip(&format!("{} is not there; `cargo build -p toolchain --release` builds it", bin.display()));
             return None;
         }
         Some(Place { bin, dir: tempfile::tempdir().unwrap() })
@@ -78,7 +77,7 @@ impl Place {
         } else {
             let emulator = format!("qemu-{}-static", arch.machine());
             let Some(emulator) = host::find_program(&emulator) else {
-                report(&format!("not run: {emulator} is not installed"));
+                testing::skip(&format!("{emulator} is not installed"));
                 return None;
             };
             let mut command = Command::new(emulator);
@@ -111,11 +110,6 @@ pub fn assert_parts(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
-}
-
-/// Shows the reason of a skip even when the test passes: cargo captures what `println!` prints.
-pub fn report(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}"); // A report that nobody can read is no failure.
 }
 
 /// The type of an ELF file (`e_type`): 2 is a program at a fixed address, 3 one that can lie anywhere.
