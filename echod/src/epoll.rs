@@ -26,7 +26,7 @@ const DATAGRAMS: u64 = 3 << 32;
 
 struct Connection {
     fd: OwnedFd,
-    /// What the other side has not taken; nothing is received meanwhile.
+    /// Bytes that the peer has not taken; nothing is received meanwhile.
     pending: Vec<u8>,
     /// It is in the queue of those that go on next turn.
     queued: bool,
@@ -254,7 +254,7 @@ fn step(at: &mut Connection, ended: bool, buffer: &mut [u8], budget: &mut Budget
         }
         // It may have grown to a whole buffer.
         at.pending = Vec::new();
-        // What came meanwhile raised no new edge that would be seen.
+        // Data that arrived in the meantime raises no new edge.
         return receive(at, true, buffer, budget, counted);
     }
     receive(at, ended, buffer, budget, counted)

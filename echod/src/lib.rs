@@ -74,7 +74,7 @@ fn make_room(options: &mut Options) {
     if descriptors::set_descriptor_limit(set).is_ok() {
         return;
     }
-    // What every process may do: go up to its own maximum.
+    // Every process may raise the limit to its own maximum.
     let _ = descriptors::set_descriptor_limit(descriptors::Limit { current: given.maximum, maximum: given.maximum });
     let current = descriptors::descriptor_limit().ok().and_then(|limit| limit.current).unwrap_or(wanted);
     let room = u32::try_from(current).unwrap_or(u32::MAX).saturating_sub(OTHER_DESCRIPTORS).max(1);

@@ -13,7 +13,7 @@ use crate::sys::{Errno, files, inet};
 
 /// Connections that may wait to be accepted; the kernel takes less when net.core.somaxconn is lower.
 const BACKLOG: i32 = 4096;
-/// The signals that are read and not suffered.
+/// Signals blocked and received through signalfd.
 const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::USR1];
 /// Idle connections are looked for this often in their time.
 const SWEEPS: u32 = 4;

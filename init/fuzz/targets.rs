@@ -11,8 +11,8 @@ use init::control::protocol;
 use init::devices::{access, names, partition, superblock, uevent};
 use init::handover::state;
 use init::logs::{Logs, lines};
-use init::net::{cmdline, config, plan::Planner, wire};
-use init::platform::{fstab, sysctl, unmount};
+use init::net::{cmdline, config, reconcile::Reconciler, rtnetlink};
+use init::platform::{fstab, mountinfo, sysctl};
 use init::service::{file, notify};
 use init::spawn::{command, inittab};
 use init::sys::{input, signal};
@@ -91,31 +91,32 @@ pub fn command_line(data: &[u8]) {
 /// News of the network, and what they lead to.
 pub fn rtnetlink(data: &[u8]) {
     let rules = "match = ['e*', 'veth0']\naddresses = ['10.0.0.2/24']\ngateway = '10.0.0.1'\nmtu = 1400\n";
-    let mut planner = Planner::new(cmdline::parse("ip=dhcp").with_files(config::parse(rules).0.into_iter().collect()));
+    let mut reconciler =
+        Reconciler::new(cmdline::parse("ip=dhcp").with_files(config::parse(rules).0.into_iter().collect()));
     let mut now = Duration::from_secs(1);
-    for notice in wire::decode(data) {
+    for notice in rtnetlink::decode(data) {
         now += Duration::from_secs(3);
         match notice {
-            wire::Notice::Link(link) => {
+            rtnetlink::Message::Link(link) => {
                 assert!(!link.name.contains('/') && !matches!(&*link.name, "" | "." | ".."), "{link:?}");
-                planner.link(link, true, now);
+                reconciler.link(link, true, now);
             }
-            wire::Notice::LinkGone(index) => drop(planner.gone(index)),
-            wire::Notice::Address { index, prefix, global, usable } => {
+            rtnetlink::Message::LinkGone(index) => drop(reconciler.gone(index)),
+            rtnetlink::Message::Address { index, prefix, global, usable } => {
                 assert!(prefix.length <= if prefix.address.is_ipv4() { 32 } else { 128 });
                 config::network(prefix);
-                planner.address(index, prefix, global, usable);
+                reconciler.address(index, prefix, global, usable);
             }
-            wire::Notice::NameServers { index, servers, lifetime } => {
-                drop(planner.servers(index, &servers, lifetime, now))
+            rtnetlink::Message::NameServers { index, servers, lifetime } => {
+                drop(reconciler.servers(index, &servers, lifetime, now))
             }
-            wire::Notice::Answer { .. } | wire::Notice::Done { .. } => {}
+            rtnetlink::Message::Answer { .. } | rtnetlink::Message::Done { .. } => {}
         }
-        planner.tick(now);
-        planner.deadline();
+        reconciler.tick(now);
+        reconciler.deadline();
     }
-    planner.list_begins();
-    planner.list_ends();
+    reconciler.list_begins();
+    reconciler.list_ends();
 }
 
 /// News of devices, and the links that are made for them.
@@ -187,9 +188,9 @@ pub fn state(data: &[u8]) {
 /// Tables that others share: fstab, the kernel's lists of mounts and of swap, sysctl files, /etc/group.
 pub fn tables(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let mounted = unmount::parse(data);
-    unmount::order(&mounted);
-    unmount::swaps(data);
+    let mounted = mountinfo::parse(data);
+    mountinfo::order(&mounted);
+    mountinfo::swaps(data);
     let (lines, faults) = fstab::parse(&text);
     assert!(lines.len() + faults.len() <= text.lines().count());
     fstab::to_mount(&lines, &mounted, false);

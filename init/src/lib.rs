@@ -36,7 +36,7 @@ signals to PID 1: HUP reload, USR1 halt, USR2 power off, TERM reboot, INT ctrl-a
                   QUIT restart, TSTP stop starting programs, CONT go on, URG run init's program anew
 ";
 
-/// What the program does when it is not PID 1; returns the exit code.
+/// Runs init outside of PID 1; returns the exit code.
 fn answer(args: &[&str]) -> i32 {
     if let Some(code) = handover::replace::answer(args) {
         return code;

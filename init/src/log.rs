@@ -1,6 +1,6 @@
 //! What PID 1 says: lines on the console, or in the kernel log when there is no console.
 //!
-//! Every module calls [`say!`], [`info!`] or [`debug!`]. A line never waits: what a stopped terminal (Ctrl-S) does not
+//! Every module calls [`error!`], [`warn!`], [`info!`] or [`debug!`]. A line never waits: what a stopped terminal (Ctrl-S) does not
 //! take is lost, because a PID 1 that waits for a terminal stops the system.
 
 use core::fmt::{self, Write};
@@ -13,8 +13,10 @@ use crate::sys::files;
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// What a person must know: what failed, and that the system stops. Never silenced.
-    Always,
+    /// What could not be done. Never silenced.
+    Error,
+    /// What else a person must know: what is left out, what had to be forced, that the system stops. Never silenced.
+    Warn,
     /// The phases of the boot; `quiet` on the kernel command line silences it.
     Info,
     /// Every start and end of a program; only with `debug` on the kernel command line.
@@ -78,9 +80,13 @@ fn stderr() -> BorrowedFd<'static> {
     rustix::stdio::stderr()
 }
 
-/// Says what a person must know.
-macro_rules! say {
-    ($($arg:tt)*) => { $crate::log::write($crate::log::Level::Always, format_args!($($arg)*)) };
+/// Says what could not be done.
+macro_rules! error {
+    ($($arg:tt)*) => { $crate::log::write($crate::log::Level::Error, format_args!($($arg)*)) };
+}
+/// Says what else a person must know. A macro called `warn` would be taken for the built-in attribute.
+macro_rules! warning {
+    ($($arg:tt)*) => { $crate::log::write($crate::log::Level::Warn, format_args!($($arg)*)) };
 }
 /// Says how the boot goes on.
 macro_rules! info {
@@ -90,7 +96,7 @@ macro_rules! info {
 macro_rules! debug {
     ($($arg:tt)*) => { $crate::log::write($crate::log::Level::Debug, format_args!($($arg)*)) };
 }
-pub(crate) use {debug, info, say};
+pub(crate) use {debug, error, info, warning as warn};
 
 #[cfg(test)]
 mod tests {

@@ -226,7 +226,7 @@ fn crashes_are_limited_and_named() {
     };
     system.expect("crash: it ended after ");
     system.expect("crash: failed: it ended after ");
-    system.expect("(exit code 1); 3 starts within 60 s are enough");
+    system.expect("(exit code 1); start limit reached (3 starts in 60 s); giving up");
 }
 
 #[test]

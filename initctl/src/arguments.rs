@@ -1,7 +1,7 @@
 //! What the words after `initctl` mean.
 
 use init_base::protocol::Action;
-use init_base::protocol::{self, LINES, PATIENCE};
+use init_base::protocol::{self, DEFAULT_TIMEOUT, LINES};
 use init_base::sys::system::Power;
 
 /// Something to do.
@@ -51,7 +51,7 @@ struct Options<'a> {
     follow: bool,
     svg: bool,
     lines: Option<u64>,
-    patience: Option<u64>,
+    timeout: Option<u64>,
     socket: Option<&'a str>,
 }
 
@@ -83,13 +83,13 @@ fn split<'a>(arguments: &[&'a str]) -> Result<(Options<'a>, Vec<&'a str>), Strin
         let mut value = || joined.or_else(|| rest.next()).ok_or_else(|| format!("{option} needs a value"));
         match option {
             "--lines" | "-n" => options.lines = Some(number(option, value()?)?),
-            "--timeout" | "-t" => options.patience = Some(number(option, value()?)?),
+            "--timeout" | "-t" => options.timeout = Some(number(option, value()?)?),
             "--socket" => options.socket = Some(value()?),
             _ if joined.is_some() => return Err(format!("there is no option {option} that takes a value")),
             "--help" | "-h" => options.help = true,
             "--follow" | "-f" => options.follow = true,
             "--svg" => options.svg = true,
-            "--no-wait" => options.patience = Some(0),
+            "--no-wait" => options.timeout = Some(0),
             "--" => words.extend(rest.by_ref()),
             _ if option.starts_with('-') => match option.strip_prefix("-n") {
                 Some(joined) => options.lines = Some(number("-n", joined)?),
@@ -133,7 +133,7 @@ fn command<'a>(verb: &str, names: &[&'a str], options: &Options) -> Result<Comma
         }
         _ => match (protocol::action(verb), protocol::power(verb)) {
             (Some(_), _) if names.is_empty() => Err(format!("{verb} needs the name of a service")),
-            (Some(action), _) => Ok(Command::Do(action, names.to_vec(), options.patience.unwrap_or(PATIENCE))),
+            (Some(action), _) => Ok(Command::Do(action, names.to_vec(), options.timeout.unwrap_or(DEFAULT_TIMEOUT))),
             (None, Some(power)) => none(Command::Shutdown(power)),
             (None, None) => Err(format!("there is no command '{verb}'")),
         },
@@ -146,7 +146,7 @@ fn refuse_foreign_options(options: &Options, command: &Command, verb: &str) -> R
         ("--follow", options.follow && !log),
         ("--lines", options.lines.is_some() && !log),
         ("--svg", options.svg && !matches!(command, Command::Analyze { .. })),
-        ("--timeout and --no-wait", options.patience.is_some() && !matches!(command, Command::Do(..))),
+        ("--timeout and --no-wait", options.timeout.is_some() && !matches!(command, Command::Do(..))),
     ];
     match foreign.iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(format!("{option} has no meaning for {verb}")),

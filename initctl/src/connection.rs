@@ -8,7 +8,7 @@ use init_base::protocol::{self, Part};
 use init_base::sys::{Errno, files, socket};
 
 /// PID 1 accepts and answers at once, so a longer silence than this is that of a PID 1 in trouble.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ impl Connection {
     /// Connects to the socket at `path`, and sends a request. `wait` is how long the request asks PID 1 to wait; nothing is
     /// for ever.
     pub fn ask(path: &str, request: &str, wait: Option<Duration>) -> Result<Connection, Failure> {
-        let patience = wait.map(|wait| wait.saturating_add(PATIENCE));
-        let fd = socket::connect(path, PATIENCE, patience).map_err(|error| {
+        let timeout = wait.map(|wait| wait.saturating_add(ANSWER_TIMEOUT));
+        let fd = socket::connect(path, ANSWER_TIMEOUT, timeout).map_err(|error| {
             let hint = match error {
                 Errno::NOENT => "; hint: is PID 1 this init? `readlink /proc/1/exe` tells",
                 Errno::AGAIN => "; PID 1 does not answer, and others wait already",

@@ -13,7 +13,7 @@ use arguments::{Arguments, Command};
 use connection::{Connection, Failure};
 
 use init_base::names::nearest;
-use init_base::protocol::{self, Action, Code, Health, PATH, Refusal};
+use init_base::protocol::{self, Action, Code, Health, Refusal, SOCKET};
 use init_base::sys::{files, tty};
 
 const USAGE: &str = "\
@@ -48,7 +48,7 @@ const AT_ONCE: usize = 8;
 /// Runs the command with its arguments, given without its name. Returns the exit code.
 pub fn run(arguments: &[&str]) -> i32 {
     match arguments::parse(arguments) {
-        Ok(Arguments { command, socket }) => Tool { socket: socket.unwrap_or(PATH) }.run(&command),
+        Ok(Arguments { command, socket }) => Tool { socket: socket.unwrap_or(SOCKET) }.run(&command),
         Err(message) => {
             say(&format!("{message}\nhint: initctl --help"));
             USAGE_ERROR
@@ -69,7 +69,7 @@ impl Tool<'_> {
             }
             Command::List => self.list(),
             Command::Status(name) => self.status(name),
-            Command::Do(action, names, patience) => return self.act(*action, names, *patience),
+            Command::Do(action, names, timeout) => return self.act(*action, names, *timeout),
             Command::ReloadTables => self.print_pairs("reload"),
             Command::Log { name, lines, follow } => self.log(name, *lines, *follow),
             Command::Shutdown(power) => self.print_pairs(&format!("shutdown {}", protocol::power_word(*power))),
@@ -130,10 +130,10 @@ impl Tool<'_> {
     }
 
     /// Does the same to some services at once, and waits for all. The exit code is that of the first failure.
-    fn act(&self, action: Action, names: &[&str], patience: u64) -> i32 {
+    fn act(&self, action: Action, names: &[&str], timeout: u64) -> i32 {
         let mut code = DONE;
         for some in names.chunks(AT_ONCE) {
-            let asked: Vec<_> = some.iter().map(|name| (*name, self.begin(action, name, patience))).collect();
+            let asked: Vec<_> = some.iter().map(|name| (*name, self.begin(action, name, timeout))).collect();
             for (name, connection) in asked {
                 if let Err(failure) = connection.and_then(|mut connection| connection.answer(|_| {})) {
                     let one = self.explain(&failure, Some(name));
@@ -144,9 +144,9 @@ impl Tool<'_> {
         code
     }
 
-    fn begin(&self, action: Action, name: &str, patience: u64) -> Result<Connection, Failure> {
-        let request = format!("{} {name} {patience}", protocol::action_word(action));
-        Connection::ask(self.socket, &request, Some(Duration::from_secs(patience)))
+    fn begin(&self, action: Action, name: &str, timeout: u64) -> Result<Connection, Failure> {
+        let request = format!("{} {name} {timeout}", protocol::action_word(action));
+        Connection::ask(self.socket, &request, Some(Duration::from_secs(timeout)))
     }
 
     fn ask(&self, request: &str) -> Result<String, Failure> {
@@ -178,12 +178,12 @@ impl Tool<'_> {
         }
     }
 
-    /// What a person may have meant by the name of a service that there is not.
+    /// Suggests the service that an unknown name may stand for.
     fn suggestion(&self, name: &str) -> String {
         let text = self.ask("list").unwrap_or_default();
-        let known = || text.lines().filter_map(protocol::listed).map(|row| row.name);
-        let longer = known().find(|known| known.starts_with(name));
-        match longer.or_else(|| nearest(name, known())) {
+        let known: Vec<&str> = text.lines().filter_map(protocol::listed).map(|row| row.name).collect();
+        let longer = known.iter().copied().find(|known| known.starts_with(name));
+        match longer.or_else(|| nearest(name, &known)) {
             Some(near) => format!("\nhint: did you mean '{}'?", harmless(near)),
             None => "\nhint: `initctl list` shows all".into(),
         }
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_usage_names_the_socket_and_every_code() {
-        assert!(USAGE.contains(PATH));
+        assert!(USAGE.contains(SOCKET));
         for code in DONE..=TIMEOUT {
             assert!(USAGE.contains(&format!("{code} ")), "{code}");
         }

@@ -17,7 +17,7 @@ pub fn listen(address: SocketAddr, backlog: i32) -> Result<OwnedFd> {
     let fd = open(address, SocketType::STREAM)?;
     // A restart need not wait for the last connections' TIME_WAIT.
     sockopt::set_socket_reuseaddr(&fd, true)?;
-    // What is accepted inherits it.
+    // Accepted sockets inherit it.
     sockopt::set_tcp_nodelay(&fd, true)?;
     net::bind(&fd, &address)?;
     net::listen(&fd, backlog)?;

@@ -23,9 +23,9 @@ pub struct Connection {
     pub fd: OwnedFd,
     /// The turn in which something was queued to be sent.
     pub sending: u64,
-    /// What came while something was queued to be sent.
+    /// Bytes received while a send was queued.
     pub waiting: VecDeque<Buffer>,
-    /// What the other side has not taken; nothing is received meanwhile.
+    /// Bytes that the peer has not taken; nothing is received meanwhile.
     pub pending: Vec<u8>,
     /// The kernel receives from it.
     pub receiving: bool,

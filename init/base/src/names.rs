@@ -7,10 +7,11 @@ pub fn is_service_name(name: &str) -> bool {
 }
 
 /// The known name that `name` is most like, when it is like one at all.
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     // Two slips of the finger, and fewer in a short name.
     let limit = (name.len() / 2).min(2);
-    known.map(|other| (distance(name, other), other)).filter(|(edits, _)| *edits <= limit).min().map(|(_, other)| other)
+    let edits = known.iter().map(|other| (distance(name, other), *other));
+    edits.filter(|(edits, _)| *edits <= limit).min().map(|(_, other)| other)
 }
 
 /// How many letters have to be put in, left out, changed or swapped with the next to get from `a` to `b`, or more than
@@ -56,7 +57,7 @@ mod tests {
     #[test]
     fn slips_are_found() {
         let known = ["user", "umask", "command", "restart-delay"];
-        let nearest = |name| nearest(name, known.into_iter());
+        let nearest = |name| nearest(name, &known);
         assert_eq!(nearest("usr"), Some("user"));
         assert_eq!(nearest("comamnd"), Some("command"));
         assert_eq!(nearest("restart_delay"), Some("restart-delay"));

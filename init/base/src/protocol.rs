@@ -28,14 +28,14 @@ use crate::sys::system::Power;
 pub use values::{Action, Code, Health, Kind, Refusal, Span, Summary};
 
 /// The socket's path.
-pub const PATH: &str = "/run/initctl.sock";
+pub const SOCKET: &str = "/run/initctl.sock";
 
 /// The longest request in bytes, with its line end.
 pub const LONGEST: usize = 512;
 /// How long a request waits for a service when it does not say, in seconds.
-pub const PATIENCE: u64 = 60;
+pub const DEFAULT_TIMEOUT: u64 = 60;
 /// How long a request can wait at most, in seconds.
-const LONGEST_PATIENCE: u64 = 3600;
+const LONGEST_TIMEOUT: u64 = 3600;
 /// Lines of log when the request does not say.
 pub const LINES: u64 = 20;
 
@@ -141,10 +141,10 @@ pub fn parse(line: &[u8]) -> Result<Request<'_>, Refusal> {
         }
         ("log", [name, options @ ..]) => log(name, options).ok_or_else(|| usage("log takes NAME [LINES] [follow]"))?,
         (verb, arguments) => match (action(verb), arguments) {
-            (Some(action), [name]) => Request::Do(action, name, Duration::from_secs(PATIENCE)),
+            (Some(action), [name]) => Request::Do(action, name, Duration::from_secs(DEFAULT_TIMEOUT)),
             (Some(action), [name, seconds]) => {
                 let seconds: u64 = seconds.parse().map_err(|_| usage("the time to wait is not a number of seconds"))?;
-                Request::Do(action, name, Duration::from_secs(seconds.min(LONGEST_PATIENCE)))
+                Request::Do(action, name, Duration::from_secs(seconds.min(LONGEST_TIMEOUT)))
             }
             (Some(_), _) => return Err(usage("the request needs the name of one service")),
             (None, _) => return Err(usage("the request is not known, or has the wrong number of words")),

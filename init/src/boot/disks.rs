@@ -3,9 +3,9 @@
 
 use core::time::Duration;
 
-use crate::log::{debug, info, say};
+use crate::log::{debug, error, info, warn};
 use crate::platform::fstab::{self, Line, Node};
-use crate::platform::{clock, mounts, unmount};
+use crate::platform::{clock, mountinfo, mounts};
 use crate::supervisor::Supervisor;
 use crate::sys::process::Exit;
 use crate::sys::{files, system};
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Mounts what fstab has besides the root, one after the other as written, and starts swapping.
 pub fn mount_and_swap(supervisor: &mut Supervisor, lines: &[Line]) {
-    let mounted = unmount::parse(&mounts::read_proc(unmount::MOUNT_TABLE).unwrap_or_default());
+    let mounted = mountinfo::parse(&mounts::read_proc(mountinfo::MOUNT_TABLE).unwrap_or_default());
     let devices_by = system::uptime() + DEVICE_LIMIT;
     let again = supervisor.timeline.taken_over.is_some();
     let wanted = fstab::to_mount(lines, &mounted, again);
@@ -36,7 +36,7 @@ pub fn mount_and_swap(supervisor: &mut Supervisor, lines: &[Line]) {
     if fstab::swaps(lines).next().is_some() && !supervisor.is_going_down() {
         match supervisor.run_program("swapon -a", MOUNT_LIMIT) {
             Some(Exit::Code(0)) => {}
-            outcome => say!("not all swap areas of {} are in use: {}", fstab::PATH, text(outcome)),
+            outcome => warn!("not all swap areas of {} are in use: {}", fstab::PATH, text(outcome)),
         }
     }
     if !wanted.is_empty() {
@@ -51,7 +51,7 @@ fn mount(supervisor: &mut Supervisor, Line { target, options, .. }: &Line) {
     match supervisor.run_program(&format!("mount {}", quoted(target)), MOUNT_LIMIT) {
         Some(Exit::Code(0)) => debug!("{target} is mounted"),
         outcome if options.may_fail => info!("{target} is not mounted: {}", text(outcome)),
-        outcome => say!("cannot mount {target}: {}; going on without it", text(outcome)),
+        outcome => error!("cannot mount {target}: {}; going on without it", text(outcome)),
     }
 }
 

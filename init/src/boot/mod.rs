@@ -7,12 +7,12 @@ use rustix::mount::MountFlags as Flags;
 use crate::config::options::{self, Options};
 use crate::event::reactor::Reactor;
 use crate::event::signals;
-use crate::handover::progress::{self, Mark};
+use crate::handover::checkpoint::{self, Checkpoint};
 use crate::handover::rescue;
 use crate::handover::start::{self, Start};
 use crate::handover::state::Record;
 use crate::handover::{Rest, guard};
-use crate::log::{self, debug, info, say};
+use crate::log::{self, debug, error, info, warn};
 use crate::platform::watchdog::Watchdog;
 use crate::platform::{clock, fstab, modules, mounts, seed, sysctl};
 use crate::spawn::Environment;
@@ -34,7 +34,7 @@ struct Boot<'a> {
 struct FirstPhase {
     name: &'static str,
     work: fn(&mut Boot),
-    /// What a program that takes over does in its place.
+    /// Replaces `work` in a program that takes over.
     again: fn(&mut Boot),
 }
 
@@ -49,7 +49,7 @@ const FIRST: &[FirstPhase] = &[
 
 /// One of the later phases. All can be done twice, because a phase that a fault of init cut off is.
 struct Phase {
-    /// What `init.skip` calls it.
+    /// Its name in `init.skip`.
     name: &'static str,
     /// Whether it is done for `emergency` too.
     always: bool,
@@ -101,10 +101,10 @@ pub fn run(arguments: &[&str]) -> ! {
     };
     loop {
         if let Goal::Power(power) = goal {
-            progress::reach(Mark::down(power));
+            checkpoint::reach(Checkpoint::down(power));
         }
         let reason = shutdown::run(&mut supervisor, goal);
-        progress::set(Mark::BOOTED);
+        checkpoint::set(Checkpoint::BOOTED);
         supervisor.rescue(&reason);
         goal = supervisor.resume();
     }
@@ -112,12 +112,12 @@ pub fn run(arguments: &[&str]) -> ! {
 
 /// Boots the system; or does what is left of that after a fault, and of a shutdown.
 fn boot_system(mut boot: Boot, timeline: Timeline, rest: Option<Rest>) -> (Supervisor, Goal) {
-    let done = rest.map_or(Mark::default(), |rest| rest.done);
+    let done = rest.map_or(Checkpoint::default(), |rest| rest.done);
     let mut supervisor = first_phases(&mut boot, timeline, done);
     if let Some(rest) = rest {
-        say!("the init before this one had a fault; what still runs is looked for");
+        warn!("the init before this one had a fault; what still runs is looked for");
         if let Some(name) = rest.left_out.and_then(name_of) {
-            say!("the boot goes on without '{name}', which had two faults");
+            warn!("the boot goes on without '{name}', which had two faults");
         }
     }
     if let Some(power) = done.power() {
@@ -150,13 +150,13 @@ fn boot_system(mut boot: Boot, timeline: Timeline, rest: Option<Rest>) -> (Super
 
 /// Goes on where the program before this one was replaced.
 fn take_over(mut boot: Boot, timeline: Timeline, state: Result<Vec<Record>, String>) -> (Supervisor, Goal) {
-    let mut supervisor = first_phases(&mut boot, timeline, Mark::BOOTED);
+    let mut supervisor = first_phases(&mut boot, timeline, Checkpoint::BOOTED);
     match state {
         Ok(records) => supervisor.adopt(records),
         Err(reason) => {
-            say!("nothing is known from the init before this one: {reason}; what still runs is looked for");
+            warn!("nothing is known from the init before this one: {reason}; what still runs is looked for");
             supervisor.set_lines(table(&boot.options));
-            supervisor.adopt_running(Mark::BOOTED);
+            supervisor.adopt_running(Checkpoint::BOOTED);
         }
     }
     run_phases(&mut supervisor, &boot.fstab, |_, phase| phase.again);
@@ -165,16 +165,16 @@ fn take_over(mut boot: Boot, timeline: Timeline, state: Result<Vec<Record>, Stri
 }
 
 /// Does the first phases, those that are `done` in the way for that.
-fn first_phases(boot: &mut Boot, mut timeline: Timeline, done: Mark) -> Supervisor {
+fn first_phases(boot: &mut Boot, mut timeline: Timeline, done: Checkpoint) -> Supervisor {
     for (number, FirstPhase { name, work, again }) in FIRST.iter().enumerate() {
         if number < done.phases() {
             again(boot);
             continue;
         }
         let start = system::uptime();
-        progress::reach(Mark::begun(number));
+        checkpoint::reach(Checkpoint::begun(number));
         work(boot);
-        progress::reach(Mark::ended(number));
+        checkpoint::reach(Checkpoint::ended(number));
         timeline.add(*name, start, system::uptime());
     }
     supervisor(boot, timeline)
@@ -190,7 +190,7 @@ fn run_phases(supervisor: &mut Supervisor, fstab: &[fstab::Line], chosen: impl F
     let wanted = supervisor.options.clone();
     for name in wanted.skip.iter().filter(|name| PHASES.iter().all(|phase| phase.name != **name)) {
         let known: Vec<_> = PHASES.iter().map(|phase| phase.name).collect();
-        say!("init.skip: there is no phase '{name}'; hint: the phases are {}", known.join(", "));
+        warn!("init.skip: there is no phase '{name}'; hint: the phases are {}", known.join(", "));
     }
     for (number, phase) in (FIRST.len()..).zip(PHASES).filter(|(number, phase)| chosen(*number, phase)) {
         let Phase { name, always, work, .. } = phase;
@@ -201,9 +201,9 @@ fn run_phases(supervisor: &mut Supervisor, fstab: &[fstab::Line], chosen: impl F
             continue;
         }
         let start = system::uptime();
-        progress::reach(Mark::begun(number));
+        checkpoint::reach(Checkpoint::begun(number));
         work(supervisor, fstab);
-        progress::reach(Mark::ended(number));
+        checkpoint::reach(Checkpoint::ended(number));
         supervisor.timeline.add(*name, start, system::uptime());
     }
 }
@@ -219,7 +219,7 @@ fn become_init(_: &mut Boot) {
     limits::raise();
     for (what, result) in [("block signals", blocked), ("go to /", moved)] {
         if let Err(error) = result {
-            say!("cannot {what}: {error}");
+            error!("cannot {what}: {error}");
         }
     }
     if let Err(error) = ctrl_alt_del {
@@ -234,14 +234,14 @@ fn open_console(_: &mut Boot) {
     let opened = console::open_for_init();
     for result in [mounted, opened] {
         if let Err(message) = result {
-            say!("{message}");
+            warn!("{message}");
         }
     }
 }
 
 /// The root's own table of file systems is read first, because it may change the options of those mounted here.
 fn mount_all(boot: &mut Boot) {
-    boot.fstab = fstab::load(|line| say!("{}, line {line}: not 'device target kind options'", fstab::PATH));
+    boot.fstab = fstab::load(|line| warn!("{}, line {line}: not 'device target kind options'", fstab::PATH));
     mounts::mount_rest(&boot.fstab);
 }
 
@@ -254,7 +254,7 @@ fn read_options(boot: &mut Boot) {
     boot.options = options::load(boot.arguments);
     log::set_level(boot.options.level);
     for word in &boot.options.unknown {
-        say!("'{word}' on the kernel command line is not understood");
+        warn!("'{word}' on the kernel command line is not understood");
     }
 }
 
@@ -264,7 +264,7 @@ fn open_watchdog(supervisor: &mut Supervisor) {
     };
     match Watchdog::open(seconds) {
         Ok(watchdog) => supervisor.watchdog = Some(watchdog),
-        Err(message) => say!("{message}"),
+        Err(message) => warn!("{message}"),
     }
 }
 
@@ -272,8 +272,8 @@ fn load_modules(supervisor: &mut Supervisor) {
     for command in modules::commands() {
         match supervisor.run_program(&command, modules::LIMIT) {
             Some(process::Exit::Code(0)) => {}
-            Some(exit) => say!("'{command}' failed: {exit}"),
-            None => say!("'{command}' is not waited for any more"),
+            Some(exit) => warn!("'{command}' failed: {exit}"),
+            None => warn!("'{command}' is not waited for any more"),
         }
     }
 }
@@ -285,15 +285,15 @@ fn set_host_name() {
     let content = match files::read_file(HOST_NAME) {
         Ok(content) => content,
         Err(Errno::NOENT) => return,
-        Err(error) => return say!("cannot read {HOST_NAME}: {error}"),
+        Err(error) => return error!("cannot read {HOST_NAME}: {error}"),
     };
     match host_name(&String::from_utf8_lossy(&content)) {
         Some(name) => {
             if let Err(error) = system::set_host_name(name) {
-                say!("cannot set the host name '{name}': {error}");
+                error!("cannot set the host name '{name}': {error}");
             }
         }
-        None => say!("{HOST_NAME} holds no host name; hint: one line, at most 64 characters"),
+        None => warn!("{HOST_NAME} holds no host name; hint: one line, at most 64 characters"),
     }
 }
 
@@ -308,7 +308,7 @@ fn set_loopback_up() {
         Ok(()) => {}
         // A kernel without networking has no loopback to miss.
         Err(error @ (Errno::AFNOSUPPORT | Errno::NODEV | Errno::NOSYS)) => debug!("no loopback: {error}"),
-        Err(error) => say!("cannot set the interface lo up: {error}"),
+        Err(error) => error!("cannot set the interface lo up: {error}"),
     }
 }
 
@@ -355,14 +355,14 @@ fn supervisor(boot: &Boot, timeline: Timeline) -> Supervisor {
 
 fn table(options: &Options) -> Vec<inittab::Line> {
     if options.emergency {
-        say!("emergency: a shell and nothing else; the root is as the kernel mounted it");
+        warn!("emergency: a shell and nothing else; the root is as the kernel mounted it");
         return vec![rescue::shell_line()];
     }
     if options.single {
         return inittab::single_lines();
     }
     inittab::load().unwrap_or_else(|| {
-        say!("using the built-in table: /etc/init.d/rcS, then a shell on the console");
+        warn!("using the built-in table: /etc/init.d/rcS, then a shell on the console");
         inittab::default_lines()
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::log::say;
+use crate::log::error;
 use crate::sys::{Errno, files};
 
 /// Where such directories may be, the one that wins first (sysctl.d(5), "Configuration directories and precedence").
@@ -35,7 +35,7 @@ pub fn read(path: &str) -> String {
         Ok(content) => String::from_utf8_lossy(&content).into_owned(),
         Err(Errno::NOENT) => String::new(),
         Err(error) => {
-            say!("cannot read {path}: {error}");
+            error!("cannot read {path}: {error}");
             String::new()
         }
     }

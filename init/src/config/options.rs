@@ -6,7 +6,7 @@ use crate::log::Level;
 use crate::sys::files;
 
 /// The kernel's command line, as proc shows it.
-pub const PATH: &str = "/proc/cmdline";
+pub const COMMAND_LINE: &str = "/proc/cmdline";
 /// How long programs get between SIGTERM and SIGKILL when the system goes down; nothing waits longer than it must,
 /// so this is only for programs that do not end.
 pub const GRACE: Duration = Duration::from_secs(3);
@@ -61,7 +61,7 @@ pub fn parse(command_line: &str, arguments: &[&str]) -> Options {
         match word {
             // After `--` come PID 1's own arguments, which are in `arguments`.
             "--" => break,
-            "quiet" => options.level = Level::Always,
+            "quiet" => options.level = Level::Warn,
             "debug" => options.level = Level::Debug,
             "single" => options.single = true,
             "emergency" => options.emergency = true,
@@ -99,7 +99,7 @@ impl Options {
 
 /// Reads the kernel's command line; without proc only the arguments count.
 pub fn load(arguments: &[&str]) -> Options {
-    let content = files::read_file(PATH).unwrap_or_default();
+    let content = files::read_file(COMMAND_LINE).unwrap_or_default();
     parse(&String::from_utf8_lossy(&content), arguments)
 }
 
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn words_are_understood() {
         let options = parse("root=/dev/vda2 ro quiet init.epoll init.grace=7 init.ro", &[]);
-        assert_eq!(options.level, Level::Always);
+        assert_eq!(options.level, Level::Warn);
         assert!(options.epoll && options.keep_read_only && !options.single);
         assert_eq!(options.grace, Duration::from_secs(7));
     }

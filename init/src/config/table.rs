@@ -208,7 +208,7 @@ impl Reader {
     pub fn finish(self) -> Vec<Fault> {
         let Reader { prefix, entries, known, mut faults } = self;
         for Entry { key, line, .. } in entries {
-            let hint = match nearest(&key, known.iter().copied()) {
+            let hint = match nearest(&key, &known) {
                 Some(known) => format!("did you mean '{known}'?"),
                 None => format!("the keys are {}", known.join(", ")),
             };

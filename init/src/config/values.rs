@@ -159,7 +159,7 @@ pub fn capabilities(value: &Value) -> Result<u64, String> {
         let lower = text.to_ascii_lowercase();
         let name = lower.strip_prefix("cap_").unwrap_or(&lower);
         let Some(number) = CAPABILITIES.iter().position(|known| *known == name) else {
-            return Err(unknown(name, CAPABILITIES.iter().copied(), "a capability"));
+            return Err(unknown(name, CAPABILITIES, "a capability"));
         };
         bits |= 1 << number;
     }
@@ -192,10 +192,10 @@ pub fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
 
 fn named<T: Copy>(name: &str, table: &[(&str, T)], what: &str) -> Result<T, String> {
     let found = table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    found.ok_or_else(|| unknown(name, table.iter().map(|(known, _)| *known), what))
+    found.ok_or_else(|| unknown(name, &table.iter().map(|(known, _)| *known).collect::<Vec<_>>(), what))
 }
 
-fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>, what: &str) -> String {
+fn unknown(name: &str, known: &[&str], what: &str) -> String {
     match nearest(name, known) {
         Some(nearest) => format!("is not {what}: '{name}'; did you mean '{nearest}'?"),
         None => format!("is not {what}: '{name}'"),

@@ -233,7 +233,7 @@ impl Client {
                 Ok(message) => protocol::pair(&mut text, "tables", &message),
                 Err(refusal) => return self.refuse(&refusal),
             },
-            Request::Do(action, name, patience) => return self.begin(action, name, patience, operations, now),
+            Request::Do(action, name, timeout) => return self.begin(action, name, timeout, operations, now),
             Request::Log { name, lines, follow } => return self.start_log(name, lines, follow, operations),
             Request::Shutdown(power) => {
                 info!("{} was asked for on the control socket", protocol::power_word(power));
@@ -247,13 +247,13 @@ impl Client {
         &mut self,
         action: Action,
         name: &str,
-        patience: Duration,
+        timeout: Duration,
         operations: &mut impl Operations,
         now: Duration,
     ) {
         match operations.begin(action, name) {
-            Ok(Progress::Pending) if !patience.is_zero() => {
-                self.work = Work::Service { action, name: name.into(), until: now.saturating_add(patience) };
+            Ok(Progress::Pending) if !timeout.is_zero() => {
+                self.work = Work::Service { action, name: name.into(), until: now.saturating_add(timeout) };
             }
             result => self.answer(result.map(drop)),
         }

@@ -10,7 +10,7 @@ use crate::event::reactor::Reactor;
 use crate::logs::Logs;
 use crate::sys::system::Power;
 
-pub use init_base::protocol::{self, Action, Code, Health, Kind, PATH, Refusal, Span, Summary};
+pub use init_base::protocol::{self, Action, Code, Health, Kind, Refusal, SOCKET, Span, Summary};
 pub use server::Server;
 
 /// Whether an action has come to its end.

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::client::Client;
 use super::protocol;
-use super::{Code, Operations, PATH, Refusal};
-use crate::event::reactor::{Event, Interest, Source, Token, What};
-use crate::log::say;
+use super::{Code, Operations, Refusal, SOCKET};
+use crate::event::reactor::{Event, EventKind, Interest, Source, Token};
+use crate::log::error;
 use crate::sys::system;
 use crate::sys::{Errno, socket};
 
@@ -36,9 +36,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the socket at [`PATH`]. Where that fails it is said, and tried again later.
+    /// Opens the socket at [`SOCKET`]. Where that fails it is said, and tried again later.
     pub fn start(operations: &mut impl Operations) -> Server {
-        Server::start_at(PATH, operations)
+        Server::start_at(SOCKET, operations)
     }
 
     fn start_at(path: &str, operations: &mut impl Operations) -> Server {
@@ -84,7 +84,7 @@ impl Server {
 
     fn failed(&mut self, what: &str, error: Errno) {
         if !core::mem::replace(&mut self.said, true) {
-            say!("cannot {what} {}: {error}; trying again every {} s", self.path, PAUSE.as_secs());
+            error!("cannot {what} {}: {error}; trying again every {} s", self.path, PAUSE.as_secs());
         }
         self.again = Some(system::uptime().saturating_add(PAUSE));
     }
@@ -94,8 +94,8 @@ impl Server {
         match event.source {
             Source::Control if self.polled == Some(event.token) => {
                 self.polled = None;
-                match &event.what {
-                    What::Error(error) => self.failed("wait for the control socket", *error),
+                match &event.kind {
+                    EventKind::Error(error) => self.failed("wait for the control socket", *error),
                     _ => self.accept(operations),
                 }
             }

@@ -19,7 +19,7 @@ const TABLE: &[Row] = &[
     ("urandom",         0o666, ""),
     ("tty",             0o666, ""),
     ("ptmx",            0o666, ""),
-    // What they do is checked at each use, so everyone may open them.
+    // The kernel checks each use of these, so everyone may open them.
     ("fuse",            0o666, ""),
     ("net/tun",         0o666, ""),
     ("vsock",           0o666, ""),
@@ -98,7 +98,7 @@ impl Groups {
     }
 }
 
-/// What the node `name` gets; nothing when it stays as the kernel made it.
+/// The mode and group of the node `name`; nothing when it stays as the kernel made it.
 pub fn wanted(name: &str, block: bool, groups: &Groups) -> Option<Wanted> {
     let table = if block { BLOCK_TABLE } else { TABLE };
     let (_, mode, group) = table.iter().find(|(pattern, _, _)| fits(pattern, name))?;

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
 use super::worker::{self, Job};
-use crate::log::{debug, say};
+use crate::log::{debug, warn};
 use crate::spawn;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
@@ -15,7 +15,7 @@ const MOST_CHILDREN: usize = 4;
 /// Children that were ended and wait inside the kernel, for example for a disk. With more of them nothing new starts.
 const MOST_LOST: usize = 16;
 /// A child that is not done by then is ended.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Loading a driver may take its time: some wait for their hardware.
 const DRIVER_PATIENCE: Duration = Duration::from_secs(60);
 /// After a child could not be started.
@@ -40,7 +40,7 @@ struct Child {
     work: Work,
 }
 
-/// What is to be done, and who does it.
+/// A piece of work and the child that does it.
 pub struct Children {
     list: Vec<Child>,
     jobs: BTreeSet<Job>,
@@ -173,7 +173,7 @@ impl Children {
                 if self.first.is_none() && jobs == [Job::All] {
                     self.first = Some(pid);
                 }
-                self.list.push(Child { pid, until: now.saturating_add(PATIENCE), work: Work::Jobs(jobs) });
+                self.list.push(Child { pid, until: now.saturating_add(TIMEOUT), work: Work::Jobs(jobs) });
                 Ok(())
             }
             Err(error) => {
@@ -209,7 +209,7 @@ impl Children {
 fn retries(jobs: Vec<Job>, blocks: impl Fn() -> Vec<String>) -> Vec<Job> {
     match jobs.as_slice() {
         [Job::Look(name)] => {
-            say!("{name} does not answer; it gets no links below /dev/disk");
+            warn!("{name} does not answer; it gets no links below /dev/disk");
             Vec::new()
         }
         [Job::Remove(_)] => Vec::new(),

@@ -1,12 +1,12 @@
 //! Devices: their nodes get modes and groups, disks get lasting names below `/dev/disk`, and drivers are loaded. The
 //! supervisor waits for the kernel's events, hands them to [`Devices::ready`], and tells which children ended.
 //!
-//! What may wait for hardware is done by short-lived children ([`worker`]); PID 1 only reads events and sets modes.
+//! Work that may wait for hardware is done by short-lived children ([`worker`]); PID 1 only reads events and sets modes.
 
 use core::time::Duration;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::log::{debug, say};
+use crate::log::{debug, error};
 use crate::sys::netlink::{Protocol, Socket};
 use crate::sys::process::Pid;
 use crate::sys::{Errno, files, nodes, system};
@@ -61,7 +61,7 @@ impl Devices {
                 None
             }
             Err(error) => {
-                say!("cannot listen to devices: {error}; those that come now are not configured");
+                error!("cannot listen to devices: {error}; those that come now are not configured");
                 None
             }
         };
@@ -126,7 +126,7 @@ impl Devices {
                     continue;
                 }
                 Err(error) => {
-                    say!("cannot listen to devices: {error}; those that come now are not configured");
+                    error!("cannot listen to devices: {error}; those that come now are not configured");
                     self.socket = None;
                     break;
                 }

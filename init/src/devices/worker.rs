@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 
 use super::names::{self, Facts, Sysfs};
 use super::{partition, superblock, uevent};
-use crate::log::{debug, say};
+use crate::log::{debug, error, warn};
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, files, nodes, signal};
 
@@ -75,7 +75,7 @@ fn look(name: &str) -> bool {
     lost
 }
 
-/// What sysfs and the device itself tell; nothing when there is no such device, or nothing in it.
+/// Reads sysfs and the device itself; nothing when there is no such device, or no file system on it.
 fn facts(name: &str) -> Option<Facts> {
     let class = format!("{CLASS}/{}", name.replace('/', "!"));
     let path = files::read_link(&class).ok()?;
@@ -141,18 +141,18 @@ fn make_link(name: &str, link: &str) {
     for dir in [LINKS, dir] {
         match files::make_dir(dir, 0o755) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return say!("cannot make {dir}: {error}"),
+            Err(error) => return error!("cannot make {dir}: {error}"),
         }
     }
     for _ in 0..2 {
         match files::make_link(&target(name), &path) {
             Ok(()) => return,
             Err(Errno::EXIST) => match files::read_link(&path) {
-                // Who came first keeps the name for as long as it is there.
+                // The first device keeps the name while it is present.
                 Ok(holder) if nodes::access(&format!("{dir}/{holder}")).is_ok() => return,
                 _ => drop(files::remove(&path)),
             },
-            Err(error) => return say!("cannot make {path}: {error}"),
+            Err(error) => return error!("cannot make {path}: {error}"),
         }
     }
 }
@@ -191,9 +191,9 @@ fn load_with<'a>(program: &CStr, aliases: impl Iterator<Item = &'a String>) -> i
             Ok(Exit::Code(NOT_RUN)) => return 1,
             // Most devices have no driver that is a module, which is 1 as well.
             Ok(Exit::Code(_)) => {}
-            Ok(exit) => say!("modprobe {alias}: {exit}"),
+            Ok(exit) => warn!("modprobe {alias}: {exit}"),
             Err(error) => {
-                say!("cannot start modprobe for {alias}: {error}");
+                error!("cannot start modprobe for {alias}: {error}");
                 return 1;
             }
         }
@@ -210,11 +210,11 @@ fn become_modprobe(program: &CStr, alias: &str) -> i32 {
         Some(arguments) => process::exec(program, &arguments, &[PATH.to_owned()]),
         None => return 0,
     };
-    say!("cannot run {}: {error}", program.to_string_lossy());
+    error!("cannot run {}: {error}", program.to_string_lossy());
     NOT_RUN
 }
 
-/// What both busybox's modprobe and kmod's understand; nothing for what can be no argument.
+/// The arguments that both busybox's modprobe and kmod's accept; nothing for a name that cannot be an argument.
 fn modprobe_arguments(alias: &str) -> Option<Vec<CString>> {
     ["modprobe", "-b", "-q", "--", alias].into_iter().map(|word| CString::new(word).ok()).collect()
 }

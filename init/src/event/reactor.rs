@@ -8,16 +8,16 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use crate::log::{debug, say};
+use crate::log::{debug, warn};
 use crate::sys::append::Job;
 use crate::sys::epoll::Epoll;
 use crate::sys::ring::Ring;
 use crate::sys::{Errno, Result, files};
 
-pub use crate::sys::append::Done;
-pub use crate::sys::wait::{Interest, Token, What};
+pub use crate::sys::append::Completion;
+pub use crate::sys::wait::{EventKind, Interest, Token};
 
-/// What a pipe holds, unless its owner asked for another size (pipe(7)).
+/// The default capacity of a pipe in bytes (pipe(7)).
 const PIPE: usize = 64 << 10;
 
 /// What a descriptor is for.
@@ -70,7 +70,7 @@ pub struct Event {
     /// Which watch or poll.
     pub token: Token,
     /// What happened.
-    pub what: What,
+    pub kind: EventKind,
 }
 
 enum Backend {
@@ -104,18 +104,18 @@ impl Reactor {
         let backend = match ring.then(Ring::new) {
             Some(Ok(ring)) => Backend::Ring(Box::new(ring)),
             Some(Err(error)) => {
-                say!("io_uring is not available ({error}); waiting with epoll");
+                warn!("io_uring is not available ({error}); waiting with epoll");
                 Backend::Epoll(Epoll::new()?)
             }
             None => {
-                say!("waiting with epoll, as init.epoll asks");
+                warn!("waiting with epoll, as init.epoll asks");
                 Backend::Epoll(Epoll::new()?)
             }
         };
         Ok(Reactor { backend, events: VecDeque::with_capacity(64) })
     }
 
-    /// Reads from `fd` again and again, until its end or an error: each read is a [`What::Data`] of `source`.
+    /// Reads from `fd` again and again, until its end or an error: each read is a [`EventKind::Data`] of `source`.
     ///
     /// # Errors
     /// Only from epoll: no memory, or a descriptor that it cannot wait for (`EPERM`: a regular file).
@@ -127,7 +127,7 @@ impl Reactor {
         }
     }
 
-    /// Waits once for `fd` to be ready: one [`What::Ready`] of `source`. The caller keeps `fd` open until then, or until it
+    /// Waits once for `fd` to be ready: one [`EventKind::Ready`] of `source`. The caller keeps `fd` open until then, or until it
     /// forgets the poll, and makes its own calls that do not wait.
     ///
     /// # Errors
@@ -139,13 +139,13 @@ impl Reactor {
         }
     }
 
-    /// Does a job on a file: one [`What::File`] of `source`, or a [`What::Error`] when the ring failed meanwhile. It cannot be
+    /// Does a job on a file: one [`EventKind::File`] of `source`, or a [`EventKind::Error`] when the ring failed meanwhile. It cannot be
     /// forgotten. epoll has no way to wait for files, so there it is done here and now.
     pub fn file(&mut self, job: Job, source: Source) {
         match &mut self.backend {
             Backend::Ring(ring) => drop(ring.file(job, source)),
             Backend::Epoll(_) => {
-                push(&mut self.events, Event { source, token: Token::NONE, what: What::File(job.run()) });
+                push(&mut self.events, Event { source, token: Token::NONE, kind: EventKind::File(job.run()) });
             }
         }
     }
@@ -164,7 +164,7 @@ impl Reactor {
             let Some(event) = self.events.remove(index) else {
                 break;
             };
-            if let What::Data(bytes) = &event.what {
+            if let EventKind::Data(bytes) = &event.kind {
                 each(bytes);
             }
             self.recycle(event);
@@ -196,7 +196,7 @@ impl Reactor {
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<()> {
         let timeout = if self.events.is_empty() { timeout } else { Some(Duration::ZERO) };
         let events = &mut self.events;
-        let collect = |token, source, what| push(events, Event { source, token, what });
+        let collect = |token, source, kind| push(events, Event { source, token, kind });
         match &mut self.backend {
             Backend::Epoll(epoll) => epoll.wait(timeout, collect),
             Backend::Ring(ring) => match ring.wait(timeout, collect) {
@@ -213,7 +213,7 @@ impl Reactor {
 
     /// Takes the memory of an event for the next ones.
     pub fn recycle(&mut self, event: Event) {
-        if let What::Data(buffer) = event.what {
+        if let EventKind::Data(buffer) = event.kind {
             backend!(self, backend => backend.recycle(buffer));
         }
     }
@@ -223,9 +223,9 @@ impl Reactor {
     pub fn quiesce(&mut self) {
         let events = &mut self.events;
         if let Backend::Ring(ring) = &mut self.backend
-            && let Err(error) = ring.quiesce(|token, source, what| push(events, Event { source, token, what }))
+            && let Err(error) = ring.quiesce(|token, source, kind| push(events, Event { source, token, kind }))
         {
-            say!("io_uring failed ({error}); some output of services may be lost");
+            warn!("io_uring failed ({error}); some output of services may be lost");
         }
     }
 
@@ -235,7 +235,7 @@ impl Reactor {
         let events = &mut self.events;
         if let Backend::Ring(ring) = &mut self.backend
             && let Err(error) =
-                ring.wait_parked(timeout, |token, source, what| push(events, Event { source, token, what }))
+                ring.wait_parked(timeout, |token, source, kind| push(events, Event { source, token, kind }))
         {
             debug!("cannot wait for files: {error}");
         }
@@ -243,12 +243,12 @@ impl Reactor {
 
     /// Goes on with epoll after the ring failed with `error`.
     fn fall_back(&mut self, error: Errno) -> Result<()> {
-        say!("io_uring failed ({error}); waiting with epoll from now on");
+        warn!("io_uring failed ({error}); waiting with epoll from now on");
         let ring = core::mem::replace(&mut self.backend, Backend::Epoll(Epoll::new()?));
         if let (Backend::Ring(ring), Backend::Epoll(epoll)) = (ring, &mut self.backend) {
             let events = &mut self.events;
             epoll.take_over(*ring, |token, source, error| {
-                push(events, Event { source, token, what: What::Error(error) })
+                push(events, Event { source, token, kind: EventKind::Error(error) })
             });
         }
         Ok(())
@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn is_data(event: &Event, text: &str) -> bool {
-        matches!(&event.what, What::Data(bytes) if bytes == text.as_bytes())
+        matches!(&event.kind, EventKind::Data(bytes) if bytes == text.as_bytes())
     }
 
     fn watched(reactor: &mut Reactor, source: Source) -> (Token, PipeWriter) {
@@ -372,7 +372,7 @@ mod tests {
             quiet(reactor);
             writer.write_all(b"x").unwrap();
             let event = next(reactor);
-            assert!(event.token == token && matches!(event.what, What::Ready), "{event:?}");
+            assert!(event.token == token && matches!(event.kind, EventKind::Ready), "{event:?}");
             quiet(reactor);
             let second = reactor.poll(reader.as_fd(), Interest::Read, Source::Control).unwrap();
             assert_eq!(next(reactor).token, second);
@@ -511,7 +511,7 @@ mod tests {
         for _ in 0..50 {
             writer.write_all(b"line\n").unwrap();
             let event = next(&mut reactor);
-            if let What::Data(bytes) = &event.what {
+            if let EventKind::Data(bytes) = &event.kind {
                 places.push(bytes.as_ptr());
             }
             reactor.recycle(event);

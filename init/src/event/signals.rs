@@ -5,7 +5,7 @@ use crate::sys::system::Power;
 
 /// Something that PID 1 was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum SignalRequest {
     /// Take ended children.
     Reap,
     /// Bring the system down.
@@ -16,7 +16,7 @@ pub enum Request {
     Reload,
     /// Bring everything down and run the `restart` entry in the place of PID 1.
     Restart,
-    /// Start nothing until [`Request::Continue`].
+    /// Start nothing until [`SignalRequest::Continue`].
     Pause,
     /// Start things again.
     Continue,
@@ -24,24 +24,24 @@ pub enum Request {
     Reexec,
 }
 
-/// Asks for [`Request::Reexec`]; nothing else sends it to PID 1.
+/// Asks for [`SignalRequest::Reexec`]; nothing else sends it to PID 1.
 pub const REEXEC: Signal = Signal::URG;
 
 /// The signals that PID 1 listens to, and what each asks for.
 #[rustfmt::skip]
-pub const REQUESTS: &[(Signal, Request)] = &[
-    (Signal::CHILD, Request::Reap),
-    (Signal::HUP,   Request::Reload),
-    (Signal::INT,   Request::CtrlAltDel),
-    (Signal::QUIT,  Request::Restart),
-    (Signal::USR1,  Request::Power(Power::Halt)),
-    (Signal::USR2,  Request::Power(Power::Off)),
-    (Signal::TERM,  Request::Power(Power::Reboot)),
+pub const REQUESTS: &[(Signal, SignalRequest)] = &[
+    (Signal::CHILD, SignalRequest::Reap),
+    (Signal::HUP,   SignalRequest::Reload),
+    (Signal::INT,   SignalRequest::CtrlAltDel),
+    (Signal::QUIT,  SignalRequest::Restart),
+    (Signal::USR1,  SignalRequest::Power(Power::Halt)),
+    (Signal::USR2,  SignalRequest::Power(Power::Off)),
+    (Signal::TERM,  SignalRequest::Power(Power::Reboot)),
     // A power failure, or a container's manager; busybox halts too.
-    (Signal::POWER, Request::Power(Power::Halt)),
-    (Signal::TSTP,  Request::Pause),
-    (Signal::CONT,  Request::Continue),
-    (REEXEC,        Request::Reexec),
+    (Signal::POWER, SignalRequest::Power(Power::Halt)),
+    (Signal::TSTP,  SignalRequest::Pause),
+    (Signal::CONT,  SignalRequest::Continue),
+    (REEXEC,        SignalRequest::Reexec),
 ];
 
 /// The signals of [`REQUESTS`].
@@ -50,7 +50,7 @@ pub fn all() -> Vec<Signal> {
 }
 
 /// What `signal` asks for.
-pub fn request(signal: Signal) -> Option<Request> {
+pub fn request(signal: Signal) -> Option<SignalRequest> {
     REQUESTS.iter().find(|&&(known, _)| known == signal).map(|&(_, request)| request)
 }
 
@@ -61,9 +61,9 @@ mod tests {
     #[test]
     fn busyboxes_tools_are_understood() {
         // busybox init/halt.c sends these for halt, poweroff and reboot.
-        assert_eq!(request(Signal::USR1), Some(Request::Power(Power::Halt)));
-        assert_eq!(request(Signal::USR2), Some(Request::Power(Power::Off)));
-        assert_eq!(request(Signal::TERM), Some(Request::Power(Power::Reboot)));
+        assert_eq!(request(Signal::USR1), Some(SignalRequest::Power(Power::Halt)));
+        assert_eq!(request(Signal::USR2), Some(SignalRequest::Power(Power::Off)));
+        assert_eq!(request(Signal::TERM), Some(SignalRequest::Power(Power::Reboot)));
         assert_eq!(request(Signal::WINCH), None);
     }
 

@@ -2,12 +2,12 @@
 
 use std::ffi::CString;
 
+use super::checkpoint::{self, Checkpoint};
 use super::faults;
-use super::progress::{self, Mark};
 use super::replace;
 use super::rescue;
 use super::start::Start;
-use crate::log::{debug, say};
+use crate::log::{debug, warn};
 use crate::sys::fault;
 
 /// Makes faults of this program start it again. The boot calls it first of all.
@@ -18,17 +18,17 @@ pub fn arm(start: Start<'_>) {
     if let Err(error) = fault::restart_with(path, arguments, last) {
         debug!("a fault in init will end the system: {error}");
     }
-    progress::set(match start {
-        Start::Boot => Mark::default(),
+    checkpoint::set(match start {
+        Start::Boot => Checkpoint::default(),
         Start::AfterFault(rest) => rest.done,
-        Start::TakeOver(_) => Mark::BOOTED,
+        Start::TakeOver(_) => Checkpoint::BOOTED,
     });
 }
 
-/// What a panic of this program does: start again, or, when that does not help, keep a shell on the console.
+/// Handles a panic of this program: starts it again or, when that does not help, keeps a shell on the console.
 pub fn after_panic(reason: &str) -> ! {
-    if !faults::is_last_now(faults::last(), progress::reached()) {
-        say!("{reason}; init starts again");
+    if !faults::is_last_now(faults::last(), checkpoint::reached()) {
+        warn!("{reason}; init starts again");
         fault::restart();
     }
     rescue::last_resort(reason)

@@ -1,9 +1,9 @@
 //! From one program of PID 1 to the next, in the same process: on request, with all that the old one knows, or after a fault,
 //! with how far the boot was. Nothing here knows the supervisor, whose own part is in `supervisor/handover.rs`.
 
+pub mod checkpoint;
 mod faults;
 pub mod guard;
-pub mod progress;
 pub mod replace;
 pub mod rescue;
 pub mod start;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 use super::state::VERSION;
-use crate::log::say;
+use crate::log::warn;
 use crate::spawn::{command, limits};
 use crate::sys::{Errno, descriptors, files, proc, process};
 
@@ -55,7 +55,7 @@ pub fn run(path: &str, text: &str, kept: &[BorrowedFd<'_>]) -> Result<core::conv
     let error = process::exec(&path, &arguments, &environment);
     limits::raise();
     if let Err(error) = keep(kept, &memory, false) {
-        say!("programs started from now on find open descriptors of init: {error}");
+        warn!("programs started from now on find open descriptors of init: {error}");
     }
     Err(format!("cannot run {}: {error}", path.to_string_lossy()))
 }

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use crate::event::signals::{self, Request};
-use crate::log::say;
+use crate::event::signals::{self, SignalRequest};
+use crate::log::{error, warn};
 use crate::platform::power;
 use crate::spawn::backoff;
 use crate::spawn::inittab::{Action, Line};
@@ -29,12 +29,12 @@ pub fn shell_line() -> Line {
     Line::new("", Action::Respawn, command)
 }
 
-/// What PID 1 does for the rest of its life when its event loop is lost or the program has a fault: it takes ended
+/// Runs PID 1 for the rest of its life when its event loop is lost or the program has a fault: it reaps ended
 /// children, keeps a shell on the console, and still halts, powers off and reboots, without an orderly shutdown.
 ///
 /// Here it waits for signals alone. An armed watchdog is not fed: an unattended machine is better off with its reset.
 pub fn last_resort(reason: &str) -> ! {
-    say!("{reason}; only a rescue shell is left");
+    warn!("{reason}; only a rescue shell is left");
     let environment = Environment::new(process::environment(), None);
     let line = shell_line();
     let mut shell: Option<Pid> = None;
@@ -49,16 +49,16 @@ pub fn last_resort(reason: &str) -> ! {
                 Ok(pid) => shell = Some(pid),
                 Err(error) => {
                     failures = backoff::failures(failures, Duration::ZERO);
-                    say!("cannot start a shell: {error}");
+                    error!("cannot start a shell: {error}");
                 }
             }
         }
         // A shell that cannot start is tried again when its time has come.
         let wait = if shell.is_none() { next.saturating_sub(now).max(PAUSE) } else { LONG };
-        if let Some(Request::Power(power)) = signal::wait_one(&signals::all(), wait).and_then(signals::request) {
+        if let Some(SignalRequest::Power(power)) = signal::wait_one(&signals::all(), wait).and_then(signals::request) {
             system::sync();
             if let Err(error) = power::set(power) {
-                say!("{error}");
+                warn!("{error}");
             }
         }
         while let Ok(Some((pid, _))) = process::wait_any() {

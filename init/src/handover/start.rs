@@ -37,7 +37,7 @@ pub fn start<'a>(arguments: &[&'a str]) -> (Vec<&'a str>, Start<'a>) {
     (plain, start)
 }
 
-/// What is left to do after the fault that `text` tells of, if anything but the last resort is.
+/// Returns the work left after the fault that `text` describes; does not return when only the last resort is left.
 fn after_fault(text: &str) -> Rest {
     let (before, at) = faults::parse(text);
     faults::remember(Fault { time: system::uptime(), at });

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-/// What a line costs besides its bytes: its time stamp in the file, its place in memory.
+/// The cost of a line besides its bytes: its time stamp in the file, its slot in memory.
 const OVERHEAD: u64 = 32;
 
 /// A token bucket for lines.

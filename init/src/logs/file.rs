@@ -13,8 +13,8 @@ use std::os::fd::OwnedFd;
 use super::retry::Retry;
 use super::ring::Ring;
 use super::{Scratch, copy};
-use crate::log::{info, say};
-use crate::sys::append::{Done, Job, Status};
+use crate::log::{error, info, warn};
+use crate::sys::append::{Completion, Job, Status};
 use crate::sys::{Errno, Result, files};
 
 /// Bytes of one write at most.
@@ -23,7 +23,7 @@ const MOST: usize = 64 << 10;
 /// of a single line.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A job that takes longer is said, and memory waits for it no more.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a file is and how large it gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl LogFile {
 
     /// Whether there are lines that wait for a job, and not longer than is usual.
     pub fn is_behind(&self, ring: &Ring, now: Duration) -> bool {
-        let usual = !self.slow && now < self.since.saturating_add(PATIENCE);
+        let usual = !self.slow && now < self.since.saturating_add(TIMEOUT);
         self.step != Step::Nothing && usual && self.unsent() < ring.end()
     }
 
@@ -141,16 +141,16 @@ impl LogFile {
     pub fn deadline(&self, ring: &Ring) -> Option<Duration> {
         match self.step {
             Step::Nothing => (self.next < ring.end()).then(|| self.retry.deadline().unwrap_or(self.rest())),
-            _ => (!self.slow).then(|| self.since.saturating_add(PATIENCE)),
+            _ => (!self.slow).then(|| self.since.saturating_add(TIMEOUT)),
         }
     }
 
     /// Says that a job takes long, once.
     pub fn complain(&mut self, now: Duration) {
-        let long = self.step != Step::Nothing && now >= self.since.saturating_add(PATIENCE);
+        let long = self.step != Step::Nothing && now >= self.since.saturating_add(TIMEOUT);
         if long && !core::mem::replace(&mut self.slow, true) {
-            let wait = PATIENCE.as_secs();
-            say!("{} was not written for {wait} s; the log stays in memory until its disk answers", self.place.path);
+            let wait = TIMEOUT.as_secs();
+            warn!("{} was not written for {wait} s; the log stays in memory until its disk answers", self.place.path);
         }
     }
 
@@ -181,19 +181,19 @@ impl LogFile {
     }
 
     /// Takes what became of the job.
-    pub fn done(&mut self, done: Done, ring: &Ring, now: Duration, scratch: &mut Scratch) {
+    pub fn done(&mut self, done: Completion, ring: &Ring, now: Duration, scratch: &mut Scratch) {
         match (done, core::mem::replace(&mut self.step, Step::Nothing)) {
-            (Done::Opened(Ok(fd)), _) => self.begin(Step::Look, Job::look(fd), now),
-            (Done::Opened(Err(Errno::NOENT)), Step::Open { made: false }) => self.make_parent(0, now),
-            (Done::Opened(Err(error)), _) => self.failed(error, now),
-            (Done::Made(result), Step::MakeDir(end)) => {
+            (Completion::Opened(Ok(fd)), _) => self.begin(Step::Look, Job::look(fd), now),
+            (Completion::Opened(Err(Errno::NOENT)), Step::Open { made: false }) => self.make_parent(0, now),
+            (Completion::Opened(Err(error)), _) => self.failed(error, now),
+            (Completion::Made(result), Step::MakeDir(end)) => {
                 if result == Err(Errno::INVAL) {
                     // Linux before 5.15. What cannot be made shows when the file is opened.
                     let _ = files::make_dir(&self.place.path[..end], 0o755);
                 }
                 self.make_parent(end, now);
             }
-            (Done::Looked(fd, result), Step::Look) => match usable(&fd, result) {
+            (Completion::Looked(fd, result), Step::Look) => match usable(&fd, result) {
                 Ok(status) => {
                     self.size = status.size;
                     self.write(fd, ring, now, scratch);
@@ -203,10 +203,10 @@ impl LogFile {
                     self.failed(error, now);
                 }
             },
-            (Done::Renamed(Ok(()) | Err(Errno::NOENT)), Step::Rename(number)) => self.rename(number, now),
+            (Completion::Renamed(Ok(()) | Err(Errno::NOENT)), Step::Rename(number)) => self.rename(number, now),
             // The file has to end at its size all the same.
-            (Done::Renamed(Err(_)), _) => self.rename(0, now),
-            (Done::Wrote(fd, buffer, result), Step::Write { first, notes, .. }) => {
+            (Completion::Renamed(Err(_)), _) => self.rename(0, now),
+            (Completion::Wrote(fd, buffer, result), Step::Write { first, notes, .. }) => {
                 self.wrote(&buffer, result, first, notes);
                 match result {
                     Ok(count) if count == buffer.len() => self.begin(Step::Close, Job::Close(fd), now),
@@ -217,7 +217,7 @@ impl LogFile {
                 }
                 scratch.buffer = buffer;
             }
-            (Done::Closed, Step::Close) => {
+            (Completion::Closed, Step::Close) => {
                 self.written = Some(now);
                 if self.retry.succeeded() || core::mem::take(&mut self.slow) {
                     info!("{} is written again", self.place.path);
@@ -231,7 +231,7 @@ impl LogFile {
     pub fn failed(&mut self, error: Errno, now: Duration) {
         (self.step, self.job) = (Step::Nothing, None);
         if self.retry.failed(now) {
-            say!("cannot write {}: {error}; the log stays in memory for now", self.place.path);
+            error!("cannot write {}: {error}; the log stays in memory for now", self.place.path);
         }
     }
 

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 use super::retry::Retry;
 use super::ring::{Line, Ring};
-use crate::log::say;
+use crate::log::error;
 use crate::sys::{Errno, Result, append, files};
 
 const PATH: &str = "/dev/kmsg";
@@ -53,7 +53,7 @@ impl KernelLog {
             Err(error) => {
                 self.fd = None;
                 if self.retry.failed(now) {
-                    say!("cannot write the log of {name} to {PATH}: {error}");
+                    error!("cannot write the log of {name} to {PATH}: {error}");
                 }
             }
         }

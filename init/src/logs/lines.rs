@@ -14,7 +14,7 @@ impl Splitter {
     pub fn split(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            // What is left of the longest line, so that the partial line has a bound.
+            // The room left in the longest line, which bounds the partial one.
             let room = LONGEST - self.partial.len().min(LONGEST - 1);
             let part = rest.get(..room).unwrap_or(rest);
             match part.iter().position(|&byte| byte == b'\n') {
@@ -139,7 +139,7 @@ mod tests {
                 assert_eq!(found.concat() + &last.unwrap_or_default(), long);
             }
         }
-        // What is no UTF-8 is kept as it is.
+        // Bytes that are not UTF-8 are kept as they are.
         let (found, last) = lines(&[&[0x80; LONGEST + 1]]);
         assert_eq!((found[0].len(), last.unwrap().len()), (LONGEST, 1));
     }

@@ -25,7 +25,7 @@ pub use handover::KIND;
 pub use stamp::{Now, Stamp};
 
 use crate::sys::Errno;
-use crate::sys::append::{Done, Job};
+use crate::sys::append::{Completion, Job};
 
 use budget::Budget;
 use file::LogFile;
@@ -44,7 +44,7 @@ const PIECE: usize = 256;
 /// In the place of a file's number: closes files. No file has it.
 const CLOSER: u32 = 0;
 
-/// What becomes of a service's output.
+/// The settings of one service's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Bytes of memory, cut to a fair share of the total.
@@ -75,7 +75,7 @@ impl Settings {
 /// What the streams share.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// What is being written; kept, so that a turn allocates nothing.
+    /// A buffer for writes; kept, so that a turn allocates nothing.
     buffer: Vec<u8>,
     /// Files that are to be closed.
     closing: Vec<OwnedFd>,
@@ -83,10 +83,10 @@ pub struct Scratch {
 
 impl Scratch {
     /// Takes what became of a job that nobody waits for any more.
-    fn discard(&mut self, done: Done) {
+    fn discard(&mut self, done: Completion) {
         match done {
-            Done::Opened(Ok(fd)) | Done::Looked(fd, _) | Done::Wrote(fd, ..) => self.closing.push(fd),
-            Done::Opened(Err(_)) | Done::Renamed(_) | Done::Made(_) | Done::Closed => {}
+            Completion::Opened(Ok(fd)) | Completion::Looked(fd, _) | Completion::Wrote(fd, ..) => self.closing.push(fd),
+            Completion::Opened(Err(_)) | Completion::Renamed(_) | Completion::Made(_) | Completion::Closed => {}
         }
     }
 }
@@ -341,7 +341,7 @@ impl Logs {
     }
 
     /// Takes what became of a job; an error where nobody knows what became of it.
-    pub fn done(&mut self, file: u32, result: core::result::Result<Done, Errno>, now: Now) {
+    pub fn done(&mut self, file: u32, result: core::result::Result<Completion, Errno>, now: Now) {
         if file == CLOSER {
             self.closing = self.closing.saturating_sub(1);
             return;

@@ -124,7 +124,7 @@ fn parts(bytes: &VecDeque<u8>, from: usize, to: usize) -> (&[u8], &[u8]) {
     (slice(front, from, to), slice(back, from.saturating_sub(cut), to.saturating_sub(cut)))
 }
 
-/// What there is of `from..to`.
+/// The lines of `from..to` that are still in memory.
 fn slice(bytes: &[u8], from: usize, to: usize) -> &[u8] {
     bytes.get(from.min(bytes.len())..to.min(bytes.len())).unwrap_or_default()
 }

@@ -4,11 +4,11 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use super::config::{Config, Pattern, Rule, Settings, Way};
-use super::wire::Prefix;
+use super::rtnetlink::Prefix;
 
 /// What the command line asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Request {
+pub struct IpOptions {
     /// Rules that come before those of the files.
     pub rules: Vec<Rule>,
     /// `ip=off`: interfaces without a rule are left alone.
@@ -20,8 +20,8 @@ pub struct Request {
 }
 
 /// Reads every `ip=` (and `nfsaddrs=`, its old name) of the command line.
-pub fn parse(command_line: &str) -> Request {
-    let mut request = Request::default();
+pub fn parse(command_line: &str) -> IpOptions {
+    let mut request = IpOptions::default();
     for word in command_line.split_ascii_whitespace().take_while(|word| *word != "--") {
         if let Some(value) = word.strip_prefix("ip=").or_else(|| word.strip_prefix("nfsaddrs=")) {
             request.read(value);
@@ -32,7 +32,7 @@ pub fn parse(command_line: &str) -> Request {
     request
 }
 
-impl Request {
+impl IpOptions {
     /// The rules of the command line, then those of the files, then, unless `ip=off` forbids it, DHCP on wired cards.
     pub fn with_files(self, files: Vec<Rule>) -> Config {
         let mut rules = self.rules;

@@ -5,7 +5,7 @@
 
 use core::net::IpAddr;
 
-use super::wire::Prefix;
+use super::rtnetlink::Prefix;
 use crate::config::table::{self, Entry, Fault, Reader, Value};
 
 /// Which interfaces a rule is for.
@@ -21,7 +21,7 @@ pub enum Pattern {
     FirstWired,
 }
 
-/// A route of the configuration, see [`super::wire::Route`].
+/// A route of the configuration, see [`super::rtnetlink::Route`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
     /// Where to; nothing is everywhere.

@@ -1,7 +1,7 @@
 //! Reads the files of [`super::config`], and says what is wrong with them.
 
 use super::config::{Rule, parse};
-use crate::log::say;
+use crate::log::{error, warn};
 use crate::sys::{Errno, files};
 
 /// Where the rules are.
@@ -14,7 +14,7 @@ pub fn read_all() -> Vec<Rule> {
         Ok(names) => names,
         Err(Errno::NOENT) => return Vec::new(),
         Err(error) => {
-            say!("cannot read {DIR}: {error}");
+            error!("cannot read {DIR}: {error}");
             return Vec::new();
         }
     };
@@ -26,19 +26,19 @@ fn read(path: &str) -> Option<Rule> {
     let content = match files::read_file(path) {
         Ok(content) => content,
         Err(error) => {
-            say!("cannot read {path}: {error}");
+            error!("cannot read {path}: {error}");
             return None;
         }
     };
     let Ok(text) = String::from_utf8(content) else {
-        say!("{path} is no text; the whole file is left out");
+        warn!("{path} is no text; the whole file is left out");
         return None;
     };
     let (rule, faults) = parse(&text);
     for fault in faults.iter().take(5) {
         match fault.line {
-            0 => say!("{path}: {}", fault.message),
-            line => say!("{path}, line {line}: {}", fault.message),
+            0 => warn!("{path}: {}", fault.message),
+            line => warn!("{path}, line {line}: {}", fault.message),
         }
     }
     rule

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::log::{debug, info, say};
+use crate::log::{debug, error, info, warn};
 use crate::sys::netlink::{Protocol, Socket};
 use crate::sys::signal::Signal;
 use crate::sys::{Errno, Result, files, system};
@@ -15,12 +15,12 @@ use crate::sys::{Errno, Result, files, system};
 pub mod cmdline;
 pub mod config;
 mod config_files;
-pub mod plan;
+pub mod reconcile;
 pub mod resolver;
-pub mod wire;
+pub mod rtnetlink;
 
-use plan::{Action, Planner};
-use wire::{Link, Notice};
+use reconcile::{Action, Reconciler};
+use rtnetlink::{Link, Message};
 
 /// Bytes of the buffer for messages: the kernel fills up to 8 KiB of a list into one, and one interface with many
 /// virtual functions can need more.
@@ -60,7 +60,7 @@ pub struct Client {
     pub environment: Vec<String>,
 }
 
-/// What a request was for, to say what failed.
+/// The purpose of a request, named in the message when it fails.
 struct Pending {
     sequence: u32,
     what: String,
@@ -78,7 +78,7 @@ enum List {
 /// The network at work.
 pub struct Network {
     socket: Option<Socket>,
-    planner: Planner,
+    reconciler: Reconciler,
     command_line: String,
     sequence: u32,
     pending: VecDeque<Pending>,
@@ -93,14 +93,14 @@ impl Network {
     pub fn start(command_line: &str) -> Network {
         let request = cmdline::parse(command_line);
         for fault in &request.faults {
-            say!("kernel command line: {fault}");
+            warn!("kernel command line: {fault}");
         }
         if let Some(name) = &request.host_name {
             name_machine(name);
         }
         let mut network = Network {
             socket: None,
-            planner: Planner::new(request.with_files(config_files::read_all())),
+            reconciler: Reconciler::new(request.with_files(config_files::read_all())),
             command_line: command_line.into(),
             sequence: 0,
             pending: VecDeque::new(),
@@ -114,7 +114,7 @@ impl Network {
                 network.list_all();
             }
             Err(error @ (Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT)) => debug!("no network: {error}"),
-            Err(error) => say!("cannot configure the network: {error}"),
+            Err(error) => error!("cannot configure the network: {error}"),
         }
         network
     }
@@ -126,19 +126,19 @@ impl Network {
 
     /// When [`Network::tick`] has something to do, in time since the machine's start.
     pub fn deadline(&self) -> Option<Duration> {
-        self.planner.deadline()
+        self.reconciler.deadline()
     }
 
     /// Does what is due.
     pub fn tick(&mut self, now: Duration) -> Vec<Order> {
-        let actions = self.planner.tick(now);
+        let actions = self.reconciler.tick(now);
         self.carry_out(actions)
     }
 
     /// Reads the files again and changes what they changed.
     pub fn reload(&mut self, now: Duration) -> Vec<Order> {
         let config = cmdline::parse(&self.command_line).with_files(config_files::read_all());
-        let actions = self.planner.reload(config, is_wired, now);
+        let actions = self.reconciler.reload(config, is_wired, now);
         self.carry_out(actions)
     }
 
@@ -158,7 +158,7 @@ impl Network {
                     continue;
                 }
                 Err(error) => {
-                    say!("cannot listen to the network: {error}; interfaces that come now are not configured");
+                    error!("cannot listen to the network: {error}; interfaces that come now are not configured");
                     self.socket = None;
                     break;
                 }
@@ -166,7 +166,7 @@ impl Network {
             if !received.from_kernel {
                 continue;
             }
-            let notices = wire::decode(self.buffer.get(..received.length).unwrap_or_default());
+            let notices = rtnetlink::decode(self.buffer.get(..received.length).unwrap_or_default());
             for notice in notices {
                 let actions = self.take(notice, now);
                 orders.extend(self.carry_out(actions));
@@ -175,25 +175,27 @@ impl Network {
         orders
     }
 
-    fn take(&mut self, notice: Notice, now: Duration) -> Vec<Action> {
+    fn take(&mut self, notice: Message, now: Duration) -> Vec<Action> {
         match notice {
-            Notice::Link(link) => {
+            Message::Link(link) => {
                 let wired = is_wired(&link);
-                self.planner.link(link, wired, now)
+                self.reconciler.link(link, wired, now)
             }
-            Notice::LinkGone(index) => self.planner.gone(index),
-            Notice::Address { index, prefix, global, usable } => {
-                if let Some(name) = self.planner.name(index).filter(|_| usable && global) {
+            Message::LinkGone(index) => self.reconciler.gone(index),
+            Message::Address { index, prefix, global, usable } => {
+                if let Some(name) = self.reconciler.name(index).filter(|_| usable && global) {
                     debug!("{name}: {}/{}", prefix.address, prefix.length);
                 }
-                self.planner.address(index, prefix, global, usable)
+                self.reconciler.address(index, prefix, global, usable)
             }
-            Notice::NameServers { index, servers, lifetime } => self.planner.servers(index, &servers, lifetime, now),
-            Notice::Answer { sequence, error } => {
+            Message::NameServers { index, servers, lifetime } => {
+                self.reconciler.servers(index, &servers, lifetime, now)
+            }
+            Message::Answer { sequence, error } => {
                 self.answered(sequence, error);
                 Vec::new()
             }
-            Notice::Done { sequence } => self.list_done(sequence),
+            Message::Done { sequence } => self.list_done(sequence),
         }
     }
 
@@ -201,7 +203,7 @@ impl Network {
         if let Some((error, words)) = &error
             && self.lists.front().is_some_and(|(_, asked)| *asked == sequence)
         {
-            say!("cannot list the network's interfaces: {error} {words}");
+            error!("cannot list the network's interfaces: {error} {words}");
             self.lists.pop_front();
             return self.ask_next_list();
         }
@@ -214,8 +216,8 @@ impl Network {
         match error {
             None => debug!("{}", pending.what),
             Some((error, _)) if pending.fine.contains(&error) => {}
-            Some((error, words)) if words.is_empty() => say!("cannot do: {}: {error}", pending.what),
-            Some((error, words)) => say!("cannot do: {}: {error}: {words}", pending.what),
+            Some((error, words)) if words.is_empty() => error!("cannot do: {}: {error}", pending.what),
+            Some((error, words)) => error!("cannot do: {}: {error}: {words}", pending.what),
         }
     }
 
@@ -238,13 +240,13 @@ impl Network {
         *asked = sequence;
         let message = match list {
             List::Links => {
-                self.planner.list_begins();
-                wire::list_links(sequence)
+                self.reconciler.list_begins();
+                rtnetlink::list_links(sequence)
             }
-            List::Addresses => wire::list_addresses(sequence),
+            List::Addresses => rtnetlink::list_addresses(sequence),
         };
         if let Some(Err(error)) = self.socket.as_ref().map(|socket| socket.send(&message)) {
-            say!("cannot list the network's interfaces: {error}");
+            error!("cannot list the network's interfaces: {error}");
             self.lists.clear();
         }
     }
@@ -255,7 +257,7 @@ impl Network {
                 let links = *list == List::Links;
                 self.lists.pop_front();
                 self.ask_next_list();
-                if links { self.planner.list_ends() } else { Vec::new() }
+                if links { self.reconciler.list_ends() } else { Vec::new() }
             }
             _ => Vec::new(),
         }
@@ -273,7 +275,7 @@ impl Network {
 
     fn carry_out_one(&mut self, action: Action) -> Option<Order> {
         let sequence = self.next_sequence();
-        let name = |index| self.planner.name(index).unwrap_or("an interface").to_owned();
+        let name = |index| self.reconciler.name(index).unwrap_or("an interface").to_owned();
         // An interface can go while a request about it is on its way.
         const GONE: &[Errno] = &[Errno::NODEV];
         const GONE_OR_THERE: &[Errno] = &[Errno::NODEV, Errno::EXIST];
@@ -281,22 +283,22 @@ impl Network {
         match action {
             Action::Up(index) => {
                 let what = format!("{}: set up", name(index));
-                self.request(sequence, what, GONE, &wire::set_up(sequence, index));
+                self.request(sequence, what, GONE, &rtnetlink::set_up(sequence, index));
             }
             Action::Mtu(index, mtu) => {
                 let what = format!("{}: mtu {mtu}", name(index));
-                self.request(sequence, what, GONE, &wire::set_mtu(sequence, index, mtu));
+                self.request(sequence, what, GONE, &rtnetlink::set_mtu(sequence, index, mtu));
             }
             Action::Address(index, prefix, add) => {
                 let verb = if add { "add" } else { "remove" };
                 let what = format!("{}: {verb} address {}/{}", name(index), prefix.address, prefix.length);
                 let fine = if add { GONE } else { GONE_OR_LOST };
-                self.request(sequence, what, fine, &wire::change_address(sequence, index, prefix, add));
+                self.request(sequence, what, fine, &rtnetlink::change_address(sequence, index, prefix, add));
             }
             Action::Route(index, route, add) => {
                 let what = format!("{}: {} {}", name(index), if add { "add" } else { "remove" }, describe(&route));
                 let fine = if add { GONE_OR_THERE } else { GONE_OR_LOST };
-                self.request(sequence, what, fine, &wire::change_route(sequence, index, &route, add));
+                self.request(sequence, what, fine, &rtnetlink::change_route(sequence, index, &route, add));
             }
             Action::Ipv6(name, setting, value) => set_ipv6(&name, setting, value),
             Action::FlushIpv6(name) => flush_ipv6(&name),
@@ -304,7 +306,7 @@ impl Network {
             Action::ForgetLease(index, name) => {
                 if let Some(prefix) = resolver::forget_lease(&name) {
                     let what = format!("{name}: remove address {}/{}", prefix.address, prefix.length);
-                    let message = wire::change_address(sequence, index, prefix, false);
+                    let message = rtnetlink::change_address(sequence, index, prefix, false);
                     self.request(sequence, what, GONE_OR_LOST, &message);
                 }
             }
@@ -328,14 +330,14 @@ impl Network {
                 }
                 self.pending.push_back(Pending { sequence, what, fine });
             }
-            Some(Err(error)) => say!("cannot do: {what}: {error}"),
+            Some(Err(error)) => error!("cannot do: {what}: {error}"),
             None => {}
         }
     }
 }
 
 fn open() -> Result<Socket> {
-    let socket = Socket::open(Protocol::Route, wire::GROUPS)?;
+    let socket = Socket::open(Protocol::Route, rtnetlink::GROUPS)?;
     // Without these there are shorter messages, and lost news a little earlier.
     let _ = socket.explain_errors();
     let _ = socket.set_capacity(CAPACITY);
@@ -345,14 +347,14 @@ fn open() -> Result<Socket> {
 /// Sets the interface `lo` up; the kernel then gives it 127.0.0.1/8 and ::1/128 itself. The boot calls this.
 pub fn loopback_up() -> Result<()> {
     let socket = Socket::open(Protocol::Route, &[])?;
-    socket.send(&wire::set_up(1, LOOPBACK))?;
+    socket.send(&rtnetlink::set_up(1, LOOPBACK))?;
     let mut buffer = [0; 512];
     // The kernel has answered by now.
     let received = socket.receive(&mut buffer)?;
     let answer = received.and_then(|received| buffer.get(..received.length)).unwrap_or_default();
-    match wire::decode(answer).into_iter().next() {
-        Some(Notice::Answer { error: Some((error, _)), .. }) => Err(error),
-        Some(Notice::Answer { error: None, .. }) => Ok(()),
+    match rtnetlink::decode(answer).into_iter().next() {
+        Some(Message::Answer { error: Some((error, _)), .. }) => Err(error),
+        Some(Message::Answer { error: None, .. }) => Ok(()),
         _ => Err(Errno::BADMSG),
     }
 }
@@ -389,7 +391,7 @@ fn client(name: &str, metric: u32, mtu: bool) -> Client {
     }
 }
 
-fn describe(route: &wire::Route) -> String {
+fn describe(route: &rtnetlink::Route) -> String {
     let mut text = match route.to {
         Some(prefix) => format!("route to {}/{}", prefix.address, prefix.length),
         None => "default route".into(),
@@ -415,7 +417,7 @@ fn set_ipv6(name: &str, setting: &str, value: Option<&str>) {
         Ok(()) => debug!("{name}: {setting} = {}", value.unwrap_or("default")),
         // A kernel without IPv6 has none of its settings.
         Err(Errno::NOENT) => debug!("{name}: there is no {setting}"),
-        Err(error) => say!("{name}: cannot set {setting}: {error}"),
+        Err(error) => error!("{name}: cannot set {setting}: {error}"),
     }
 }
 
@@ -434,6 +436,6 @@ fn name_machine(name: &str) {
     if matches!(current.trim_ascii(), b"" | b"(none)" | b"localhost")
         && let Err(error) = system::set_host_name(name)
     {
-        say!("cannot set the host name '{name}': {error}");
+        error!("cannot set the host name '{name}': {error}");
     }
 }

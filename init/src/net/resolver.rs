@@ -5,9 +5,9 @@
 //! that is a file of its own is the administrator's and never written.
 
 use super::config;
-use super::plan::Origin;
-use super::wire::Prefix;
-use crate::log::say;
+use super::reconcile::Origin;
+use super::rtnetlink::Prefix;
+use crate::log::error;
 use crate::sys::{Errno, Result, files};
 
 const DIR: &str = "/run/resolv";
@@ -25,7 +25,7 @@ pub fn change(origin: Origin, interface: &str, lines: &str) {
     };
     let result = replace_part(&format!("{origin}.{interface}"), lines).and_then(|()| put_together());
     if let Err(error) = result {
-        say!("{interface}: cannot write its name servers below {DIR}: {error}");
+        error!("{interface}: cannot write its name servers below {DIR}: {error}");
     }
     if !lines.is_empty() {
         make_link();
@@ -40,7 +40,7 @@ pub fn forget_lease(interface: &str) -> Option<Prefix> {
         .and_then(|()| replace_part(&format!("dhcp.{interface}"), ""))
         .and_then(|()| put_together());
     if let Err(error) = result {
-        say!("{interface}: cannot remove its name servers below {DIR}: {error}");
+        error!("{interface}: cannot remove its name servers below {DIR}: {error}");
     }
     leased(&String::from_utf8_lossy(&lease))
 }
@@ -89,7 +89,7 @@ fn in_order(names: &[String]) -> impl Iterator<Item = &String> {
 fn make_link() {
     match files::make_link(WHOLE, CONFIGURED) {
         Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => say!("cannot link {CONFIGURED} to {WHOLE}: {error}"),
+        Err(error) => error!("cannot link {CONFIGURED} to {WHOLE}: {error}"),
     }
 }
 

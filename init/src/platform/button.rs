@@ -2,7 +2,7 @@
 //! those that are there, and [`watch_one`] for devices that come later.
 
 use crate::event::reactor::{Reactor, Source};
-use crate::log::{debug, say};
+use crate::log::{debug, error};
 use crate::sys::{Result, files, input};
 
 const DIR: &str = "/dev/input";
@@ -23,7 +23,7 @@ pub fn watch_one(reactor: &mut Reactor, name: &str) -> bool {
     match watched {
         Ok(true) => debug!("{path} has a power key"),
         Ok(false) => {}
-        Err(error) => say!("cannot watch {path} for the power button: {error}"),
+        Err(error) => error!("cannot watch {path} for the power button: {error}"),
     }
     watched == Ok(true)
 }

@@ -9,7 +9,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::log::{debug, info, say};
+use crate::log::{debug, error, info};
 use crate::sys::clock::{self, Fields};
 use crate::sys::{Errno, files};
 
@@ -43,7 +43,7 @@ pub fn start() {
         Ok(()) => info!("the clock was set to {}", text(time)),
         // A container's clock is its host's.
         Err(error @ Errno::PERM) => debug!("cannot set the clock: {error}"),
-        Err(error) => say!("cannot set the clock: {error}"),
+        Err(error) => error!("cannot set the clock: {error}"),
     }
 }
 
@@ -65,7 +65,7 @@ pub fn save() {
     match files::replace_file(SAVED, 0o644, b"", false) {
         // No /var/lib, or a read-only root: nothing is lost on a machine with an RTC.
         Ok(()) | Err(Errno::ROFS | Errno::NOENT) => {}
-        Err(error) => say!("cannot write {SAVED}: {error}"),
+        Err(error) => error!("cannot write {SAVED}: {error}"),
     }
     if shows_local_time(&files::read_file(ADJTIME).unwrap_or_default()) {
         return;
@@ -138,7 +138,7 @@ fn seconds(fields: &Fields) -> Option<i64> {
     Some(((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
 }
 
-/// What an RTC in UTC shows at a time.
+/// Converts a time to the fields of an RTC that runs in UTC.
 pub fn fields(seconds: i64) -> Fields {
     let (day, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // An estimate that is at most a year too early, and a few steps.

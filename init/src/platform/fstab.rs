@@ -2,7 +2,7 @@
 
 use rustix::mount::MountFlags as Flags;
 
-use super::unmount;
+use super::mountinfo;
 use crate::config::dropins;
 use crate::devices::names;
 
@@ -142,7 +142,7 @@ pub fn parse(content: &str) -> (Vec<Line>, Vec<usize>) {
 fn parse_line(text: &str) -> Option<Line> {
     let mut fields = text.split_ascii_whitespace();
     let (source, target, kind) = (fields.next()?, fields.next()?, fields.next()?);
-    let (source, target) = (unmount::unescape(source), unmount::unescape(target));
+    let (source, target) = (mountinfo::unescape(source), mountinfo::unescape(target));
     let sound = (target.starts_with('/') || kind == "swap") && !target.contains('\0') && !source.contains('\0');
     let options = options(fields.next().unwrap_or_default());
     sound.then(|| Line { source, target, kind: kind.into(), options })
@@ -158,7 +158,7 @@ pub fn load(mut tell: impl FnMut(usize)) -> Vec<Line> {
 /// The lines that the boot mounts with mount(8): not the root, nor swap, nor what is mounted already, nor what waits
 /// for a person or for the network. When they are gone through `again`, whatever is mounted at a place is what the line asks
 /// for: a kind may be `auto` or, for what is bound, `none`.
-pub fn to_mount<'a>(lines: &'a [Line], mounted: &[unmount::Entry], again: bool) -> Vec<&'a Line> {
+pub fn to_mount<'a>(lines: &'a [Line], mounted: &[mountinfo::Entry], again: bool) -> Vec<&'a Line> {
     let wanted = |line: &&Line| {
         let Options { by_hand, network, .. } = line.options;
         let there = mounted.iter().any(|entry| entry.target == line.target && (again || entry.kind == line.kind));
@@ -237,13 +237,13 @@ broken
     #[test]
     fn the_boot_mounts_what_is_not_there() {
         let (lines, _) = parse(FILE);
-        let mounted = |target: &str, kind: &str| unmount::Entry {
+        let mounted = |target: &str, kind: &str| mountinfo::Entry {
             target: target.into(),
             kind: kind.into(),
             device: (0, 0),
             writable: true,
         };
-        let targets = |mounted: &[unmount::Entry]| -> Vec<String> {
+        let targets = |mounted: &[mountinfo::Entry]| -> Vec<String> {
             to_mount(&lines, mounted, false).iter().map(|line| line.target.clone()).collect()
         };
         assert_eq!(targets(&[]), ["/data x", "/tmp"]);

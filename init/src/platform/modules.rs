@@ -6,7 +6,7 @@
 use core::time::Duration;
 
 use crate::config::dropins;
-use crate::log::say;
+use crate::log::warn;
 use crate::sys::{files, system};
 
 /// The longest time that one command may take; a driver may wait for firmware for a minute.
@@ -25,7 +25,7 @@ pub fn commands() -> Vec<String> {
         let (found, faults) = parse(&dropins::read(&path));
         loads.extend(found);
         for line in faults {
-            say!("{path}, line {line}: not a module's name; the line is left out");
+            warn!("{path}, line {line}: not a module's name; the line is left out");
         }
     }
     loads.iter().map(program).collect()

@@ -3,8 +3,8 @@
 use rustix::mount::MountFlags as Flags;
 
 use super::fstab;
-use super::unmount;
-use crate::log::{debug, say};
+use super::mountinfo;
+use crate::log::{debug, error, warn};
 use crate::sys::{Errno, files, system};
 
 /// Whether the system is much use without a file system.
@@ -81,10 +81,10 @@ pub fn mount_dev() -> Result<(), String> {
 pub fn mount_rest(fstab: &[fstab::Line]) {
     let mut rows = MOUNTS.iter().skip(1);
     // First of them, because what is mounted is read from there.
-    if let Some(proc) = rows.next().filter(|_| files::status(unmount::MOUNT_TABLE).is_err()) {
+    if let Some(proc) = rows.next().filter(|_| files::status(mountinfo::MOUNT_TABLE).is_err()) {
         mount_row(proc, fstab);
     }
-    let mounted = unmount::parse(&files::read_file(unmount::MOUNT_TABLE).unwrap_or_default());
+    let mounted = mountinfo::parse(&files::read_file(mountinfo::MOUNT_TABLE).unwrap_or_default());
     let kinds = files::read_file("/proc/filesystems").unwrap_or_default();
     let kinds = String::from_utf8_lossy(&kinds);
     for row in rows {
@@ -98,7 +98,7 @@ pub fn mount_rest(fstab: &[fstab::Line]) {
 
 /// Whether the initramfs or an earlier PID 1 mounted it; a tmpfs mounted again would hide the files in the first. A mount of
 /// the table that another one hides does not count.
-fn is_there(row: &Mount, mounted: &[unmount::Entry]) -> bool {
+fn is_there(row: &Mount, mounted: &[mountinfo::Entry]) -> bool {
     let mut same = mounted.iter().filter(|entry| entry.target == row.target && entry.kind == row.kind);
     same.any(|entry| files::device(row.target) == Ok(entry.device))
 }
@@ -107,7 +107,7 @@ fn mount_row(row: &Mount, fstab: &[fstab::Line]) {
     let line = fstab.iter().find(|line| line.target == row.target && line.kind == row.kind);
     match mount(row, line.map(|line| &line.options)) {
         Err(message) if row.need == Need::Optional => debug!("{message}"),
-        Err(message) => say!("{message}"),
+        Err(message) => warn!("{message}"),
         Ok(()) => {}
     }
 }
@@ -122,7 +122,7 @@ fn make_links() {
         match files::make_link(target, name) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => {
-                say!("cannot make the link {name}: {error}");
+                error!("cannot make the link {name}: {error}");
                 // The others are in the same directory.
                 return;
             }
@@ -171,7 +171,7 @@ fn mount(row: &Mount, given: Option<&fstab::Options>) -> Result<(), String> {
         && !data.is_empty()
         && !matches!(*error, Errno::BUSY | Errno::NODEV | Errno::NOENT)
     {
-        say!("{}: {} does not take '{data}': {error}; the usual options are used", fstab::PATH, row.target);
+        warn!("{}: {} does not take '{data}': {error}; the usual options are used", fstab::PATH, row.target);
         result = attempt(row, flags, None);
     }
     match result {
@@ -189,8 +189,8 @@ fn attempt(row: &Mount, flags: Flags, given: Option<&fstab::Options>) -> Result<
     loop {
         let data = given.map_or(usual.into(), |given| given.merged_data(usual));
         match (system::mount(row.kind, row.target, row.kind, flags, &data), shorter(usual)) {
-            // A usual option that this kernel does not know is no reason to go without the file system. One that a person
-            // asked for is not given up so: what it was to keep out could come in.
+            // Retry without a default option that this kernel does not know. Never drop an option the user set: it may be
+            // a restriction (nosuid, noexec).
             (Err(Errno::INVAL), Some(rest)) => usual = rest,
             (Err(Errno::NOENT), _) if made.is_none() => made = Some(files::make_dir(row.target, 0o755)),
             (result, _) => return result.map_err(|error| (error, made.and_then(Result::err))),
@@ -247,9 +247,9 @@ mod tests {
 
     #[test]
     fn what_is_mounted_is_seen() {
-        let mounted = unmount::parse(&files::read_file(unmount::MOUNT_TABLE).unwrap());
+        let mounted = mountinfo::parse(&files::read_file(mountinfo::MOUNT_TABLE).unwrap());
         assert!(is_there(&MOUNTS[1], &mounted), "this test runs with /proc");
-        let elsewhere = unmount::Entry { device: (99, 99), ..mounted[0].clone() };
+        let elsewhere = mountinfo::Entry { device: (99, 99), ..mounted[0].clone() };
         assert!(!is_there(&MOUNTS[1], &[elsewhere]));
     }
 

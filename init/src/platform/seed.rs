@@ -5,7 +5,7 @@
 //! is used once: the file is removed, on the disk, before its content is credited, and a new one is written at once. A file
 //! that others can read, or that cannot be removed (a read-only root), is mixed in without credit.
 
-use crate::log::{debug, say};
+use crate::log::{debug, error, warn};
 use crate::sys::files::Status;
 use crate::sys::random::{self, SEED};
 use crate::sys::{Errno, Result, files, process};
@@ -26,7 +26,7 @@ pub fn start() {
         0
     };
     if let Err(error) = process::fork(child) {
-        say!("the random seed is not used: {error}");
+        warn!("the random seed is not used: {error}");
     }
 }
 
@@ -42,11 +42,11 @@ fn renew() {
         Ok(old) => {
             let trusted = files::status(PATH).is_ok_and(|status| is_private(&status));
             if let Err(error) = consume(&old, trusted) {
-                say!("cannot use the random seed {PATH}: {error}");
+                error!("cannot use the random seed {PATH}: {error}");
             }
         }
         Err(Errno::NOENT) => {}
-        Err(error) => say!("cannot read {PATH}: {error}"),
+        Err(error) => error!("cannot read {PATH}: {error}"),
     }
     // The new seed comes from what the old one was mixed with, so nobody who knows the old one knows it.
     if let Err(error) = write_new(true) {
@@ -90,7 +90,7 @@ fn unwritten(error: Errno) {
     match error {
         // The kernel's generator has nothing worth keeping yet, or there is no place to keep it.
         Errno::AGAIN | Errno::ROFS | Errno::NOENT => debug!("no random seed is kept: {error}"),
-        error => say!("cannot write {PATH}: {error}; the next start has to gather randomness anew"),
+        error => error!("cannot write {PATH}: {error}; the next start has to gather randomness anew"),
     }
 }
 

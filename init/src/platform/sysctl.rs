@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::config::dropins;
 use crate::config::glob::fits;
-use crate::log::{debug, say};
+use crate::log::{debug, error, warn};
 use crate::sys::{Errno, files};
 
 const ROOT: &str = "/proc/sys";
@@ -117,7 +117,7 @@ fn expand(root: &str, pattern: &str) -> Vec<String> {
     found.into_iter().filter(there).filter_map(|path| path.strip_prefix('/').map(String::from)).collect()
 }
 
-/// What is to be written where, patterns replaced by what `expand` finds for them.
+/// Lists the files to write and their values, with patterns expanded by `expand`.
 fn resolve(settings: &Settings, expand: impl Fn(&str) -> Vec<String>) -> Vec<(String, String, bool)> {
     let mut writes: Vec<(String, String, bool)> = Vec::new();
     for key in &settings.order {
@@ -140,15 +140,15 @@ pub fn apply() {
     let mut settings = Settings::default();
     for path in dropins::paths(DROPINS).into_iter().chain([FILE.to_owned()]) {
         for line in settings.read(&dropins::read(&path)) {
-            say!("{path}, line {line}: not 'key = value'; the line is left out");
+            warn!("{path}, line {line}: not 'key = value'; the line is left out");
         }
     }
     for (path, value, lenient) in resolve(&settings, |pattern| expand(ROOT, pattern)) {
         match write(&path, &value) {
             Ok(()) => debug!("{ROOT}/{path} = {value}"),
             Err(error) if lenient => debug!("cannot set {ROOT}/{path}: {error}"),
-            Err(Errno::NOENT) => say!("cannot set {ROOT}/{path}: this kernel has no such setting"),
-            Err(error) => say!("cannot set {ROOT}/{path} to '{value}': {error}"),
+            Err(Errno::NOENT) => error!("cannot set {ROOT}/{path}: this kernel has no such setting"),
+            Err(error) => error!("cannot set {ROOT}/{path} to '{value}': {error}"),
         }
     }
 }

@@ -6,7 +6,7 @@
 use core::time::Duration;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::log::{debug, info, say};
+use crate::log::{debug, error, info};
 use crate::sys::{Result, files, system, watchdog};
 
 /// Where the kernel lists the devices.
@@ -27,7 +27,7 @@ impl Watchdog {
     /// Opens and arms the machine's watchdog.
     ///
     /// # Errors
-    /// What to tell when there is none, or it is in use.
+    /// Describes why there is none, or that it is in use.
     pub fn open(seconds: i32) -> core::result::Result<Watchdog, String> {
         let names = files::list_dir(CLASS).unwrap_or_default();
         let paths: Vec<_> =
@@ -75,7 +75,7 @@ impl Watchdog {
             Ok(()) => self.failed = false,
             Err(error) if !self.failed => {
                 self.failed = true;
-                say!("cannot feed the watchdog: {error}; the machine may reset in {} s", self.timeout.as_secs());
+                error!("cannot feed the watchdog: {error}; the machine may reset in {} s", self.timeout.as_secs());
             }
             Err(_) => {}
         }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn it_is_fed_at_half_its_time() {
         assert_eq!(after(Duration::from_secs(10), Duration::from_secs(5)), Duration::from_millis(12_500));
-        // What is not a watchdog has no time-out to tell, and is looked at every half second.
+        // A device that is no watchdog reports no timeout and is fed every half second.
         let mut watchdog = Watchdog::new(files::open_log("/dev/null").unwrap());
         assert_eq!(watchdog.deadline(), Duration::ZERO);
         watchdog.feed_if_due(Duration::from_secs(3));

@@ -43,7 +43,7 @@ impl Accounts {
     /// Reads the files. One that is not there has nobody in it.
     ///
     /// # Errors
-    /// What cannot be read now: descriptors or memory are missing, or the disk has a fault.
+    /// A temporary failure to read: no descriptor, no memory, or a fault of the disk.
     pub fn load() -> Result<Accounts, String> {
         Ok(Accounts { passwd: read(PASSWD)?, group: read(GROUP)? })
     }

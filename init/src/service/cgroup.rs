@@ -1,7 +1,7 @@
 //! A control group for each service: everything that a service starts is in it, whatever it does, so that all of it can be
 //! ended and limited. Without cgroup2 services run in process groups alone. The runner calls it.
 
-use crate::log::{debug, say};
+use crate::log::{debug, error, warn};
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::{Errno, files, proc};
@@ -59,11 +59,11 @@ impl Groups {
     /// without control groups.
     ///
     /// # Errors
-    /// What is still in it that keeps a process from joining it.
+    /// Its child groups and controllers, which keep a process from joining it.
     pub fn prepare(&mut self, service: &str, settings: &[(&'static str, String)]) -> Result<Option<String>, String> {
         if !self.available {
             if !settings.is_empty() {
-                say!("{service}: its [cgroup] settings have no effect: this system has no control groups");
+                warn!("{service}: its [cgroup] settings have no effect: this system has no control groups");
             }
             return Ok(None);
         }
@@ -79,7 +79,7 @@ impl Groups {
         match made {
             Ok(new) => set_limits(service, &directory, settings, new),
             Err(error) => {
-                say!("{service}: no control group: {error}");
+                warn!("{service}: no control group: {error}");
                 return Ok(None);
             }
         }
@@ -168,7 +168,7 @@ fn set_limits(service: &str, directory: &str, settings: &[(&'static str, String)
         match files::write_file(&format!("{directory}/{file}"), value.as_bytes()) {
             // The kernel has no such limit.
             Err(Errno::NOENT) if setting.is_none() => {}
-            Err(error) => say!("{service}: cannot set {file} of its control group to {value}: {error}"),
+            Err(error) => error!("{service}: cannot set {file} of its control group to {value}: {error}"),
             Ok(()) => {}
         }
     }

@@ -11,7 +11,7 @@ use crate::sys::signal::Signal;
 pub struct Config {
     /// Its name: that of its file without `.toml`.
     pub name: String,
-    /// What it is, for people.
+    /// A description for people.
     pub description: String,
     /// Whether it starts at boot.
     pub enabled: bool,

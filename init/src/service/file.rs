@@ -3,7 +3,7 @@
 use super::config::{Command, Config, Execution, Kind, Log, Output, Policy, Reload};
 use crate::config::table::{Fault, Reader, Value, parse as parse_table};
 use crate::config::values::{capabilities, limit, signal, size, time, time_or_none, umask, word};
-use crate::log::say;
+use crate::log::warn;
 use crate::sys::{Errno, files};
 use init_base::names::is_service_name;
 
@@ -21,7 +21,7 @@ const MOST: usize = 1000;
 pub struct File {
     /// The service's name.
     pub name: String,
-    /// What it says, or what is wrong with it.
+    /// Its settings, or its faults.
     pub config: Result<Config, Vec<Fault>>,
 }
 
@@ -38,9 +38,9 @@ pub fn load() -> Result<Vec<File>, Errno> {
     let mut found = Vec::new();
     for name in names.iter().filter_map(|name| name.strip_suffix(".toml")) {
         if !is_service_name(name) {
-            say!("{DIR}/{name}.toml: a service's name has letters, digits and -_.@ only; the file is left out");
+            warn!("{DIR}/{name}.toml: a service's name has letters, digits and -_.@ only; the file is left out");
         } else if found.len() == MOST {
-            say!("{DIR} has more than {MOST} services; {name} and those after it are left out");
+            warn!("{DIR} has more than {MOST} services; {name} and those after it are left out");
             break;
         } else {
             found.push(read(name));
@@ -57,8 +57,8 @@ fn read(name: &str) -> File {
     };
     for Fault { line, message } in config.as_ref().err().into_iter().flatten().take(5) {
         match line {
-            0 => say!("{path}: {message}"),
-            line => say!("{path}, line {line}: {message}"),
+            0 => warn!("{path}: {message}"),
+            line => warn!("{path}, line {line}: {message}"),
         }
     }
     File { name: name.into(), config }

@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::account::{Accounts, Identity};
 use super::config::{Command, Execution, Output};
-use super::unrun;
+use super::exec_status;
 use crate::spawn::command::{self, Program};
 use crate::spawn::{self, Environment};
 use crate::spawn::{console, limits};
@@ -32,7 +32,7 @@ const LASTING: &[Errno] = &[
     Errno::TOOBIG,
 ];
 
-/// What a process gets besides what its service's file says.
+/// Settings of a process that do not come from its service's file.
 pub struct Setting<'a> {
     /// PID 1's environment.
     pub environment: &'a Environment,
@@ -43,10 +43,10 @@ pub struct Setting<'a> {
     /// The end of the pipe to the log.
     pub log: Option<OwnedFd>,
     /// Where to [`unrun::tell`] that the program cannot be run; without it the exit code alone says so.
-    pub unrun: Option<BorrowedFd<'a>>,
+    pub exec_status: Option<BorrowedFd<'a>>,
 }
 
-/// Why a process was not started.
+/// StopReason a process was not started.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Problem {
     /// It will not be otherwise the next time.
@@ -64,7 +64,7 @@ struct Plan<'a> {
     cgroup: Option<&'a str>,
     input: OwnedFd,
     output: OwnedFd,
-    unrun: Option<BorrowedFd<'a>>,
+    exec_status: Option<BorrowedFd<'a>>,
 }
 
 /// Starts `command` in the way that `execution` says.
@@ -76,8 +76,9 @@ pub fn start(command: &Command, execution: &Execution, setting: Setting<'_>) -> 
     let opened = null().and_then(|input| Ok((input, output(execution.output, setting.log).unwrap_or_else(null)?)));
     let (input, output) =
         opened.map_err(|error| Problem::Passing(format!("cannot open its input and output: {error}")))?;
-    let Setting { cgroup, unrun, .. } = setting;
-    let plan = Plan { execution, program, environment: environment.to_c(), identity, cgroup, input, output, unrun };
+    let Setting { cgroup, exec_status, .. } = setting;
+    let plan =
+        Plan { execution, program, environment: environment.to_c(), identity, cgroup, input, output, exec_status };
     process::fork(|| child(&plan)).map_err(|error| Problem::Passing(format!("cannot make a process: {error}")))
 }
 
@@ -116,7 +117,7 @@ fn environment(execution: &Execution, setting: &Setting<'_>, identity: Option<&I
     environment
 }
 
-/// Why the program of `command` does not run, where its process found out: with `error`. As for [`start`].
+/// StopReason the program of `command` does not run, where its process found out: with `error`. As for [`start`].
 pub fn not_run(command: &Command, execution: &Execution, environment: &Environment, error: Errno) -> Problem {
     let reason = match error {
         Errno::NOENT | Errno::NOTDIR => missing(command, search_path(execution, environment)),
@@ -129,7 +130,7 @@ pub fn not_run(command: &Command, execution: &Execution, environment: &Environme
 /// Where a program without a slash in its name is looked for.
 fn search_path<'a>(execution: &'a Execution, environment: &'a Environment) -> &'a str {
     let own = execution.environment.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
-    own.or_else(|| environment.get("PATH")).unwrap_or(spawn::PATH)
+    own.or_else(|| environment.get("PATH")).unwrap_or(spawn::SEARCH_PATH)
 }
 
 /// The program, which has to be there as far as that can be known before the fork: its absence is worth more than an exit code.
@@ -167,7 +168,7 @@ fn missing(command: &Command, path: &str) -> String {
     }
 }
 
-/// What a command's program is called.
+/// The name of a command's program.
 fn name_of(command: &Command) -> &str {
     match command {
         Command::Line(line) => line.trim_start_matches('-').split_ascii_whitespace().next().unwrap_or(line),
@@ -194,7 +195,7 @@ fn child(plan: &Plan<'_>) -> i32 {
         return NOT_RUN;
     }
     // An exec would do that too, but on a file system that does not answer it comes late.
-    descriptors::close_others(plan.unrun);
+    descriptors::close_others(plan.exec_status);
     let Program { paths, arguments } = &plan.program;
     let error = spawn::exec_first(paths, arguments, &plan.environment);
     let is_there = || paths.iter().filter_map(|path| path.to_str().ok()).any(|path| files::status(path).is_ok());
@@ -203,7 +204,7 @@ fn child(plan: &Plan<'_>) -> i32 {
         Errno::NOENT if is_there() => Errno::LIBACC,
         error => error,
     };
-    if plan.unrun.is_some_and(|unrun| unrun::tell(unrun, reason).is_ok()) {
+    if plan.exec_status.is_some_and(|exec_status| exec_status::tell(exec_status, reason).is_ok()) {
         return NOT_RUN;
     }
     let name = paths.first().map(|path| path.to_string_lossy()).unwrap_or_default();
@@ -265,7 +266,7 @@ fn set_weights(execution: &Execution) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::unrun::Unrun;
+    use super::super::exec_status::ExecStatus;
     use super::*;
     use crate::sys::privileges::{Limit, Resource};
     use crate::sys::process::Exit;
@@ -279,7 +280,8 @@ mod tests {
         let (reader, writer) = files::pipe().unwrap();
         let environment = Environment::new(vec!["KEPT=1".into()], None);
         let variables = vec![("MAINPID", "7".to_owned())];
-        let setting = Setting { environment: &environment, variables, cgroup: None, log: Some(writer), unrun: None };
+        let setting =
+            Setting { environment: &environment, variables, cgroup: None, log: Some(writer), exec_status: None };
         let command = execution.command.clone();
         let pid = start(&command, &execution, setting).unwrap();
         let mut text = String::new();
@@ -385,15 +387,20 @@ mod tests {
     /// What comes of a start that has to fail, before or after the fork.
     fn problem(command: Command, change: impl FnOnce(&mut Execution)) -> Problem {
         let environment = Environment::new(Vec::new(), None);
-        let mut unrun = Unrun::new().unwrap();
+        let mut exec_status = ExecStatus::new().unwrap();
         let mut execution = Execution::new(command);
         change(&mut execution);
         let variables = Vec::new();
-        let setting =
-            Setting { environment: &environment, variables, cgroup: None, log: None, unrun: Some(unrun.writer()) };
+        let setting = Setting {
+            environment: &environment,
+            variables,
+            cgroup: None,
+            log: None,
+            exec_status: Some(exec_status.writer()),
+        };
         start(&execution.command, &execution, setting).map_or_else(core::convert::identity, |pid| {
             assert_eq!(process::wait_for(pid), Ok(Exit::Code(NOT_RUN)));
-            not_run(&execution.command, &execution, &environment, unrun.take(pid).unwrap())
+            not_run(&execution.command, &execution, &environment, exec_status.take(pid).unwrap())
         })
     }
 
@@ -405,7 +412,7 @@ mod tests {
             let text = format!("there is no program {path}");
             assert_eq!(problem(line(&format!("{path} -x")), |_| {}), Problem::Lasting(text));
         }
-        for path in [spawn::PATH, "/proc:/bin", "/bin:"] {
+        for path in [spawn::SEARCH_PATH, "/proc:/bin", "/bin:"] {
             let words = Command::Words(vec!["nosuchprogram".into()]);
             let text = format!("there is no program nosuchprogram in {path}");
             let change = |execution: &mut Execution| execution.environment = vec![("PATH".into(), path.into())];

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use super::config::Kind;
 use super::notify::Message;
-use super::state::{Action, State, Unit, Why};
+use super::state::{Action, State, StopReason, Unit};
 use crate::sys::process::{Exit, Pid};
 use advance::seconds;
 
@@ -152,14 +152,14 @@ impl Machine {
         unit.note_end(now);
         unit.watchdog_at = None;
         if matches!(unit.state, State::Stopping { .. }) {
-            unit.left = Some(pid);
+            unit.leader_pgid = Some(pid);
             self.actions.push_back(Action::EndRest(index));
             return Some(index);
         }
         let done =
             matches!(unit.state, State::Starting { .. }) && unit.config.kind == Kind::Oneshot && exit == Exit::Code(0);
         if !(done && unit.wanted) {
-            // What a finished task left running is its result, until it is stopped.
+            // Processes left by a finished oneshot are its result and stay until it is stopped.
             self.actions.push_back(Action::Sweep(index, pid));
         }
         match unit.state {
@@ -182,13 +182,13 @@ impl Machine {
         let Some(unit) = self.units.get_mut(index) else {
             return;
         };
-        unit.left = None;
+        unit.leader_pgid = None;
         match unit.state {
-            State::Stopping { why: Why::Asked, .. } => self.stopped(index, now),
-            State::Stopping { why: Why::Watchdog, .. } => {
-                self.failed(index, "it did not say that it is alive".into(), now);
+            State::Stopping { why: StopReason::Asked, .. } => self.stopped(index, now),
+            State::Stopping { why: StopReason::Watchdog, .. } => {
+                self.failed(index, "watchdog timeout".into(), now);
             }
-            State::Stopping { why: Why::StartTimeout, .. } => {
+            State::Stopping { why: StopReason::StartTimeout, .. } => {
                 let limit = unit.config.start_timeout.unwrap_or_default();
                 self.failed(index, format!("it was not ready within {}", seconds(limit)), now);
             }
@@ -261,7 +261,7 @@ impl Machine {
                 let stands = |&other: &usize| {
                     self.units.get(other).is_some_and(|need| match need.state {
                         // It stops only to start again.
-                        _ if need.again => false,
+                        _ if need.restart_pending => false,
                         _ if !need.wanted || need.refusal().is_some() => !need.is_up(),
                         State::Inactive => self.blocked.get(other) == Some(&true),
                         State::Backoff { .. } | State::Ended | State::Failed(_) => true,

@@ -2,11 +2,12 @@
 //!
 //! [`mod@file`] reads a file into a [`config::Config`], [`graph`] orders the services, [`machine`] decides what happens next
 //! (pure code: events in, actions out), and [`runner`] does it for the supervisor: [`launch`] starts processes,
-//! [`notify`] understands what they tell, [`unrun`] why they are not run, [`cgroup`] keeps them together.
+//! [`notify`] understands what they tell, [`exec_status`] why they are not run, [`cgroup`] keeps them together.
 
 pub mod account;
 pub mod cgroup;
 pub mod config;
+pub mod exec_status;
 pub mod file;
 pub mod graph;
 pub mod launch;
@@ -17,4 +18,3 @@ pub mod runner;
 pub mod runtime;
 pub mod start_limit;
 pub mod state;
-pub mod unrun;

@@ -7,7 +7,7 @@ use super::config::{Command, Kind, Policy};
 use super::machine::Machine;
 use super::machine::UNKILLABLE;
 use super::runtime::Reloading;
-use super::state::{State, Unit, Why};
+use super::state::{State, StopReason, Unit};
 use crate::control::{self, Code, Health, Progress, Refusal, Span, Summary};
 use crate::sys::process::Exit;
 
@@ -48,8 +48,8 @@ fn text(machine: &Machine, index: usize, unit: &Unit) -> String {
             Some(other) => format!("waits for {}", other.name()),
             None => String::new(),
         },
-        State::Stopping { why: Why::StartTimeout, .. } => "was not ready in time".into(),
-        State::Stopping { why: Why::Watchdog, .. } => "did not say that it is alive".into(),
+        State::Stopping { why: StopReason::StartTimeout, .. } => "was not ready in time".into(),
+        State::Stopping { why: StopReason::Watchdog, .. } => "watchdog timeout".into(),
         _ => unit.status.clone(),
     }
 }
@@ -121,13 +121,13 @@ pub fn progress(
             }
             _ => Ok(Progress::Done),
         },
-        control::Action::Stop if unit.wanted || unit.again => {
+        control::Action::Stop if unit.wanted || unit.restart_pending => {
             Err(Refusal::new(Code::Conflict, format!("{} was told to start again", unit.name())))
         }
         control::Action::Stop if unit.state == State::Failed(UNKILLABLE.into()) => failed(UNKILLABLE),
         control::Action::Stop => Ok(if unit.is_active() { Progress::Pending } else { Progress::Done }),
         control::Action::Start | control::Action::Restart => match &unit.state {
-            _ if unit.again => Ok(Progress::Pending),
+            _ if unit.restart_pending => Ok(Progress::Pending),
             State::Up | State::Done if unit.wanted => Ok(Progress::Done),
             State::Ended => Ok(Progress::Done),
             State::Failed(reason) => failed(reason),

@@ -9,14 +9,14 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::cgroup::Groups;
 use super::config::{Config, Reload};
+use super::exec_status::ExecStatus;
 use super::file;
 use super::launch::{self, Problem, Setting};
 use super::machine::{Changes, Machine};
 use super::runtime::{Reloading, Runtime};
-use super::state::{Action, State, Unit, Weight};
-use super::unrun::Unrun;
-use crate::event::reactor::{Event, Reactor, Source, What};
-use crate::log::{debug, say};
+use super::state::{Action, State, Unit};
+use crate::event::reactor::{Event, EventKind, Reactor, Source};
+use crate::log::{self, debug, error};
 use crate::logs::{Logs, Now};
 use crate::spawn::Environment;
 use crate::sys::process::{self, Exit, Pid};
@@ -28,7 +28,7 @@ use crate::sys::{Errno, Result, files};
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What the runner works with.
-pub struct Surroundings<'a> {
+pub struct Context<'a> {
     /// Where it waits.
     pub reactor: &'a mut Reactor,
     /// Where output goes.
@@ -48,13 +48,13 @@ pub struct Runner {
     /// When to look whether something is left of services that stop and have no main process any more.
     pub(super) look_at: Option<Duration>,
     /// What children say that cannot run their programs; made with the first start.
-    pub(super) unrun: Option<Unrun>,
+    pub(super) exec_status: Option<ExecStatus>,
     /// Where datagrams are read to.
     pub(super) buffer: Vec<u8>,
     /// The machine has had an address.
     pub(super) online: bool,
     /// Children that ran before this program and are nobody's yet, with their arguments: some are a service's that comes later.
-    pub(super) strangers: Vec<(Pid, Vec<String>)>,
+    pub(super) unclaimed: Vec<(Pid, Vec<String>)>,
 }
 
 impl Runner {
@@ -66,10 +66,10 @@ impl Runner {
             runtimes: Vec::new(),
             groups: None,
             look_at: None,
-            unrun: None,
+            exec_status: None,
             buffer: Vec::new(),
             online: false,
-            strangers: Vec::new(),
+            unclaimed: Vec::new(),
         }
     }
 
@@ -87,26 +87,26 @@ impl Runner {
     ///
     /// # Errors
     /// When their directory cannot be read; all stays as it was.
-    pub fn load(&mut self, around: &mut Surroundings<'_>) -> Result<Changes> {
+    pub fn load(&mut self, cx: &mut Context<'_>) -> Result<Changes> {
         let mut files = file::load()?;
         network::add_if_named(&mut files);
-        let changes = self.machine.set_files(files, around.now);
-        self.add_streams(around);
+        let changes = self.machine.set_files(files, cx.now);
+        self.add_streams(cx);
         Ok(changes)
     }
 
     /// Runs a service that has no file, until it is removed.
-    pub fn add(&mut self, config: Config, around: &mut Surroundings<'_>) {
+    pub fn add(&mut self, config: Config, cx: &mut Context<'_>) {
         let name = config.name.clone();
-        self.machine.add(config, around.now);
-        self.add_streams(around);
-        self.end_strangers(Some(&name));
+        self.machine.add(config, cx.now);
+        self.add_streams(cx);
+        self.end_unclaimed(Some(&name));
     }
 
     /// Gives each service its stream in the logs, with the settings of its file.
-    pub(super) fn add_streams(&mut self, around: &mut Surroundings<'_>) {
+    pub(super) fn add_streams(&mut self, cx: &mut Context<'_>) {
         for unit in &mut self.machine.units {
-            unit.stream = around.logs.add_stream(unit.name(), unit.latest().log_settings());
+            unit.stream = cx.logs.add_stream(unit.name(), unit.latest().log_settings());
         }
     }
 
@@ -117,22 +117,22 @@ impl Runner {
     }
 
     /// Does everything that is due. Returns whether there was something.
-    pub fn act(&mut self, around: &mut Surroundings<'_>) -> bool {
+    pub fn act(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         for runtime in &mut self.runtimes {
-            runtime.release(around.reactor, around.now, around.logs.is_waiting(runtime.stream));
+            runtime.release(cx.reactor, cx.now, cx.logs.is_waiting(runtime.stream));
         }
-        moved |= self.end_main_processes(around);
-        moved |= self.look_for_rest(around.now);
+        moved |= self.end_main_processes(cx);
+        moved |= self.look_for_rest(cx.now);
         loop {
-            moved |= self.machine.tick(around.now);
+            moved |= self.machine.tick(cx.now);
             let Some(first) = self.machine.next_action() else {
                 break;
             };
             moved = true;
-            self.execute(first, around);
+            self.execute(first, cx);
             while let Some(action) = self.machine.next_action() {
-                self.execute(action, around);
+                self.execute(action, cx);
             }
         }
         self.machine.remove_gone(|unit| {
@@ -141,68 +141,58 @@ impl Runner {
                 groups.remove(unit.name());
             }
             if let Some(index) = self.runtimes.iter().position(|runtime| runtime.stream == unit.stream) {
-                let logs = &mut *around.logs;
-                self.runtimes
-                    .swap_remove(index)
-                    .end(around.reactor, |bytes| logs.append(unit.stream, bytes, Now::read()));
+                let logs = &mut *cx.logs;
+                self.runtimes.swap_remove(index).end(cx.reactor, |bytes| logs.append(unit.stream, bytes, Now::read()));
             }
-            around.logs.remove_stream(unit.stream);
+            cx.logs.remove_stream(unit.stream);
         });
         moved
     }
 
-    fn execute(&mut self, action: Action, around: &mut Surroundings<'_>) {
+    fn execute(&mut self, action: Action, cx: &mut Context<'_>) {
         match action {
-            Action::Start(index) => self.start(index, around),
-            Action::Signal(index, signal) => self.signal(index, signal, around),
+            Action::Start(index) => self.start(index, cx),
+            Action::Signal(index, signal) => self.signal(index, signal, cx),
             Action::Kill(index) => {
-                self.signal(index, Signal::KILL, around);
-                self.kill_group(index, self.machine.units().get(index).and_then(|unit| unit.left));
+                self.signal(index, Signal::KILL, cx);
+                self.kill_group(index, self.machine.units().get(index).and_then(|unit| unit.leader_pgid));
             }
             Action::Sweep(index, pid) => self.kill_group(index, Some(pid)),
-            Action::EndRest(index) => self.end_rest(index, around),
-            Action::Tell(index, weight, text) => {
+            Action::EndRest(index) => self.end_rest(index, cx),
+            Action::Tell(index, level, text) => {
                 let Some(unit) = self.machine.units().get(index) else {
                     return;
                 };
-                match weight {
-                    Weight::Wrong => say!("{}: {text}", unit.name()),
-                    Weight::Detail => debug!("{}: {text}", unit.name()),
-                }
-                note(around.logs, unit.stream, &text);
+                log::write(level, format_args!("{}: {text}", unit.name()));
+                note(cx.logs, unit.stream, &text);
             }
         }
     }
 
-    fn start(&mut self, index: usize, around: &mut Surroundings<'_>) {
+    fn start(&mut self, index: usize, cx: &mut Context<'_>) {
         let Some(unit) = self.machine.units().get(index) else {
             return;
         };
         let (stream, config) = (unit.stream, unit.config.clone());
         if network::is_meant(&config) {
-            return self.end_wait_for_network(around.now);
+            return self.end_wait_for_network(cx.now);
         }
-        match self.launch(stream, &config, around) {
+        match self.launch(stream, &config, cx) {
             Ok(pid) => {
                 debug!("{} started as process {pid}", config.name);
-                note(around.logs, stream, &format!("started as process {pid}"));
-                self.machine.started(index, pid, around.now);
+                note(cx.logs, stream, &format!("started as process {pid}"));
+                self.machine.started(index, pid, cx.now);
             }
-            Err(Problem::Lasting(reason)) => self.machine.not_started(index, reason, false, around.now),
-            Err(Problem::Passing(reason)) => self.machine.not_started(index, reason, true, around.now),
+            Err(Problem::Lasting(reason)) => self.machine.not_started(index, reason, false, cx.now),
+            Err(Problem::Passing(reason)) => self.machine.not_started(index, reason, true, cx.now),
         }
     }
 
-    fn launch(
-        &mut self,
-        stream: u32,
-        config: &Config,
-        around: &mut Surroundings<'_>,
-    ) -> core::result::Result<Pid, Problem> {
+    fn launch(&mut self, stream: u32, config: &Config, cx: &mut Context<'_>) -> core::result::Result<Pid, Problem> {
         let mut variables = Vec::new();
         if config.notifies() {
             let path = format!("{}/{}", messages::DIR, config.name);
-            self.listen(stream, config, &path, around.reactor)?;
+            self.listen(stream, config, &path, cx.reactor)?;
             variables.push(("NOTIFY_SOCKET", path));
         }
         if let Some(time) = config.watchdog {
@@ -214,30 +204,30 @@ impl Runner {
             false => (None, None),
         };
         let cgroup = self.groups().prepare(&config.name, &config.execution.cgroup).map_err(Problem::Passing)?;
-        let unrun = self.unrun();
+        let exec_status = self.exec_status();
         let setting =
-            Setting { environment: around.environment, variables, cgroup: cgroup.as_deref(), log: writer, unrun };
+            Setting { environment: cx.environment, variables, cgroup: cgroup.as_deref(), log: writer, exec_status };
         let pid = launch::start(&config.execution.command, &config.execution, setting)?;
         if let Some(reader) = reader {
-            self.read_output(stream, reader, around);
+            self.read_output(stream, reader, cx);
         }
         Ok(pid)
     }
 
     /// Reads what a service writes, from now on.
-    pub(super) fn read_output(&mut self, stream: u32, reader: OwnedFd, around: &mut Surroundings<'_>) {
-        match around.reactor.watch(reader, Source::Output(stream)) {
-            Ok(token) => self.runtime(stream).add_output(token, around.reactor),
-            Err(error) => say!("cannot read the output of a service: {error}"),
+    pub(super) fn read_output(&mut self, stream: u32, reader: OwnedFd, cx: &mut Context<'_>) {
+        match cx.reactor.watch(reader, Source::Output(stream)) {
+            Ok(token) => self.runtime(stream).add_output(token, cx.reactor),
+            Err(error) => error!("cannot read the output of a service: {error}"),
         }
     }
 
     /// Where children say that they cannot run their programs; nothing where there is no descriptor for it now.
-    fn unrun(&mut self) -> Option<BorrowedFd<'_>> {
-        if self.unrun.is_none() {
-            self.unrun = Unrun::new().ok();
+    fn exec_status(&mut self) -> Option<BorrowedFd<'_>> {
+        if self.exec_status.is_none() {
+            self.exec_status = ExecStatus::new().ok();
         }
-        self.unrun.as_ref().map(Unrun::writer)
+        self.exec_status.as_ref().map(ExecStatus::writer)
     }
 
     pub(super) fn groups(&mut self) -> &mut Groups {
@@ -253,20 +243,20 @@ impl Runner {
         &mut self.runtimes[index]
     }
 
-    fn signal(&mut self, index: usize, signal: Signal, around: &mut Surroundings<'_>) {
+    fn signal(&mut self, index: usize, signal: Signal, cx: &mut Context<'_>) {
         let Some((unit, pid)) = self.machine.units().get(index).and_then(|unit| Some((unit, unit.pid?))) else {
             return;
         };
         let result = process::signal_group(pid, signal);
         if signal != Signal::KILL {
-            // What is stopped cannot end before it goes on.
+            // A stopped process does not handle SIGTERM before SIGCONT.
             let _ = process::signal_group(pid, Signal::CONT);
         }
         if let Err(error) = result {
-            say!("{}: cannot signal process {pid}: {error}", unit.name());
+            error!("{}: cannot signal process {pid}: {error}", unit.name());
         }
         debug!("{}: sent signal {} to process {pid}", unit.name(), signal.as_raw());
-        note(around.logs, unit.stream, &format!("told to end by signal {}", signal.as_raw()));
+        note(cx.logs, unit.stream, &format!("told to end by signal {}", signal.as_raw()));
     }
 
     /// Kills what is left of a service whose main process was `pid`.
@@ -281,24 +271,24 @@ impl Runner {
     }
 
     /// Tells what is left of a service without a main process to end. What is in the process group of that was told with it.
-    fn end_rest(&mut self, index: usize, around: &mut Surroundings<'_>) {
+    fn end_rest(&mut self, index: usize, cx: &mut Context<'_>) {
         let Some(unit) = self.machine.units().get(index) else {
             return;
         };
         if !self.has_rest(unit) {
-            return self.machine.emptied(index, around.now);
+            return self.machine.emptied(index, cx.now);
         }
         let signal = unit.config.stop_signal;
         if let Some(groups) = &self.groups {
-            groups.signal(unit.name(), signal, unit.left);
+            groups.signal(unit.name(), signal, unit.leader_pgid);
         }
-        note(around.logs, unit.stream, &format!("what it started is told to end by signal {}", signal.as_raw()));
-        self.look_at = Some(around.now + LOOK);
+        note(cx.logs, unit.stream, &format!("what it started is told to end by signal {}", signal.as_raw()));
+        self.look_at = Some(cx.now + LOOK);
     }
 
     /// Whether a service without a main process still has others.
     fn has_rest(&self, unit: &Unit) -> bool {
-        unit.left.is_some_and(process::group_exists)
+        unit.leader_pgid.is_some_and(process::group_exists)
             || self.groups.as_ref().is_some_and(|groups| groups.is_populated(unit.name()))
     }
 
@@ -319,27 +309,27 @@ impl Runner {
     }
 
     /// A process ended. Returns whether it was one of a service.
-    pub fn ended(&mut self, pid: Pid, exit: Exit, around: &mut Surroundings<'_>) -> bool {
-        self.strangers.retain(|(stranger, _)| *stranger != pid);
+    pub fn ended(&mut self, pid: Pid, exit: Exit, cx: &mut Context<'_>) -> bool {
+        self.unclaimed.retain(|(child, _)| *child != pid);
         // It may be the last one that a service left.
-        self.look_at = self.look_at.map(|_| around.now);
+        self.look_at = self.look_at.map(|_| cx.now);
         if let Some(groups) = &mut self.groups {
             groups.remove_left();
         }
-        let error = self.unrun.as_mut().and_then(|unrun| unrun.take(pid));
+        let error = self.exec_status.as_mut().and_then(|exec_status| exec_status.take(pid));
         if let Some(error) = error.filter(|_| exit == Exit::Code(launch::NOT_RUN))
-            && self.not_run(pid, error, around)
+            && self.not_run(pid, error, cx)
         {
             return true;
         }
-        // What it said last counts: that it was ready, or which process goes on in its place.
+        // Read its last notifications first: READY=1, or the MAINPID that replaces it.
         if let Some(stream) = self.machine.units().iter().find(|unit| unit.pid == Some(pid)).map(|unit| unit.stream) {
-            self.take_notifications(stream, around);
+            self.take_notifications(stream, cx);
         }
-        if let Some(index) = self.machine.exited(pid, exit, around.now) {
+        if let Some(index) = self.machine.exited(pid, exit, cx.now) {
             if let Some(unit) = self.machine.units().get(index) {
                 debug!("{} (process {pid}) ended: {exit}", unit.name());
-                note(around.logs, unit.stream, &format!("process {pid} ended: {exit}"));
+                note(cx.logs, unit.stream, &format!("process {pid} ended: {exit}"));
             }
             return true;
         }
@@ -349,9 +339,9 @@ impl Runner {
         };
         runtime.reloading = Some(Reloading::Ended(exit));
         match error {
-            Some(error) => note(around.logs, runtime.stream, &format!("its reload command cannot be run: {error}")),
+            Some(error) => note(cx.logs, runtime.stream, &format!("its reload command cannot be run: {error}")),
             None if exit != Exit::Code(0) => {
-                note(around.logs, runtime.stream, &format!("its reload command failed: {exit}"));
+                note(cx.logs, runtime.stream, &format!("its reload command failed: {exit}"));
             }
             None => {}
         }
@@ -360,46 +350,46 @@ impl Runner {
 
     /// The process `pid` ended because it could not run its program. Returns whether that was one of a service, which is as if it
     /// had not been started.
-    fn not_run(&mut self, pid: Pid, error: Errno, around: &mut Surroundings<'_>) -> bool {
+    fn not_run(&mut self, pid: Pid, error: Errno, cx: &mut Context<'_>) -> bool {
         let Some(unit) = self.machine.units().iter().find(|unit| unit.pid == Some(pid)) else {
             return false;
         };
         let execution = &unit.config.execution;
-        let problem = launch::not_run(&execution.command, execution, around.environment, error);
+        let problem = launch::not_run(&execution.command, execution, cx.environment, error);
         let passing = matches!(problem, Problem::Passing(_));
         let (Problem::Lasting(reason) | Problem::Passing(reason)) = problem;
-        self.machine.not_run(pid, reason, passing, around.now)
+        self.machine.not_run(pid, reason, passing, cx.now)
     }
 
     /// Takes what a service wrote.
-    pub fn output(&mut self, event: &Event, stream: u32, around: &mut Surroundings<'_>) {
+    pub fn output(&mut self, event: &Event, stream: u32, cx: &mut Context<'_>) {
         let now = Now::read();
-        match &event.what {
-            What::Data(bytes) if !bytes.is_empty() => {
-                around.logs.append(stream, bytes, now);
-                if self.runtime(stream).floods(bytes.len(), now.uptime) || around.logs.is_waiting(stream) {
-                    around.reactor.hold(event.token, true);
+        match &event.kind {
+            EventKind::Data(bytes) if !bytes.is_empty() => {
+                cx.logs.append(stream, bytes, now);
+                if self.runtime(stream).floods(bytes.len(), now.uptime) || cx.logs.is_waiting(stream) {
+                    cx.reactor.hold(event.token, true);
                     self.runtime(stream).held.push(event.token);
                 }
             }
             what => {
-                if let What::Error(error) = what {
-                    note(around.logs, stream, &format!("its output cannot be read: {error}"));
+                if let EventKind::Error(error) = what {
+                    note(cx.logs, stream, &format!("its output cannot be read: {error}"));
                 }
                 let runtime = self.runtime(stream);
                 runtime.outputs.retain(|token| *token != event.token);
                 if runtime.outputs.is_empty() {
-                    around.logs.end(stream, now);
+                    cx.logs.end(stream, now);
                 }
             }
         }
     }
 
     /// Takes what all services wrote last.
-    pub fn drain(&mut self, around: &mut Surroundings<'_>) {
+    pub fn drain(&mut self, cx: &mut Context<'_>) {
         for runtime in &self.runtimes {
             for &token in &runtime.outputs {
-                around.reactor.drain(token, |bytes| around.logs.append(runtime.stream, bytes, Now::read()));
+                cx.reactor.drain(token, |bytes| cx.logs.append(runtime.stream, bytes, Now::read()));
             }
         }
     }
@@ -407,8 +397,8 @@ impl Runner {
     /// Asks a service to read its configuration again.
     ///
     /// # Errors
-    /// Why that is not possible.
-    pub fn reload(&mut self, index: usize, around: &mut Surroundings<'_>) -> core::result::Result<(), String> {
+    /// StopReason that is not possible.
+    pub fn reload(&mut self, index: usize, cx: &mut Context<'_>) -> core::result::Result<(), String> {
         let unit = self.machine.units().get(index).ok_or("there is no such service")?;
         let Some(pid) = unit.pid.filter(|_| unit.is_up()) else {
             return Err(format!("{} does not run", unit.name()));
@@ -427,12 +417,12 @@ impl Runner {
                 let (reader, writer) = files::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
                 let cgroup = self.groups().prepare(&config.name, &config.execution.cgroup)?;
                 let variables = vec![("MAINPID", pid.to_string())];
-                let (log, unrun) = (Some(writer), self.unrun());
+                let (log, exec_status) = (Some(writer), self.exec_status());
                 let setting =
-                    Setting { environment: around.environment, variables, cgroup: cgroup.as_deref(), log, unrun };
+                    Setting { environment: cx.environment, variables, cgroup: cgroup.as_deref(), log, exec_status };
                 match launch::start(command, &config.execution, setting) {
                     Ok(pid) => {
-                        self.read_output(stream, reader, around);
+                        self.read_output(stream, reader, cx);
                         self.runtime(stream).reloading = Some(Reloading::Runs(pid));
                         Ok(())
                     }

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::config::Config;
 use super::graph::Links;
 use super::start_limit::StartLimit;
+use crate::log::Level;
 use crate::sys::process::Pid;
 use crate::sys::signal::Signal;
 
@@ -25,8 +26,8 @@ pub enum State {
     /// It was told to end, and is here until all its processes have.
     Stopping {
         /// Why.
-        why: Why,
-        /// What follows, when it has not ended by then.
+        why: StopReason,
+        /// The next step is taken then, if it has not ended.
         deadline: Duration,
         /// How often it was killed already.
         kills: u32,
@@ -42,9 +43,9 @@ pub enum State {
     Failed(String),
 }
 
-/// Why a service is told to end.
+/// StopReason a service is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum StopReason {
     /// Somebody asked for it.
     Asked,
     /// It was not ready in time.
@@ -78,9 +79,9 @@ pub struct Unit {
     /// Its file is faulty, which is why it cannot start.
     pub faulty: Option<String>,
     /// It has no file: somebody in this program asked for it.
-    pub fileless: bool,
+    pub transient: bool,
     /// Its file is gone: it goes too when it has ended.
-    pub gone: bool,
+    pub removed: bool,
     /// Where it is.
     pub state: State,
     /// When it came there.
@@ -88,11 +89,11 @@ pub struct Unit {
     /// It should run.
     pub wanted: bool,
     /// It should run when it has stopped.
-    pub again: bool,
+    pub restart_pending: bool,
     /// Its main process. A service that stops may have none, and still processes that the main one started.
     pub pid: Option<Pid>,
     /// The process group of a main process that has ended, while the service stops.
-    pub left: Option<Pid>,
+    pub leader_pgid: Option<Pid>,
     /// What it says about itself.
     pub status: String,
     /// When its process was last started.
@@ -124,14 +125,14 @@ impl Unit {
             stream: 0,
             links: Links::default(),
             faulty: None,
-            fileless: false,
-            gone: false,
+            transient: false,
+            removed: false,
             state: State::Inactive,
             changed: now,
             wanted: false,
-            again: false,
+            restart_pending: false,
             pid: None,
-            left: None,
+            leader_pgid: None,
             status: String::new(),
             started: None,
             ready: None,
@@ -155,7 +156,7 @@ impl Unit {
         self.next.as_ref().unwrap_or(&self.config)
     }
 
-    /// Why it cannot start at all.
+    /// StopReason it cannot start at all.
     pub fn refusal(&self) -> Option<&str> {
         self.faulty.as_deref().or(self.links.refused.as_deref())
     }
@@ -167,7 +168,7 @@ impl Unit {
 
     /// Whether it should run, now or when it has stopped.
     pub fn will_run(&self) -> bool {
-        self.wanted || self.again
+        self.wanted || self.restart_pending
     }
 
     /// Whether there is something to stop.
@@ -222,7 +223,7 @@ impl Unit {
     }
 }
 
-/// What the machine wants done; the number is the service's place in the list.
+/// A request of the machine to its runner; the number is the service's index in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start its process, then call `started` or `not_started`.
@@ -236,14 +237,5 @@ pub enum Action {
     /// It stops and has no main process any more: tell the rest to end, and call `emptied` when there is none.
     EndRest(usize),
     /// Tell people.
-    Tell(usize, Weight, String),
-}
-
-/// How important a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
-    /// Something went wrong.
-    Wrong,
-    /// For those who look for a fault.
-    Detail,
+    Tell(usize, Level, String),
 }

@@ -5,7 +5,7 @@ mod teardown;
 
 use core::time::Duration;
 
-use crate::log::{debug, info, say};
+use crate::log::{debug, error, info, warn};
 use crate::platform::power;
 use crate::platform::watchdog::Watchdog;
 use crate::spawn::console;
@@ -25,7 +25,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Does what `goal` says. Returns only when that failed, with the reason.
 pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
-    say!("going down: {}", name(goal));
+    warn!("going down: {}", name(goal));
     let started = system::uptime();
     if let Some(watchdog) = &mut supervisor.watchdog {
         watchdog.go_down();
@@ -46,7 +46,7 @@ pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
                 // Nobody feeds it any more, and a halted machine is meant to stay so.
                 disarm_watchdog(supervisor);
             }
-            say!("{} after {} ms", name(goal), (system::uptime() - started).as_millis());
+            warn!("{} after {} ms", name(goal), (system::uptime() - started).as_millis());
             match power::set(power) {
                 Ok(()) => format!("the kernel did not {}", name(goal)),
                 Err(reason) => reason,
@@ -73,13 +73,13 @@ fn end_processes(supervisor: &mut Supervisor) {
         // Gone is as good.
         let _ = process::kill(leader, Signal::HUP);
     }
-    // What is stopped cannot end before it goes on.
+    // A stopped process does not handle SIGTERM before SIGCONT.
     signal_all(Signal::CONT);
     if wait_for_all(supervisor, supervisor.options.grace) {
         info!("all processes ended");
         return;
     }
-    say!("not all processes ended in time; killing the rest");
+    warn!("not all processes ended in time; killing the rest");
     // Again and again, because what forks at the right moment escapes one round.
     for _ in 0..KILL_LIMIT.as_secs() {
         signal_all(Signal::KILL);
@@ -87,13 +87,13 @@ fn end_processes(supervisor: &mut Supervisor) {
             return;
         }
     }
-    say!("some processes cannot be killed; going on");
+    warn!("some processes cannot be killed; going on");
 }
 
 fn signal_all(signal: Signal) {
     match process::kill_all(signal) {
         Ok(()) | Err(Errno::SRCH) => {}
-        Err(error) => say!("cannot signal the processes: {error}"),
+        Err(error) => error!("cannot signal the processes: {error}"),
     }
 }
 
@@ -112,7 +112,7 @@ fn wait_for_all(supervisor: &mut Supervisor, time: Duration) -> bool {
 /// Stops the watchdog for what comes next in the place of this PID 1.
 fn disarm_watchdog(supervisor: &mut Supervisor) {
     if let Some(Err(error)) = supervisor.watchdog.take().map(Watchdog::disarm) {
-        say!("cannot stop the watchdog: {error}; it will reset the machine");
+        error!("cannot stop the watchdog: {error}; it will reset the machine");
     }
 }
 
@@ -131,12 +131,12 @@ fn restart(supervisor: &Supervisor) -> String {
         Ok(supervisor.environment().on_terminal(&terminal.path))
     });
     let environment = opened.unwrap_or_else(|error| {
-        say!("cannot open the terminal of '{}': {error}", line.command);
+        error!("cannot open the terminal of '{}': {error}", line.command);
         supervisor.environment().clone()
     });
     limits::restore_in_child();
     if let Err(error) = signal::block(&[]) {
-        say!("cannot unblock signals: {error}");
+        error!("cannot unblock signals: {error}");
     }
     let error = spawn::exec(&line.command, &environment);
     let reason = format!("cannot run '{}' in the place of init: {error}", line.command);

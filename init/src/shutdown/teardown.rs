@@ -8,8 +8,8 @@ use core::time::Duration;
 
 use rustix::mount::MountFlags;
 
-use crate::log::{debug, say};
-use crate::platform::{clock, mounts, seed, unmount};
+use crate::log::{debug, error, warn};
+use crate::platform::{clock, mountinfo, mounts, seed};
 use crate::supervisor::Supervisor;
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, files, system};
@@ -48,8 +48,8 @@ fn in_child(supervisor: &mut Supervisor, what: &str, limit: Duration, work: fn()
     match supervisor.wait_for_process(pid, limit) {
         Some(Exit::Code(0)) => return true,
         // For example for want of memory.
-        Some(exit) => say!("{what} failed: {exit}"),
-        None => say!("{what} takes longer than {} s; going on without", limit.as_secs()),
+        Some(exit) => warn!("{what} failed: {exit}"),
+        None => warn!("{what} takes longer than {} s; going on without", limit.as_secs()),
     }
     false
 }
@@ -66,7 +66,7 @@ fn bring_to_rest() {
     // Before the rest, so that most is safe even when a later step hangs.
     system::sync();
     // While the kernel's table is there. A kernel without swap has none.
-    let areas = unmount::swaps(&mounts::read_proc(unmount::SWAP_TABLE).unwrap_or_default());
+    let areas = mountinfo::swaps(&mounts::read_proc(mountinfo::SWAP_TABLE).unwrap_or_default());
     let mut busy = unmount_all();
     // Only what is in the way of this is worth reading back from a slow disk: a swap file, or swap on a loop device.
     if !areas.is_empty() && (!busy.is_empty() || root_read_only().is_err()) {
@@ -82,7 +82,7 @@ fn bring_to_rest() {
 fn rest_root() {
     match root_read_only() {
         Ok(()) => debug!("the root is read-only"),
-        Err(error) => say!("the root cannot be made read-only: {error}"),
+        Err(error) => warn!("the root cannot be made read-only: {error}"),
     }
     system::sync();
 }
@@ -95,20 +95,20 @@ fn stop_swapping(areas: &[String]) {
     let child = || {
         for area in areas {
             if let Err(error) = system::swap_off(area) {
-                say!("cannot stop swapping to {area}: {error}");
+                error!("cannot stop swapping to {area}: {error}");
             }
         }
         0
     };
-    // The kernel ends who does this first when what comes back does not fit into memory: not who has the rest to do.
+    // swapoff(2) makes its caller the OOM killer's first victim, so a child does it.
     match process::fork(child).and_then(process::wait_for) {
         Ok(Exit::Code(0)) => {}
-        Ok(exit) => say!("cannot stop swapping: {exit}"),
-        Err(error) => say!("cannot stop swapping: {error}"),
+        Ok(exit) => error!("cannot stop swapping: {exit}"),
+        Err(error) => error!("cannot stop swapping: {error}"),
     }
 }
 
-/// What cannot be unmounted, and why.
+/// Mounts that cannot be unmounted, with the error of each.
 type Busy = Vec<(String, Errno)>;
 
 /// Unmounts all but the root; returns what stays.
@@ -133,15 +133,15 @@ fn in_rounds(mut unmount: impl FnMut() -> Busy, mut free: impl FnMut()) -> Busy 
 
 /// Tries each mount once.
 fn unmount_round() -> Busy {
-    let content = match mounts::read_proc(unmount::MOUNT_TABLE) {
+    let content = match mounts::read_proc(mountinfo::MOUNT_TABLE) {
         Ok(content) => content,
         Err(error) => {
-            say!("cannot read {}: {error}; only the root is made safe", unmount::MOUNT_TABLE);
+            error!("cannot read {}: {error}; only the root is made safe", mountinfo::MOUNT_TABLE);
             return Busy::new();
         }
     };
     let mut busy = Busy::new();
-    for target in unmount::order(&unmount::parse(&content)) {
+    for target in mountinfo::order(&mountinfo::parse(&content)) {
         match system::unmount(&target) {
             // A mount that a later one hides; what hid it was unmounted in this round.
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
@@ -155,7 +155,7 @@ fn unmount_round() -> Busy {
 fn detach_loops() {
     for name in files::list_dir("/sys/block").unwrap_or_default() {
         if name.starts_with("loop") && files::status(&format!("/sys/block/{name}/loop/backing_file")).is_ok() {
-            // What is still held is told by the mount that cannot be unmounted.
+            // A device still in use shows up as a mount that cannot be unmounted.
             let _ = system::detach_loop(&format!("/dev/{name}"));
         }
     }
@@ -164,8 +164,8 @@ fn detach_loops() {
 /// Saves what can be saved of a mount that cannot be unmounted.
 fn keep_read_only(target: &str, error: Errno) {
     match system::remount(target, MountFlags::RDONLY, "") {
-        Ok(()) => say!("{target} cannot be unmounted ({error}) and was made read-only"),
-        Err(second) => say!("{target} cannot be unmounted ({error}) or made read-only ({second})"),
+        Ok(()) => warn!("{target} cannot be unmounted ({error}) and was made read-only"),
+        Err(second) => warn!("{target} cannot be unmounted ({error}) or made read-only ({second})"),
     }
 }
 

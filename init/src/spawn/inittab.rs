@@ -3,7 +3,7 @@
 //! A line is `id:runlevels:action:process`; a `#` starts a comment; a `\` at the end joins the next line;
 //! the runlevels are ignored; the process is the rest of the line, colons and all. The supervisor calls [`load`].
 
-use crate::log::say;
+use crate::log::{error, warn};
 use crate::sys::Errno;
 use crate::sys::files;
 
@@ -189,24 +189,24 @@ pub fn load() -> Option<Vec<Line>> {
     let content = match files::read_file(PATH) {
         Ok(content) => content,
         Err(Errno::NOENT) => {
-            say!("there is no {PATH}");
+            warn!("there is no {PATH}");
             return None;
         }
         Err(error) => {
-            say!("cannot read {PATH}: {error}");
+            error!("cannot read {PATH}: {error}");
             return None;
         }
     };
     let table = parse(&content);
     // A binary put there by mistake has thousands of bad lines.
     for (number, fault) in table.faults.iter().take(5) {
-        say!("{PATH}, line {number}: {fault}; the line is left out");
+        warn!("{PATH}, line {number}: {fault}; the line is left out");
     }
     if table.faults.len() > 5 {
-        say!("{PATH}: {} more lines are left out", table.faults.len() - 5);
+        warn!("{PATH}: {} more lines are left out", table.faults.len() - 5);
     }
     if table.lines.is_empty() {
-        say!("{PATH} holds no entry");
+        warn!("{PATH} holds no entry");
         return None;
     }
     Some(table.lines)

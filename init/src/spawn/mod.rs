@@ -17,11 +17,11 @@ use console::Terminal;
 use inittab::{Action, Line};
 
 /// `PATH` of every program, unless the kernel command line gave another.
-pub const PATH: &str = "/sbin:/usr/sbin:/bin:/usr/bin";
+pub const SEARCH_PATH: &str = "/sbin:/usr/sbin:/bin:/usr/bin";
 /// The exit code of a child whose program could not be run (the shells' convention).
 const NOT_RUN: i32 = 127;
 
-/// What every program finds in its environment: `NAME=value`.
+/// The environment of every program, as `NAME=value`.
 #[derive(Clone, Debug)]
 pub struct Environment(Vec<String>);
 
@@ -29,7 +29,7 @@ impl Environment {
     /// The environment from what the kernel gave PID 1, with busybox init's additions. `run_level` is PID 1's first argument.
     pub fn new(given: Vec<String>, run_level: Option<&str>) -> Environment {
         let mut environment = Environment(given);
-        environment.set_default("PATH", PATH);
+        environment.set_default("PATH", SEARCH_PATH);
         environment.set_default("SHELL", command::SHELL);
         environment.set_default("USER", "root");
         environment.set_default("HOME", "/");
@@ -173,7 +173,7 @@ fn enter_pressed() -> bool {
 
 /// Replaces this process by what `command` runs; returns only an error.
 pub fn exec(command: &str, environment: &Environment) -> Errno {
-    let path = environment.get("PATH").unwrap_or(PATH);
+    let path = environment.get("PATH").unwrap_or(SEARCH_PATH);
     let Some(Program { paths, arguments }) = command::program(command, path) else {
         return Errno::INVAL;
     };
@@ -189,7 +189,7 @@ pub fn exec_first(paths: &[CString], arguments: &[CString], environment: &[CStri
             Errno::NOEXEC => exec_script(path, arguments, environment),
             error => error,
         };
-        // What was found and could not be run says more than a later directory without it.
+        // The error of a file that was found says more than ENOENT from a later directory.
         if result == Errno::NOENT {
             result = error;
         }
@@ -211,9 +211,14 @@ mod tests {
     #[test]
     fn the_environment_has_what_busybox_gives() {
         let environment = Environment::new(vec!["HOME=/".into(), "TERM=linux".into(), "A=b=c".into()], Some("3"));
-        for (name, value) in
-            [("HOME", "/"), ("USER", "root"), ("SHELL", "/bin/sh"), ("PATH", PATH), ("A", "b=c"), ("RUNLEVEL", "3")]
-        {
+        for (name, value) in [
+            ("HOME", "/"),
+            ("USER", "root"),
+            ("SHELL", "/bin/sh"),
+            ("PATH", SEARCH_PATH),
+            ("A", "b=c"),
+            ("RUNLEVEL", "3"),
+        ] {
             assert_eq!(environment.get(name), Some(value), "{name}");
         }
         let serial = environment.on_terminal("/dev/ttyS0");

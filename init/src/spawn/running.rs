@@ -1,16 +1,17 @@
 //! Which program a process runs: the entries and services of a program before this one are found among the children.
 
-use super::PATH;
+use super::SEARCH_PATH;
 use super::command::{self, Program};
 use crate::sys::process::{self, Pid};
 use crate::sys::{Result, proc};
 
 /// The children of this process and their arguments; those that have none (ended, or of the kernel) are left out.
 pub fn children() -> Vec<(Pid, Vec<String>)> {
-    let own = |pid: &Pid| proc::stat(*pid).is_some_and(|stat| stat.parent == process::id());
-    let with_arguments = |pid| (pid, proc::arguments(pid));
-    let found = proc::pids().unwrap_or_default().into_iter().filter(own).map(with_arguments);
-    found.filter(|(_, arguments)| !arguments.is_empty()).collect()
+    let own = process::id();
+    let found = proc::find(&|_, stat| stat.parent == own).unwrap_or_default();
+    let mut children: Vec<_> = found.into_iter().map(|pid| (pid, proc::arguments(pid))).collect();
+    children.retain(|(_, arguments)| !arguments.is_empty());
+    children
 }
 
 /// The children of this process that run its own program and never ran another: those that wait for Enter, or work for it.
@@ -18,18 +19,15 @@ pub fn helpers() -> Vec<Pid> {
     let Ok(program) = proc::own_executable() else {
         return Vec::new();
     };
-    let is_helper = |pid: &Pid| {
-        let forked = proc::stat(*pid).is_some_and(|stat| stat.parent == process::id() && stat.never_ran_another());
-        // The file may have been replaced since they were started.
-        forked && proc::executable(*pid).is_ok_and(|path| proc::without_mark(&path) == proc::without_mark(&program))
-    };
-    proc::pids().unwrap_or_default().into_iter().filter(is_helper).collect()
+    let own = process::id();
+    // The file may have been replaced since they were started.
+    let same = |pid| proc::executable(pid).is_ok_and(|path| proc::without_mark(&path) == proc::without_mark(&program));
+    proc::find(&|pid, stat| stat.parent == own && stat.never_ran_another() && same(pid)).unwrap_or_default()
 }
 
 /// The processes of a session.
 pub fn session(leader: Pid) -> Vec<Pid> {
-    let is_in = |pid: &Pid| proc::stat(*pid).is_some_and(|stat| stat.session == leader);
-    proc::pids().unwrap_or_default().into_iter().filter(is_in).collect()
+    proc::find(&|_, stat| stat.session == leader).unwrap_or_default()
 }
 
 /// The leaders of all sessions on a terminal but this process: shells, which ignore SIGTERM and end when their terminal goes.
@@ -37,8 +35,8 @@ pub fn session(leader: Pid) -> Vec<Pid> {
 /// # Errors
 /// When processes cannot be listed.
 pub fn terminal_leaders() -> Result<Vec<Pid>> {
-    let leads = |pid: &Pid| *pid != process::id() && proc::stat(*pid).is_some_and(|stat| stat.leads_terminal(*pid));
-    Ok(proc::pids()?.into_iter().filter(leads).collect())
+    let own = process::id();
+    proc::find(&|pid, stat| pid != own && stat.leads_terminal(pid))
 }
 
 /// Whether a process reads from the terminal `name` in /dev.
@@ -49,12 +47,12 @@ pub fn is_on(pid: Pid, name: &str) -> bool {
 /// Whether a process with these arguments is what a table's command runs: the program, or a script's interpreter with it. Of
 /// a command that the shell takes apart only the words before its first special character are compared.
 pub fn is_program_of(command: &str, arguments: &[String]) -> bool {
-    command::program(command, PATH).is_some_and(|program| runs(&program, arguments))
+    command::program(command, SEARCH_PATH).is_some_and(|program| runs(&program, arguments))
 }
 
 /// The same for a command whose words are taken as they are.
 pub fn is_program_of_words(words: &[String], arguments: &[String]) -> bool {
-    command::of_words(words, PATH).is_some_and(|program| runs(&program, arguments))
+    command::of_words(words, SEARCH_PATH).is_some_and(|program| runs(&program, arguments))
 }
 
 fn runs(program: &Program, arguments: &[String]) -> bool {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::log::{info, say};
+use crate::log::{error, info};
 use crate::spawn::backoff;
 use crate::spawn::console;
 use crate::spawn::inittab::{Action, Line};
@@ -77,7 +77,7 @@ pub(super) fn not_started(entry: &mut Entry, error: Errno) {
         }
     } else if backoff::worth_saying(entry.failures) {
         let next = if entry.line.action.respawns() { "it is tried again" } else { "going on without it" };
-        say!("cannot start '{command}': {error}; {next}");
+        error!("cannot start '{command}': {error}; {next}");
     }
 }
 

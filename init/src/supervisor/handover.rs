@@ -5,14 +5,14 @@ use core::time::Duration;
 use super::entry::BOOT;
 use super::services::DISKS;
 use super::{Entry, Supervisor};
-use crate::handover::progress::{self, Mark};
+use crate::handover::checkpoint::{self, Checkpoint};
 use crate::handover::replace;
 use crate::handover::state::{Record, Writer};
 use crate::log::{debug, info};
 use crate::logs::{self, Now};
 use crate::platform::watchdog::Watchdog;
+use crate::service::exec_status;
 use crate::service::runner::saved;
-use crate::service::unrun;
 use crate::spawn::inittab::{Action, Line};
 use crate::spawn::running;
 use crate::sys::process::{self, Exit, Pid};
@@ -36,7 +36,7 @@ impl Supervisor {
             Some(exit) => return format!("{path} is not an init that can take over from this one ({exit})"),
             None => return format!("{path} does not answer"),
         }
-        // What was read so far is dealt with by this program.
+        // This program handles everything it has already read.
         if let Err(reason) = self.quiesce() {
             return reason.into();
         }
@@ -50,7 +50,7 @@ impl Supervisor {
         }
     }
 
-    /// Deals with everything that was read so far, so that nothing is lost with this program.
+    /// Handles everything read so far, so that nothing is lost with this program.
     ///
     /// # Errors
     /// Why this program cannot go: the kernel would wait for a disk before it runs the next.
@@ -107,9 +107,9 @@ impl Supervisor {
     pub fn adopt(&mut self, records: Vec<Record>) {
         let services = self.take_records(records);
         self.settle();
-        let (runner, mut around) = self.services();
-        runner.adopt(services, &mut around);
-        // What ended while no program was there to be told.
+        let (runner, mut cx) = self.services();
+        runner.adopt(services, &mut cx);
+        // Children may have ended during the exec.
         self.reap();
         let running = self.entries.iter().filter(|entry| entry.pid.is_some()).count();
         info!("init took over; {running} of {} entries run", self.entries.len());
@@ -139,7 +139,7 @@ impl Supervisor {
                 "watchdog" => self.watchdog = record.take_descriptor("device").map(Watchdog::new),
                 "entry" => self.entries.extend(read_entry(&record)),
                 logs::KIND => self.logs.restore(&record),
-                saved::KIND | unrun::KIND => services.push(record),
+                saved::KIND | exec_status::KIND => services.push(record),
                 other => debug!("a '{other}' of the init before this one is not known"),
             }
         }
@@ -147,7 +147,7 @@ impl Supervisor {
     }
 
     /// Finds the processes of the table where nothing is known of them, so that none is started twice, and goes on from `done`.
-    pub fn adopt_running(&mut self, done: Mark) {
+    pub fn adopt_running(&mut self, done: Checkpoint) {
         // They work for a program that is gone, and what they hold has to be free for this one.
         let helpers = running::helpers();
         for &pid in &helpers {
@@ -157,11 +157,11 @@ impl Supervisor {
         let mut children = running::children();
         let last = self.mark_begun(done);
         self.find_programs(&mut children, last, done.is_booted());
-        self.services.set_strangers(children);
+        self.services.set_unclaimed(children);
         if done.is_booted() {
             self.timeline.booted = Some(system::uptime());
             self.settle();
-            self.end_strangers();
+            self.end_unclaimed();
         } else {
             self.note_take_over();
         }
@@ -169,7 +169,7 @@ impl Supervisor {
     }
 
     /// Marks the entries that the boot came to before a fault, and returns the last one.
-    fn mark_begun(&mut self, done: Mark) -> Option<usize> {
+    fn mark_begun(&mut self, done: Checkpoint) -> Option<usize> {
         let turn = |entry: &Entry| BOOT.iter().position(|action| *action == entry.line.action);
         let turns = self.entries.iter().enumerate().filter_map(|(index, entry)| Some((turn(entry)?, index)));
         let mut boot: Vec<_> = turns.collect();
@@ -226,14 +226,14 @@ impl Supervisor {
     pub(super) fn begin(&mut self, index: usize) {
         let entry = &mut self.entries[index];
         if BOOT.contains(&entry.line.action) && !core::mem::replace(&mut entry.begun, true) {
-            progress::reach(Mark::started(self.entries.iter().filter(|entry| entry.begun).count()));
+            checkpoint::reach(Checkpoint::started(self.entries.iter().filter(|entry| entry.begun).count()));
         }
     }
 
     /// Ends what runs of services that were started by a program before this one: their output has lost its reader, so they
     /// start anew.
-    pub(super) fn end_strangers(&mut self) {
-        let ended = self.services.end_strangers(None);
+    pub(super) fn end_unclaimed(&mut self) {
+        let ended = self.services.end_unclaimed(None);
         self.wait_for_ends(&ended);
     }
 
@@ -249,7 +249,7 @@ impl Supervisor {
         self.set_paused(paused);
     }
 
-    /// What a boot does between the table and its first respawn.
+    /// Does the steps of a boot between the table and its first respawn.
     fn settle(&mut self) {
         self.note_take_over();
         self.start_control();

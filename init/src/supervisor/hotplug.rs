@@ -7,7 +7,7 @@ use super::Supervisor;
 use crate::config::options;
 use crate::devices::{Devices, Node};
 use crate::event::reactor::{Interest, Source, Token};
-use crate::log::{debug, say};
+use crate::log::{debug, error, warn};
 use crate::net::{Client, Network, Order};
 use crate::platform::button;
 use crate::service::config::{Command, Config, Kind};
@@ -59,7 +59,7 @@ impl Supervisor {
         if self.options.single {
             return;
         }
-        let content = files::read_file(options::PATH).unwrap_or_default();
+        let content = files::read_file(options::COMMAND_LINE).unwrap_or_default();
         self.hotplug.network = Some(Network::start(&String::from_utf8_lossy(&content)));
         self.hotplug.since = Some(system::uptime());
         self.wait_for_links();
@@ -144,14 +144,14 @@ impl Supervisor {
     fn carry_out(&mut self, orders: Vec<Order>) {
         for order in orders {
             let now = system::uptime();
-            let (services, mut around) = self.services();
+            let (services, mut cx) = self.services();
             match order {
-                Order::Start(client) => services.add(service(client), &mut around),
+                Order::Start(client) => services.add(service(client), &mut cx),
                 Order::Stop(name) => services.machine_mut().remove(&name, now),
                 Order::Restart(name) => {
                     let machine = services.machine_mut();
                     if let Some(Err(reason)) = machine.find(&name).map(|index| machine.restart(index, now)) {
-                        say!("{name}: {reason}");
+                        warn!("{name}: {reason}");
                     }
                 }
                 Order::Signal(name, signal) => {
@@ -182,7 +182,7 @@ fn wait(
     match polled? {
         Ok(token) => Some(token),
         Err(error) => {
-            say!("cannot wait for news of devices or the network any more: {error}");
+            error!("cannot wait for news of devices or the network any more: {error}");
             None
         }
     }

@@ -12,11 +12,11 @@ use core::time::Duration;
 
 use crate::config::options::Options;
 use crate::control::Server;
-use crate::event::reactor::{Event, Reactor, Source, What};
-use crate::event::signals::{self, Request};
-use crate::handover::progress::{self, Mark};
+use crate::event::reactor::{Event, EventKind, Reactor, Source};
+use crate::event::signals::{self, SignalRequest};
+use crate::handover::checkpoint::{self, Checkpoint};
 use crate::handover::rescue;
-use crate::log::{debug, info, say};
+use crate::log::{debug, error, info, warn};
 use crate::logs::{Logs, Now};
 use crate::platform::button;
 use crate::platform::watchdog::Watchdog;
@@ -149,9 +149,9 @@ impl Supervisor {
         self.watch_power_keys();
         if self.goal().is_none() {
             self.load_services();
-            self.end_strangers();
+            self.end_unclaimed();
             self.start_all(Action::Once);
-            progress::reach(Mark::BOOTED);
+            checkpoint::reach(Checkpoint::BOOTED);
         }
         self.supervise()
     }
@@ -165,7 +165,7 @@ impl Supervisor {
 
     /// Keeps the table running until the system is asked to go down.
     fn supervise(&mut self) -> Goal {
-        // What was asked for during the boot counts: a rescue would forget it.
+        // A request made during the boot counts: a rescue would drop it.
         if self.goal().is_none() && self.has_nothing_to_run() {
             self.rescue("there is nothing to run: inittab has no entry for it, and there is no service");
         }
@@ -178,14 +178,14 @@ impl Supervisor {
             if core::mem::take(&mut self.wanted.reexec) {
                 info!("init runs its program anew");
                 let reason = self.run_anew();
-                say!("{reason}; going on as before");
+                warn!("{reason}; going on as before");
             }
             // Only here, where nobody holds an entry's place in the list.
             self.entries.retain(|entry| !entry.stale || entry.pid.is_some());
             let now = system::uptime();
             self.start_due(now);
             self.kill_overdue(now);
-            // What was asked for while an entry was waited for has had its event already.
+            // A request that arrived while an entry was waited for raises no further event.
             if self.wanted.anything() {
                 continue;
             }
@@ -204,7 +204,7 @@ impl Supervisor {
 
     /// Replaces the table by a shell on the console, because `reason`.
     pub fn rescue(&mut self, reason: &str) {
-        say!("{reason}; a rescue shell starts on the console");
+        warn!("{reason}; a rescue shell starts on the console");
         self.entries.retain(|entry| entry.pid.is_some() || !entry.line.action.respawns());
         self.entries.push(Entry::new(rescue::shell_line()));
         self.set_paused(false);
@@ -234,7 +234,7 @@ impl Supervisor {
         match spawn::start(&Line::new("", Action::Sysinit, command), &self.environment) {
             Ok(pid) => self.wait_for_process(pid, limit),
             Err(error) => {
-                say!("cannot start '{command}': {error}");
+                error!("cannot start '{command}': {error}");
                 None
             }
         }
@@ -290,7 +290,7 @@ impl Supervisor {
                 return;
             }
             if deadline.is_some_and(|deadline| system::uptime() >= deadline) {
-                say!("'{}' does not end; going on without it", self.entries[index].line.command);
+                warn!("'{}' does not end; going on without it", self.entries[index].line.command);
                 return;
             }
             if interruptible {
@@ -358,7 +358,7 @@ impl Supervisor {
             watchdog.feed_if_due(now);
             watchdog.deadline()
         });
-        // What ended and was not taken in the last turn makes no other signal.
+        // Children left unreaped in the last turn raise no further signal.
         let unreaped = self.unreaped.then_some(now);
         let deadline = [deadline, due, plugged, fed, unreaped].into_iter().flatten().min();
         let timeout = deadline.map(|deadline| deadline.saturating_sub(now));
@@ -373,7 +373,7 @@ impl Supervisor {
     fn take_events(&mut self) {
         while let Some(event) = self.reactor.next_event() {
             match event {
-                Event { source: Source::LogFile(file), what: What::File(done), .. } => {
+                Event { source: Source::LogFile(file), kind: EventKind::File(done), .. } => {
                     self.logs.done(file, Ok(done), Now::read());
                 }
                 event => {
@@ -385,31 +385,31 @@ impl Supervisor {
     }
 
     fn take_event(&mut self, event: &Event) {
-        match (event.source, &event.what) {
-            (Source::Signals, What::Data(bytes)) if !bytes.is_empty() => {
+        match (event.source, &event.kind) {
+            (Source::Signals, EventKind::Data(bytes)) if !bytes.is_empty() => {
                 for signal in signal::received(bytes) {
                     self.take_request(signal);
                 }
             }
             (Source::Signals, _) => {
-                say!("the signal descriptor broke; opening another");
+                warn!("the signal descriptor broke; opening another");
                 if let Err(error) = self.listen() {
                     rescue::last_resort(&format!("cannot listen to signals any more: {error}"));
                 }
             }
-            (Source::PowerKey, What::Data(bytes)) if button::pressed(bytes) => {
-                say!("the power button was pressed");
+            (Source::PowerKey, EventKind::Data(bytes)) if button::pressed(bytes) => {
+                warn!("the power button was pressed");
                 self.wanted.power.get_or_insert(Power::Off);
             }
-            (Source::PowerKey, What::Error(error)) => debug!("a power key is gone: {error}"),
+            (Source::PowerKey, EventKind::Error(error)) => debug!("a power key is gone: {error}"),
             (Source::Output(stream), _) => {
-                let (services, mut around) = self.services();
-                services.output(event, stream, &mut around);
+                let (services, mut cx) = self.services();
+                services.output(event, stream, &mut cx);
             }
-            (Source::LogFile(file), What::Error(error)) => self.logs.done(file, Err(*error), Now::read()),
+            (Source::LogFile(file), EventKind::Error(error)) => self.logs.done(file, Err(*error), Now::read()),
             (Source::Notify(stream), _) => {
-                let (services, mut around) = self.services();
-                services.notified(stream, &mut around);
+                let (services, mut cx) = self.services();
+                services.notified(stream, &mut cx);
             }
             (Source::MainProcess(stream), _) => self.services.main_process_ended(stream),
             (Source::Control | Source::Client(_), _) => {
@@ -425,19 +425,19 @@ impl Supervisor {
 
     fn take_request(&mut self, signal: Signal) {
         match signals::request(signal) {
-            Some(Request::Power(power)) => {
+            Some(SignalRequest::Power(power)) => {
                 self.wanted.power.get_or_insert(power);
             }
-            Some(Request::Restart) if self.first_line(Action::Restart).is_none() => {
-                say!("SIGQUIT has no effect: inittab has no restart entry");
+            Some(SignalRequest::Restart) if self.first_line(Action::Restart).is_none() => {
+                warn!("SIGQUIT has no effect: inittab has no restart entry");
             }
-            Some(Request::Restart) => self.wanted.restart = true,
-            Some(Request::CtrlAltDel) => self.wanted.ctrl_alt_del = true,
-            Some(Request::Reload) => self.wanted.reload = true,
-            Some(Request::Reexec) => self.wanted.reexec = true,
-            Some(Request::Pause) => self.set_paused(true),
-            Some(Request::Continue) => self.set_paused(false),
-            Some(Request::Reap) | None => {}
+            Some(SignalRequest::Restart) => self.wanted.restart = true,
+            Some(SignalRequest::CtrlAltDel) => self.wanted.ctrl_alt_del = true,
+            Some(SignalRequest::Reload) => self.wanted.reload = true,
+            Some(SignalRequest::Reexec) => self.wanted.reexec = true,
+            Some(SignalRequest::Pause) => self.set_paused(true),
+            Some(SignalRequest::Continue) => self.set_paused(false),
+            Some(SignalRequest::Reap) | None => {}
         }
     }
 
@@ -466,9 +466,9 @@ impl Supervisor {
             if self.hotplug_ended(pid) {
                 return;
             }
-            let (services, mut around) = self.services();
-            // What is no service's either is an orphan whose parent ended before it.
-            services.ended(pid, exit, &mut around);
+            let (services, mut cx) = self.services();
+            // Any other pid is an orphan whose parent ended before it.
+            services.ended(pid, exit, &mut cx);
             return;
         };
         let entry = &mut self.entries[index];
@@ -485,7 +485,7 @@ impl Supervisor {
         // One short life may be a person who pressed Ctrl-D.
         if entry.failures > 1 && backoff::worth_saying(entry.failures) {
             let wait = backoff::between_starts(entry.failures).as_secs();
-            say!(
+            warn!(
                 "'{command}' ended after {} ms ({exit}) {} times in a row; one start in {wait} s",
                 lived.as_millis(),
                 entry.failures
@@ -499,7 +499,7 @@ impl Supervisor {
             self.open_control();
             match self.reload() {
                 Ok(text) => info!("tables read again: {text}"),
-                Err(reason) => say!("{reason}"),
+                Err(reason) => warn!("{reason}"),
             }
         }
     }
@@ -545,7 +545,7 @@ impl Supervisor {
             if let (Some(pid), Some(time)) = (entry.pid, entry.kill_at)
                 && time <= now
             {
-                say!("'{}' did not end and is killed", entry.line.command);
+                warn!("'{}' did not end and is killed", entry.line.command);
                 signal_group(pid, Signal::KILL);
                 entry.kill_at = None;
             }
@@ -569,6 +569,6 @@ fn terminate(pid: Pid, leads_terminal: bool) {
 
 fn signal_group(pid: Pid, signal: Signal) {
     if let Err(error) = process::signal_group(pid, signal) {
-        say!("cannot signal process {pid}: {error}");
+        error!("cannot signal process {pid}: {error}");
     }
 }

@@ -5,11 +5,11 @@ use core::time::Duration;
 use super::Supervisor;
 use crate::control::{self, Code, Operations, Progress, Refusal, Server, Span, Summary};
 use crate::event::reactor::{Reactor, Source};
-use crate::log::{info, say};
+use crate::log::{error, info, warn};
 use crate::logs::{Logs, Now};
 use crate::service::machine::Changes;
 use crate::service::report;
-use crate::service::runner::{Runner, Surroundings};
+use crate::service::runner::{Context, Runner};
 use crate::sys::system::{self, Power};
 
 /// How often services and the control socket are asked in one turn, for as long as they keep each other busy.
@@ -20,14 +20,14 @@ pub(super) const DISKS: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     /// The services, and what they work with.
-    pub(super) fn services(&mut self) -> (&mut Runner, Surroundings<'_>) {
-        let around = Surroundings {
+    pub(super) fn services(&mut self) -> (&mut Runner, Context<'_>) {
+        let cx = Context {
             reactor: &mut self.reactor,
             logs: &mut self.logs,
             environment: &self.environment,
             now: system::uptime(),
         };
-        (&mut self.services, around)
+        (&mut self.services, cx)
     }
 
     /// Reads the services' files; what they ask for starts and stops from now on. Returns what changed.
@@ -35,11 +35,11 @@ impl Supervisor {
         if self.options.single || self.options.emergency {
             return None;
         }
-        let (services, mut around) = self.services();
-        match services.load(&mut around) {
+        let (services, mut cx) = self.services();
+        match services.load(&mut cx) {
             Ok(changes) => Some(changes),
             Err(error) => {
-                say!("cannot read {}: {error}; the services stay as they were", crate::service::file::DIR);
+                error!("cannot read {}: {error}; the services stay as they were", crate::service::file::DIR);
                 None
             }
         }
@@ -48,7 +48,7 @@ impl Supervisor {
     /// Does what is due for services, logs and the control socket, and returns when there is more.
     pub(super) fn work(&mut self) -> Option<Duration> {
         let mut moved = self.act();
-        // What people asked for moves services, and they want to know when that is done.
+        // Requests of clients move services, and the clients wait for the result.
         for _ in 0..ROUNDS {
             let mut control = core::mem::take(&mut self.control);
             control.turn(self);
@@ -63,14 +63,14 @@ impl Supervisor {
             self.logs.tick(Now::read());
         }
         self.write_logs();
-        // Who waits for a state of the services looks at them before this waits.
+        // If anything moved, do not block: clients waiting on a service must be re-checked first.
         let deadlines = [self.services.deadline(), self.control.deadline(), self.logs.deadline(), moved.then_some(now)];
         deadlines.into_iter().flatten().min()
     }
 
     fn act(&mut self) -> bool {
-        let (services, mut around) = self.services();
-        services.act(&mut around)
+        let (services, mut cx) = self.services();
+        services.act(&mut cx)
     }
 
     /// Stops all services, those first that others do not rely on, and waits for it. It ends, because each has its own
@@ -96,11 +96,11 @@ impl Supervisor {
     /// Writes what services wrote last and closes their files, so that file systems can be unmounted. A disk that does not
     /// answer is not waited for.
     pub fn finish_logs(&mut self) {
-        let (services, mut around) = self.services();
-        services.drain(&mut around);
+        let (services, mut cx) = self.services();
+        services.drain(&mut cx);
         self.logs.end_all(Now::read());
         if !self.wait_for_logs() {
-            say!("log files are not written after {} s; going on without", DISKS.as_secs());
+            warn!("log files are not written after {} s; going on without", DISKS.as_secs());
         }
         self.logs.close();
         self.wait_for_logs();
@@ -154,20 +154,20 @@ impl Operations for Supervisor {
         if self.is_going_down() {
             return Err(Refusal::new(Code::Conflict, "the system is going down"));
         }
-        let (services, mut around) = self.services();
-        let now = around.now;
+        let (services, mut cx) = self.services();
+        let now = cx.now;
         let index = services.machine().find(name).ok_or_else(|| Refusal::unknown(name))?;
         let begun = match action {
             control::Action::Start => services.machine_mut().start(index, now),
             control::Action::Restart => services.machine_mut().restart(index, now),
-            control::Action::Reload => services.reload(index, &mut around),
+            control::Action::Reload => services.reload(index, &mut cx),
             control::Action::Stop => {
                 services.machine_mut().stop(index, now);
                 Ok(())
             }
         };
         begun.map_err(|reason| Refusal::new(Code::Failed, format!("{name}: {reason}")))?;
-        services.act(&mut around);
+        services.act(&mut cx);
         self.progress(action, name)
     }
 

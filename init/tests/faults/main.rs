@@ -43,7 +43,7 @@ const WORKERS: usize = 4;
 /// How long the runs beyond the first of each pair may take, unless all are asked for.
 const BUDGET: Duration = Duration::from_secs(10);
 /// How long the first ones may take, times `BLOOMERY_TEST_SLOW`. A quiet host needs an eighth of it.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// Calls of one name are the same after so many: a loop.
 const REPEATED: u32 = 3;
 
@@ -537,7 +537,7 @@ fn try_all(name: &str, faults: &[(Way, Fault)], needed: usize, tell: bool) {
     // Before the first run: a child that gets the descriptor with which another thread writes a program keeps it from running.
     let stages: Vec<[Stage; WAYS.len()]> =
         (0..WORKERS).map(|worker| WAYS.map(|way| way.stage(&format!("{name}-{worker}"), &program))).collect();
-    let patience = PATIENCE.mul_f64(slowness());
+    let timeout = TIMEOUT.mul_f64(slowness());
     let started = Instant::now();
     std::thread::scope(|scope| {
         for stages in &stages {
@@ -551,7 +551,7 @@ fn try_all(name: &str, faults: &[(Way, Fault)], needed: usize, tell: bool) {
                     if index < needed {
                         *first_done.lock().unwrap() = None;
                     }
-                    let over = if index < needed { started.elapsed() > patience } else { begun.elapsed() > BUDGET };
+                    let over = if index < needed { started.elapsed() > timeout } else { begun.elapsed() > BUDGET };
                     if over && !unbounded {
                         break;
                     }
@@ -596,7 +596,7 @@ fn try_all(name: &str, faults: &[(Way, Fault)], needed: usize, tell: bool) {
     assert!(failures.is_empty(), "{} of {done} failed:\n{}", failures.len(), failures.join("\n"));
     assert!(
         done >= needed,
-        "{} of {needed} faults were not tried within {patience:.0?}\nhint: BLOOMERY_TEST_SLOW=3 waits three times as long",
+        "{} of {needed} faults were not tried within {timeout:.0?}\nhint: BLOOMERY_TEST_SLOW=3 waits three times as long",
         needed - done
     );
     assert!(done > 0 && missed * 4 <= done, "too many calls did not come again: the runs are not alike");

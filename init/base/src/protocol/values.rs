@@ -85,7 +85,7 @@ pub struct Summary {
     pub age: Duration,
     /// How often it was started again after it ended by itself.
     pub restarts: u32,
-    /// What it says about itself (`STATUS=` of sd_notify), or why it failed.
+    /// Its own words (`STATUS=` of sd_notify), or why it failed.
     pub text: String,
 }
 

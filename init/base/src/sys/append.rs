@@ -51,7 +51,7 @@ pub enum Job {
 
 /// A step that is done, with what it took and its result.
 #[derive(Debug)]
-pub enum Done {
+pub enum Completion {
     /// The file, which is in non-blocking mode.
     Opened(Result<OwnedFd>),
     /// The file, and what is known about it.
@@ -73,23 +73,23 @@ impl Job {
     }
 
     /// Does it now, however long that takes.
-    pub fn run(self) -> Done {
+    pub fn run(self) -> Completion {
         match self {
-            Job::Open { path, empty } => Done::Opened(retry(|| rustix::fs::open(&path, flags(empty), MODE))),
+            Job::Open { path, empty } => Completion::Opened(retry(|| rustix::fs::open(&path, flags(empty), MODE))),
             Job::Look(fd, _) => {
                 let status =
                     rustix::fs::fstat(&fd).map(|stat| status(stat.st_mode, u64::try_from(stat.st_size).unwrap_or(0)));
-                Done::Looked(fd, status)
+                Completion::Looked(fd, status)
             }
             Job::Write(fd, bytes) => {
                 let result = write(&fd, &bytes);
-                Done::Wrote(fd, bytes, result)
+                Completion::Wrote(fd, bytes, result)
             }
-            Job::Rename(from, to) => Done::Renamed(rustix::fs::rename(&from, &to)),
-            Job::MakeDir(path) => Done::Made(rustix::fs::mkdir(&path, DIRECTORY)),
+            Job::Rename(from, to) => Completion::Renamed(rustix::fs::rename(&from, &to)),
+            Job::MakeDir(path) => Completion::Made(rustix::fs::mkdir(&path, DIRECTORY)),
             Job::Close(fd) => {
                 drop(fd);
-                Done::Closed
+                Completion::Closed
             }
         }
     }
@@ -122,12 +122,12 @@ impl Job {
     }
 
     /// What became of it by io_uring's answer to [`Job::entry`].
-    pub(super) fn done(self, result: i32) -> Done {
+    pub(super) fn done(self, result: i32) -> Completion {
         let count = usize::try_from(result).map_err(|_| Errno::from_raw_os_error(result.saturating_neg()));
         match self {
             // SAFETY: the kernel has just opened it, and nothing else owns it.
-            Job::Open { .. } => Done::Opened(count.map(|_| unsafe { OwnedFd::from_raw_fd(result) })),
-            Job::Look(fd, raw) => Done::Looked(
+            Job::Open { .. } => Completion::Opened(count.map(|_| unsafe { OwnedFd::from_raw_fd(result) })),
+            Job::Look(fd, raw) => Completion::Looked(
                 fd,
                 count.map(|_| {
                     // SAFETY: all of it is integers, which were zero before the kernel wrote.
@@ -135,13 +135,13 @@ impl Job {
                     status(raw.stx_mode.into(), raw.stx_size)
                 }),
             ),
-            Job::Write(fd, bytes) => Done::Wrote(fd, bytes, count),
-            Job::Rename(..) => Done::Renamed(count.map(drop)),
-            Job::MakeDir(_) => Done::Made(count.map(drop)),
+            Job::Write(fd, bytes) => Completion::Wrote(fd, bytes, count),
+            Job::Rename(..) => Completion::Renamed(count.map(drop)),
+            Job::MakeDir(_) => Completion::Made(count.map(drop)),
             Job::Close(fd) => {
                 // The kernel closed it. Its number may be another file's already.
                 let _ = fd.into_raw_fd();
-                Done::Closed
+                Completion::Closed
             }
         }
     }

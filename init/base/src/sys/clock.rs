@@ -33,7 +33,7 @@ const RTC_RD_TIME: u32 = 2 << 30 | (size_of::<Fields>() as u32) << 16 | 0x70 << 
 /// `RTC_SET_TIME`: _IOW('p', 0x0a, struct rtc_time).
 const RTC_SET_TIME: u32 = 1 << 30 | (size_of::<Fields>() as u32) << 16 | 0x70 << 8 | 0x0a;
 
-/// What the RTC `fd` shows.
+/// Reads the RTC `fd`.
 pub fn read_rtc(fd: impl AsFd) -> Result<Fields> {
     let mut fields = Fields::default();
     // SAFETY: the request writes one `struct rtc_time`.

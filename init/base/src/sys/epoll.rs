@@ -7,7 +7,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::files::read;
 use super::ring::Ring;
-use super::wait::{Buffers, Interest, PolledFd, Slots, Target, Token, What};
+use super::wait::{Buffers, EventKind, Interest, PolledFd, Slots, Target, Token};
 use super::{Errno, Result};
 
 /// Events taken in one turn.
@@ -113,7 +113,7 @@ impl<S: Copy> Epoll<S> {
     }
 
     /// Waits as [`super::ring::Ring::wait`] does.
-    pub fn wait(&mut self, timeout: Option<Duration>, mut each: impl FnMut(Token, S, What)) -> Result<()> {
+    pub fn wait(&mut self, timeout: Option<Duration>, mut each: impl FnMut(Token, S, EventKind)) -> Result<()> {
         let timeout = timeout.map(|time| rustix::time::Timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: time.subsec_nanos().into(),
@@ -131,21 +131,21 @@ impl<S: Copy> Epoll<S> {
     }
 
     /// Reads from a watch that is ready, or ends a poll.
-    fn take(&mut self, token: Token, each: &mut impl FnMut(Token, S, What)) {
+    fn take(&mut self, token: Token, each: &mut impl FnMut(Token, S, EventKind)) {
         let Some(registration) = self.registrations.get(token) else {
             return;
         };
         let source = registration.source;
         let what = match &registration.target {
-            Target::Poll { .. } | Target::File(_) => What::Ready,
+            Target::Poll { .. } | Target::File(_) => EventKind::Ready,
             Target::Watch { fd, size } => match self.buffers.take(*size).and_then(|buffer| read_into(fd, buffer)) {
-                Ok(buffer) => What::Data(buffer),
+                Ok(buffer) => EventKind::Data(buffer),
                 // It stays ready and is read at the next turn.
                 Err(Errno::AGAIN | Errno::NOMEM) => return,
-                Err(error) => What::Error(error),
+                Err(error) => EventKind::Error(error),
             },
         };
-        if !matches!(&what, What::Data(bytes) if !bytes.is_empty()) {
+        if !matches!(&what, EventKind::Data(bytes) if !bytes.is_empty()) {
             self.forget(token);
         }
         each(token, source, what);

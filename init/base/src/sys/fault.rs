@@ -16,7 +16,7 @@ const STACK: usize = 64 << 10;
 /// Digits of a mark, see [`mark`].
 const DIGITS: usize = 5;
 
-/// What the handler runs. All of it is made beforehand, because a handler must not allocate.
+/// The command line of the handler's exec, made beforehand because a handler must not allocate.
 struct Program {
     path: CString,
     arguments: Vec<*const c_char>,
@@ -113,7 +113,7 @@ extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void) 
         unsafe { libc::signal(signal, libc::SIG_DFL) };
         return;
     }
-    // What a process sent is no fault (SI_USER and the like are not positive), but abort(3) sends its signal itself.
+    // A signal sent by a process (si_code <= 0) is no fault, but abort(3) sends its own.
     // SAFETY: a signal that a process sent carries its sender.
     if code <= 0 && !(signal == libc::SIGABRT && unsafe { (*info).si_pid() } == own) {
         return;

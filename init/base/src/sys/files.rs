@@ -87,7 +87,7 @@ pub fn write_file(path: &str, bytes: &[u8]) -> Result<()> {
 /// `durable` waits for the disk: not for PID 1 itself.
 pub fn replace_file(path: &str, mode: u32, bytes: &[u8], durable: bool) -> Result<()> {
     let new = format!("{path}.new");
-    // What a write that was cut off left.
+    // A leftover of an interrupted write.
     let _ = remove(&new);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = retry(|| rustix::fs::open(&*new, flags, Mode::from_raw_mode(mode)))?;
@@ -130,12 +130,12 @@ pub struct Status {
     pub modified: i64,
 }
 
-/// What is known about the file `path`; links are followed.
+/// Stats the file `path`; links are followed.
 pub fn status(path: &str) -> Result<Status> {
     rustix::fs::stat(path).map(status_of)
 }
 
-/// What is known about the file with the absolute path `path` on the root's own mount; links are followed. No other mount is
+/// Stats the file with the absolute path `path` on the root's own mount; links are followed. No other mount is
 /// asked: the server of one may be gone, and then nothing ever answers.
 ///
 /// # Errors

@@ -9,14 +9,6 @@ const PROC: &str = "/proc";
 /// `PF_FORKNOEXEC` of the kernel's include/linux/sched.h, the same since Linux 2.4.
 const FORKED: i64 = 0x40;
 
-/// The numbers of all processes.
-///
-/// # Errors
-/// When /proc is not mounted.
-pub fn pids() -> Result<Vec<Pid>> {
-    Ok(files::list_dir(PROC)?.iter().filter_map(|name| name.parse().ok()).collect())
-}
-
 /// Some fields of `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
@@ -54,8 +46,19 @@ impl Stat {
     }
 }
 
-/// What is known of a process; nothing when it is gone.
-pub fn stat(pid: Pid) -> Option<Stat> {
+/// The processes for which `is_wanted` says so.
+///
+/// # Errors
+/// When /proc is not mounted.
+pub fn find(is_wanted: &dyn Fn(Pid, &Stat) -> bool) -> Result<Vec<Pid>> {
+    let names = files::list_dir(PROC)?;
+    let pids = names.iter().filter_map(|name| name.parse::<Pid>().ok());
+    // One that ended meanwhile is not there.
+    Ok(pids.filter(|&pid| stat(pid).is_some_and(|stat| is_wanted(pid, &stat))).collect())
+}
+
+/// Reads `/proc/PID/stat`; nothing when the process is gone.
+fn stat(pid: Pid) -> Option<Stat> {
     Stat::parse(&files::read_file(&format!("{PROC}/{pid}/stat")).ok()?)
 }
 

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::append::Job;
-use super::wait::{Buffers, Interest, PolledFd, Slots, Target, Token, What};
+use super::wait::{Buffers, EventKind, Interest, PolledFd, Slots, Target, Token};
 use super::{Errno, Result};
 
 /// Entries of the submission queue; when it is full it is submitted early.
 const ENTRIES: u32 = 64;
-/// What a cancellation's own completion carries; no token has this slot.
+/// The user data of a cancellation's own completion; no token has this slot.
 const NO_TOKEN: u64 = u64::MAX;
 /// Refusals in a row that are taken for a passing lack of memory; after these the ring is given up.
 const REFUSALS: u32 = 100;
@@ -37,7 +37,7 @@ enum State {
 pub(super) struct Operation<S> {
     pub(super) source: S,
     pub(super) target: Target,
-    /// What the kernel reads into while the operation is armed.
+    /// The buffer that the kernel fills while the operation is armed.
     buffer: Vec<u8>,
     state: State,
     /// The caller does not want to read from it for the time being.
@@ -176,7 +176,7 @@ impl<S: Copy> Ring<S> {
 
     /// Submits what is queued, waits for a completion, at most for `timeout`, and hands what happened to `each`. It takes
     /// what was complete when the wait ended and no more: a descriptor that always has data gets one read a turn.
-    pub fn wait(&mut self, timeout: Option<Duration>, mut each: impl FnMut(Token, S, What)) -> Result<()> {
+    pub fn wait(&mut self, timeout: Option<Duration>, mut each: impl FnMut(Token, S, EventKind)) -> Result<()> {
         let timeout = match self.submit_queued() {
             Ok(()) => timeout,
             Err(Errno::NOMEM | Errno::BUSY | Errno::AGAIN | Errno::INTR) => {
@@ -196,7 +196,7 @@ impl<S: Copy> Ring<S> {
     }
 
     /// Waits as [`Ring::wait`] does, for jobs alone: no reads and polls are started.
-    pub fn wait_parked(&mut self, timeout: Duration, each: impl FnMut(Token, S, What)) -> Result<()> {
+    pub fn wait_parked(&mut self, timeout: Duration, each: impl FnMut(Token, S, EventKind)) -> Result<()> {
         self.parking = true;
         let result = self.wait(Some(timeout), each);
         self.parking = false;
@@ -205,7 +205,7 @@ impl<S: Copy> Ring<S> {
 
     /// Takes all reads and polls back from the kernel, so that no read is in flight; what was read comes out. The next wait
     /// hands them to the kernel again.
-    pub fn quiesce(&mut self, mut each: impl FnMut(Token, S, What)) -> Result<()> {
+    pub fn quiesce(&mut self, mut each: impl FnMut(Token, S, EventKind)) -> Result<()> {
         let armed = |operation: &Operation<S>| {
             matches!(operation.state, State::Armed | State::Polled) && !matches!(operation.target, Target::File(_))
         };
@@ -335,14 +335,14 @@ impl<S: Copy> Ring<S> {
     }
 
     /// Takes the kernel's answer to an operation.
-    fn complete(&mut self, token: Token, result: i32, each: &mut impl FnMut(Token, S, What)) {
+    fn complete(&mut self, token: Token, result: i32, each: &mut impl FnMut(Token, S, EventKind)) {
         let Some(operation) = self.operations.get_mut(token) else {
             // The answer to a cancellation.
             return;
         };
         if matches!(operation.target, Target::File(_)) {
             if let Some(Operation { target: Target::File(Some(job)), source, .. }) = self.operations.remove(token) {
-                each(token, source, What::File(job.done(result)));
+                each(token, source, EventKind::File(job.done(result)));
             }
             return;
         }
@@ -358,19 +358,19 @@ impl<S: Copy> Ring<S> {
                 operation.would_wait = true;
                 return self.queue(token);
             }
-            (_, Err(error)) => Some(What::Error(error)),
+            (_, Err(error)) => Some(EventKind::Error(error)),
             (State::Polled, Ok(_)) => {
                 operation.would_wait = false;
                 return self.queue(token);
             }
-            (_, Ok(_)) if !is_watch => Some(What::Ready),
-            (_, Ok(0)) => Some(What::Data(Vec::new())),
+            (_, Ok(_)) if !is_watch => Some(EventKind::Ready),
+            (_, Ok(0)) => Some(EventKind::Data(Vec::new())),
             (_, Ok(count)) => {
                 let mut buffer = core::mem::take(&mut operation.buffer);
                 // SAFETY: the kernel wrote `count` bytes from the buffer's start, and was told its capacity.
                 unsafe { buffer.set_len(count.min(buffer.capacity())) };
                 self.queue(token);
-                return each(token, source, What::Data(buffer));
+                return each(token, source, EventKind::Data(buffer));
             }
         };
         if let Some(operation) = self.operations.remove(token) {

@@ -53,13 +53,13 @@ pub fn send(fd: impl AsFd, bytes: &[u8]) -> Result<usize> {
 }
 
 /// Connects to `path`, and waits at most for `limit` when the listener's queue is full. Reads of the connection wait at most
-/// for `patience`, for ever without one. After these times the error is `EAGAIN`. For the tool, not PID 1.
-pub fn connect(path: &str, limit: Duration, patience: Option<Duration>) -> Result<OwnedFd> {
+/// for `timeout`, for ever without one. After these times the error is `EAGAIN`. For the tool, not PID 1.
+pub fn connect(path: &str, limit: Duration, timeout: Option<Duration>) -> Result<OwnedFd> {
     let fd = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // connect(2) takes the time for sending (unix_stream_connect in net/unix/af_unix.c).
     sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(limit))?;
     retry(|| net::connect(&fd, &SocketAddrUnix::new(path)?))?;
-    sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, patience)?;
+    sockopt::set_socket_timeout(&fd, sockopt::Timeout::Recv, timeout)?;
     Ok(fd)
 }
 

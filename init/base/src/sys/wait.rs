@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::append::{Done, Job};
+use super::append::{Completion, Job};
 use super::{Errno, Result, check};
 
 /// Names one watch or poll. It is not reused while the kernel may still answer for it.
@@ -39,13 +39,13 @@ pub enum Interest {
 
 /// What happened to a descriptor.
 #[derive(Debug)]
-pub enum What {
+pub enum EventKind {
     /// A watch read this; nothing at the end of the stream, after which the watch is gone and its descriptor closed.
     Data(Vec<u8>),
     /// A poll's descriptor is ready; the poll is gone.
     Ready,
     /// A job on a file is done.
-    File(Done),
+    File(Completion),
     /// The watch, poll or job failed and is gone.
     Error(Errno),
 }

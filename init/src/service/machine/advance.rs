@@ -3,8 +3,9 @@
 use core::time::Duration;
 
 use super::Machine;
+use crate::log::Level;
 use crate::service::config::{Kind, Policy, STEADY};
-use crate::service::state::{Action, State, Unit, Weight, Why};
+use crate::service::state::{Action, State, StopReason, Unit};
 use crate::spawn::backoff;
 use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
@@ -14,7 +15,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is killed before it is given up.
 const KILLS: u32 = 2;
 
-/// Why a stop has failed.
+/// StopReason a stop has failed.
 pub(in crate::service) const UNKILLABLE: &str = "its process cannot be killed";
 
 impl Machine {
@@ -29,13 +30,13 @@ impl Machine {
             State::Backoff { .. } if !unit.wanted => self.stopped(index, now),
             State::Backoff { until } if until <= now && !held => self.go(index, State::Inactive, now),
             State::Starting { .. } | State::Up | State::Done if !unit.wanted && self.may_stop(index) => {
-                self.tell_to_end(index, Why::Asked, now);
+                self.tell_to_end(index, StopReason::Asked, now);
             }
             State::Starting { deadline: Some(deadline) } if deadline <= now => {
-                self.tell_to_end(index, Why::StartTimeout, now);
+                self.tell_to_end(index, StopReason::StartTimeout, now);
             }
             State::Up if unit.watchdog_at.is_some_and(|time| time <= now) => {
-                self.tell_to_end(index, Why::Watchdog, now);
+                self.tell_to_end(index, StopReason::Watchdog, now);
             }
             State::Stopping { why, deadline, kills } if deadline <= now => self.kill(index, why, kills, now),
             _ => return false,
@@ -49,8 +50,8 @@ impl Machine {
         }
     }
 
-    fn tell(&mut self, index: usize, weight: Weight, text: String) {
-        self.actions.push_back(Action::Tell(index, weight, text));
+    fn tell(&mut self, index: usize, level: Level, text: String) {
+        self.actions.push_back(Action::Tell(index, level, text));
     }
 
     fn start_if_possible(&mut self, index: usize, now: Duration) -> bool {
@@ -58,11 +59,11 @@ impl Machine {
             && let Some(reason) = unit.refusal()
         {
             // A faulty file was told about with its lines.
-            let weight = if unit.faulty.is_some() { Weight::Detail } else { Weight::Wrong };
+            let level = if unit.faulty.is_some() { Level::Debug } else { Level::Warn };
             let (text, state) = (format!("cannot start: {reason}"), State::Failed(reason.into()));
             unit.wanted = false;
             unit.go(state, now);
-            self.tell(index, weight, text);
+            self.tell(index, level, text);
             return true;
         }
         if self.waits_for(index).is_some() {
@@ -88,13 +89,13 @@ impl Machine {
         !self.units.iter().any(holds)
     }
 
-    fn tell_to_end(&mut self, index: usize, why: Why, now: Duration) {
+    fn tell_to_end(&mut self, index: usize, why: StopReason, now: Duration) {
         let grace = self.grace;
         let Some(unit) = self.units.get_mut(index) else {
             return;
         };
         // A hung process is asked for its memory image.
-        let signal = if why == Why::Watchdog { Signal::ABORT } else { unit.config.stop_signal };
+        let signal = if why == StopReason::Watchdog { Signal::ABORT } else { unit.config.stop_signal };
         let deadline = now + unit.config.stop_timeout.unwrap_or(grace);
         unit.watchdog_at = None;
         unit.go(State::Stopping { why, deadline, kills: 0 }, now);
@@ -103,14 +104,14 @@ impl Machine {
         self.actions.push_back(if running { Action::Signal(index, signal) } else { Action::EndRest(index) });
     }
 
-    fn kill(&mut self, index: usize, why: Why, kills: u32, now: Duration) {
+    fn kill(&mut self, index: usize, why: StopReason, kills: u32, now: Duration) {
         let Some(unit) = self.units.get_mut(index) else {
             return;
         };
         if kills == KILLS {
             // When it ends after all it is an orphan like others.
             unit.pid = None;
-            unit.left = None;
+            unit.leader_pgid = None;
             return self.give_up(index, UNKILLABLE.into(), now);
         }
         let after = now.saturating_sub(unit.changed);
@@ -121,15 +122,15 @@ impl Machine {
             None => format!("what it started did not end within {} and is killed", seconds(after)),
         };
         self.actions.push_back(Action::Kill(index));
-        self.tell(index, Weight::Wrong, text);
+        self.tell(index, Level::Warn, text);
     }
 
-    /// What a service was asked to stop for is reached.
+    /// A stop is complete.
     pub(super) fn stopped(&mut self, index: usize, now: Duration) {
         let Some(unit) = self.units.get_mut(index) else {
             return;
         };
-        if core::mem::take(&mut unit.again) {
+        if core::mem::take(&mut unit.restart_pending) {
             unit.wanted = true;
             unit.count_anew();
         }
@@ -146,7 +147,7 @@ impl Machine {
         if is_clean(exit) && !oneshot && unit.config.restart.policy != Policy::Always {
             unit.wanted = false;
             unit.go(State::Ended, now);
-            return self.tell(index, Weight::Detail, format!("ended ({exit})"));
+            return self.tell(index, Level::Debug, format!("ended ({exit})"));
         }
         let lived = now.saturating_sub(unit.started.unwrap_or(now));
         self.failed(index, format!("it ended after {} ({exit})", seconds(lived)), now);
@@ -165,7 +166,8 @@ impl Machine {
             return self.give_up(index, reason, now);
         }
         if !unit.starts.allows(now, restart.limit, restart.interval) {
-            let text = format!("{reason}; {} starts within {} are enough", restart.limit, seconds(restart.interval));
+            let (limit, interval) = (restart.limit, seconds(restart.interval));
+            let text = format!("{reason}; start limit reached ({limit} starts in {interval}); giving up");
             return self.give_up(index, text, now);
         }
         let lived = now.saturating_sub(unit.started.unwrap_or(now));
@@ -197,11 +199,7 @@ impl Machine {
         unit.go(State::Backoff { until: now + wait }, now);
         unit.status.clone_from(&reason);
         let when = if wait.is_zero() { "at once".into() } else { format!("in {}", seconds(wait)) };
-        self.tell(
-            index,
-            if said { Weight::Wrong } else { Weight::Detail },
-            format!("{reason}; it starts again {when}"),
-        );
+        self.tell(index, if said { Level::Warn } else { Level::Debug }, format!("{reason}; it starts again {when}"));
     }
 
     /// A service does not run, because of `reason`, until somebody asks for it.
@@ -209,10 +207,10 @@ impl Machine {
         let Some(unit) = self.units.get_mut(index) else {
             return;
         };
-        unit.wanted = core::mem::take(&mut unit.again);
+        unit.wanted = core::mem::take(&mut unit.restart_pending);
         unit.status.clear();
         unit.go(State::Failed(reason.clone()), now);
-        self.tell(index, Weight::Wrong, format!("failed: {reason}"));
+        self.tell(index, Level::Warn, format!("failed: {reason}"));
     }
 }
 

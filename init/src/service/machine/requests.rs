@@ -4,21 +4,22 @@ use core::time::Duration;
 
 use super::Machine;
 use crate::config::table::Fault;
+use crate::log::Level;
 use crate::service::config::{Command, Config, Kind};
 use crate::service::file::File;
 use crate::service::graph::{self, Wishes};
-use crate::service::state::{Action, State, Unit, Weight};
+use crate::service::state::{Action, State, Unit};
 
 impl Machine {
     /// Asks for a service and all that it needs.
     ///
     /// # Errors
-    /// Why it can never start.
+    /// StopReason it can never start.
     pub fn start(&mut self, index: usize, now: Duration) -> Result<(), String> {
         if let Some(reason) = self.units.get(index).and_then(Unit::refusal) {
             return Err(reason.into());
         }
-        if self.units.get(index).is_some_and(|unit| unit.gone) {
+        if self.units.get(index).is_some_and(|unit| unit.removed) {
             return Err("its file is gone".into());
         }
         for index in self.reach(vec![index], |unit, other| self.needs(other, unit)) {
@@ -26,7 +27,7 @@ impl Machine {
                 continue;
             };
             match unit.state {
-                State::Stopping { .. } if !unit.wanted => unit.again = true,
+                State::Stopping { .. } if !unit.wanted => unit.restart_pending = true,
                 State::Inactive | State::Backoff { .. } | State::Ended | State::Failed(_) => {
                     unit.wanted = true;
                     unit.count_anew();
@@ -48,12 +49,12 @@ impl Machine {
     /// Asks for a service to stop and start again, and with it those that need it and run.
     ///
     /// # Errors
-    /// Why it can never start.
+    /// StopReason it can never start.
     pub fn restart(&mut self, index: usize, now: Duration) -> Result<(), String> {
         let Some(unit) = self.units.get(index) else {
             return Ok(());
         };
-        if !unit.is_active() || unit.gone || unit.refusal().is_some() {
+        if !unit.is_active() || unit.removed || unit.refusal().is_some() {
             return self.start(index, now);
         }
         for reached in self.reach(vec![index], |unit, other| self.needs(unit, other)) {
@@ -96,11 +97,11 @@ impl Machine {
             return;
         };
         unit.wanted = false;
-        unit.again = again;
+        unit.restart_pending = again;
         if !unit.is_active() {
-            // What waits or has failed is as stopped as it can be.
+            // A service that waits or has failed has nothing to stop.
             match unit.state {
-                State::Failed(_) | State::Ended => unit.wanted = core::mem::take(&mut unit.again),
+                State::Failed(_) | State::Ended => unit.wanted = core::mem::take(&mut unit.restart_pending),
                 _ => self.stopped(index, now),
             }
         }
@@ -166,14 +167,14 @@ impl Machine {
             Some(index) => {
                 let change = self.update(index, config, now);
                 if let Some(unit) = self.units.get_mut(index) {
-                    unit.gone = false;
-                    unit.fileless = true;
+                    unit.removed = false;
+                    unit.transient = true;
                 }
-                // What cannot start says so itself.
+                // A start that is refused reports itself.
                 let _ = if change == Change::Restart { self.restart(index, now) } else { self.start(index, now) };
             }
             None => {
-                self.units.push(Unit { wanted: true, fileless: true, ..Unit::new(config, now) });
+                self.units.push(Unit { wanted: true, transient: true, ..Unit::new(config, now) });
                 self.resolve();
             }
         }
@@ -181,26 +182,26 @@ impl Machine {
 
     /// Stops and forgets a service that has no file.
     pub fn remove(&mut self, name: &str, now: Duration) {
-        if let Some(index) = self.find(name).filter(|&index| self.units.get(index).is_some_and(|unit| unit.fileless)) {
+        if let Some(index) = self.find(name).filter(|&index| self.units.get(index).is_some_and(|unit| unit.transient)) {
             self.stop(index, now);
             if let Some(unit) = self.units.get_mut(index) {
-                unit.gone = true;
+                unit.removed = true;
             }
         }
     }
 
     /// Stops a service whose file is gone, which is the result, and takes one back whose file is there again.
     fn check_presence(&mut self, index: usize, files: &[File], now: Duration) -> bool {
-        let Some(unit) = self.units.get_mut(index).filter(|unit| !unit.fileless) else {
+        let Some(unit) = self.units.get_mut(index).filter(|unit| !unit.transient) else {
             return false;
         };
         let gone = files.iter().all(|file| file.name != unit.config.name);
-        let was_gone = core::mem::replace(&mut unit.gone, gone);
+        let was_gone = core::mem::replace(&mut unit.removed, gone);
         if gone && !was_gone {
             self.stop(index, now);
         } else if was_gone && !gone {
             let enabled = unit.latest().enabled;
-            if unit.is_active() { unit.again = enabled } else { unit.wanted = enabled }
+            if unit.is_active() { unit.restart_pending = enabled } else { unit.wanted = enabled }
         }
         gone && !was_gone
     }
@@ -266,7 +267,7 @@ impl Machine {
         };
         if unit.is_active() {
             let text = format!("goes on with its old settings: {reason}");
-            self.actions.push_back(Action::Tell(index, Weight::Wrong, text));
+            self.actions.push_back(Action::Tell(index, Level::Warn, text));
         } else {
             unit.faulty = Some(reason);
         }
@@ -274,19 +275,19 @@ impl Machine {
 
     /// Removes services without a file and without a process, and calls `removed` with each.
     pub fn remove_gone(&mut self, mut removed: impl FnMut(Unit)) {
-        if !self.units.iter().any(|unit| unit.gone && !unit.is_active()) {
+        if !self.units.iter().any(|unit| unit.removed && !unit.is_active()) {
             return;
         }
         let units = core::mem::take(&mut self.units);
         for unit in units {
-            if unit.gone && !unit.is_active() { removed(unit) } else { self.units.push(unit) }
+            if unit.removed && !unit.is_active() { removed(unit) } else { self.units.push(unit) }
         }
         self.resolve();
     }
 
     /// Finds each service's place among the others again, and tells of those that have none.
     pub fn resolve(&mut self) {
-        let wish = |unit: &Unit| match (unit.gone, &unit.faulty) {
+        let wish = |unit: &Unit| match (unit.removed, &unit.faulty) {
             (true, _) => (unit.name().to_owned(), unit.config.after.clone(), unit.config.needs.clone()),
             (_, Some(_)) => (unit.name().to_owned(), Vec::new(), Vec::new()),
             _ => (unit.name().to_owned(), unit.latest().after.clone(), unit.latest().needs.clone()),
@@ -296,9 +297,9 @@ impl Machine {
         let mut resolved = graph::resolve(&wishes);
         for (unit, links) in self.units.iter().zip(&mut resolved) {
             // A service that goes is still there for the order in which things stop, and for nothing else.
-            let going = |&&need: &&usize| self.units.get(need).is_some_and(|unit| unit.gone);
+            let going = |&&need: &&usize| self.units.get(need).is_some_and(|unit| unit.removed);
             if let Some(need) = links.needs.iter().find(going).and_then(|&need| self.units.get(need))
-                && !unit.gone
+                && !unit.removed
             {
                 links.refused = Some(format!("it needs '{}', and there is no such service", need.name()));
             }
@@ -307,7 +308,7 @@ impl Machine {
             if links.unknown != unit.links.unknown && !links.unknown.is_empty() {
                 let names = links.unknown.join("', '");
                 let text = format!("'after' names '{names}', and there is no such service; it does not wait for that");
-                self.actions.push_back(Action::Tell(index, Weight::Wrong, text));
+                self.actions.push_back(Action::Tell(index, Level::Warn, text));
             }
             unit.links = links;
         }
@@ -324,7 +325,7 @@ enum Change {
     Restart,
 }
 
-/// What a reload did, in numbers of services.
+/// The result of a reload, in numbers of services.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Services whose file is new.

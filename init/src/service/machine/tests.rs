@@ -3,9 +3,9 @@
 use super::super::config::{Command, Config};
 use super::super::file::{self, File};
 use super::super::report;
-use super::super::state::Weight;
 use super::*;
 use crate::control;
+use crate::log::Level;
 
 const TERM: Exit = Exit::Signal(15);
 const CRASH: Exit = Exit::Signal(11);
@@ -78,7 +78,7 @@ impl Bench {
                     self.lines.push(format!("-{} rest", name(index)));
                 }
                 Action::EndRest(index) => self.machine.emptied(index, self.now),
-                Action::Tell(index, Weight::Wrong, text) => self.lines.push(format!("{}: {text}", name(index))),
+                Action::Tell(index, Level::Warn, text) => self.lines.push(format!("{}: {text}", name(index))),
                 Action::Tell(..) => {}
             }
         }
@@ -230,7 +230,7 @@ fn restarts_back_off_up_to_the_limit() {
     assert_eq!(bench.seen(), ["+web".to_owned(), format!("{crash} 2 s"), "+web".into(), format!("{crash} 4 s")]);
     bench.wait(4000);
     bench.exit("web", CRASH);
-    let failed = "web: failed: it ended after 0 s (signal 11); 4 starts within 60 s are enough";
+    let failed = "web: failed: it ended after 0 s (signal 11); start limit reached (4 starts in 60 s); giving up";
     assert_eq!(bench.seen(), ["+web", failed]);
     assert_eq!((bench.unit("web").restarts, bench.machine.deadline()), (3, None));
     // Asked for, it gets all its starts again.
@@ -543,7 +543,7 @@ fn the_watchdog_ends_what_does_not_speak() {
     bench.wait(1);
     assert_eq!(bench.seen(), ["-web 6"]);
     bench.exit("web", Exit::Signal(6));
-    assert_eq!(bench.seen(), ["web: it did not say that it is alive; it starts again in 1 s"]);
+    assert_eq!(bench.seen(), ["web: watchdog timeout; it starts again in 1 s"]);
 }
 
 #[test]

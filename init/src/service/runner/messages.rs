@@ -2,9 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{Runner, Surroundings};
+use super::{Context, Runner};
 use crate::event::reactor::{Interest, Reactor, Source};
-use crate::log::{debug, say};
+use crate::log::{debug, error};
 use crate::service::config::Config;
 use crate::service::launch::{self, Problem};
 use crate::service::notify::{self, Message};
@@ -53,19 +53,19 @@ impl Runner {
     }
 
     /// Takes what a service says on its notification socket, and waits for more.
-    pub fn notified(&mut self, stream: u32, around: &mut Surroundings<'_>) {
-        self.take_notifications(stream, around);
+    pub fn notified(&mut self, stream: u32, cx: &mut Context<'_>) {
+        self.take_notifications(stream, cx);
         let runtime = self.runtime(stream);
         if let Some(Notifications { fd, token, .. }) = &mut runtime.notify {
-            match around.reactor.poll(fd.as_fd(), Interest::Read, Source::Notify(stream)) {
+            match cx.reactor.poll(fd.as_fd(), Interest::Read, Source::Notify(stream)) {
                 Ok(again) => *token = again,
-                Err(error) => say!("cannot wait for notifications of a service any more: {error}"),
+                Err(error) => error!("cannot wait for notifications of a service any more: {error}"),
             }
         }
     }
 
     /// Takes what a service has said.
-    pub(super) fn take_notifications(&mut self, stream: u32, around: &mut Surroundings<'_>) {
+    pub(super) fn take_notifications(&mut self, stream: u32, cx: &mut Context<'_>) {
         self.buffer.resize(notify::LARGEST, 0);
         for _ in 0..DATAGRAMS {
             let Some(open) =
@@ -77,7 +77,7 @@ impl Runner {
             match socket::receive(&open.fd, &mut self.buffer) {
                 Ok(Some((length, Some(sender)))) if sender.user == 0 || sender.user == user => {
                     let messages = notify::parse(self.buffer.get(..length).unwrap_or_default());
-                    self.take_messages(stream, messages, sender.user, around);
+                    self.take_messages(stream, messages, sender.user, cx);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
@@ -89,7 +89,7 @@ impl Runner {
         }
     }
 
-    fn take_messages(&mut self, stream: u32, messages: Vec<Message>, sender: u32, around: &mut Surroundings<'_>) {
+    fn take_messages(&mut self, stream: u32, messages: Vec<Message>, sender: u32, cx: &mut Context<'_>) {
         let Some(index) = self.machine.units().iter().position(|unit| unit.stream == stream) else {
             return;
         };
@@ -99,9 +99,9 @@ impl Runner {
                     debug!("a service names process {pid} as its main one, which is not a process of its own");
                     continue;
                 }
-                self.watch_main_process(stream, pid, around.reactor);
+                self.watch_main_process(stream, pid, cx.reactor);
             }
-            self.machine.notified(index, message, around.now);
+            self.machine.notified(index, message, cx.now);
         }
     }
 
@@ -132,11 +132,11 @@ impl Runner {
     }
 
     /// Takes the ends of main processes that were nobody's children here.
-    pub(super) fn end_main_processes(&mut self, around: &mut Surroundings<'_>) -> bool {
+    pub(super) fn end_main_processes(&mut self, cx: &mut Context<'_>) -> bool {
         let ended = |runtime: &mut Runtime| runtime.main.take_if(|main| main.ended).map(|main| main.pid);
         let pids: Vec<Pid> = self.runtimes.iter_mut().filter_map(ended).collect();
         // How it ended only its parent knows.
-        pids.into_iter().filter(|&pid| self.ended(pid, Exit::Code(0), around)).count() > 0
+        pids.into_iter().filter(|&pid| self.ended(pid, Exit::Code(0), cx)).count() > 0
     }
 
     /// Whether a process can be the main one of a service, as its user `sender` says: one of its own, as far as that can be

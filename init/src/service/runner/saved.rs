@@ -4,12 +4,12 @@
 use core::time::Duration;
 use std::os::fd::AsFd;
 
-use super::{Runner, Surroundings};
+use super::{Context, Runner};
 use crate::event::reactor::Reactor;
 use crate::handover::state::{Record, Writer};
 use crate::service::config::{Command, Config, Kind};
-use crate::service::state::{Life, State, Unit, Why};
-use crate::service::unrun::{self, Unrun};
+use crate::service::exec_status::{self, ExecStatus};
+use crate::service::state::{Life, State, StopReason, Unit};
 use crate::spawn::running;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
@@ -22,8 +22,8 @@ const WORDS: usize = 256;
 impl Runner {
     /// Writes a record for each service.
     pub fn write<'a>(&'a self, writer: &mut Writer<'a>, reactor: &'a Reactor) {
-        if let Some(unrun) = &self.unrun {
-            unrun.write(writer);
+        if let Some(exec_status) = &self.exec_status {
+            exec_status.write(writer);
         }
         for unit in self.machine.units() {
             write_unit(writer, unit);
@@ -40,12 +40,12 @@ impl Runner {
     }
 
     /// Takes the records of the program before this one, after the files were read: services go on where they were.
-    pub fn adopt(&mut self, records: Vec<Record>, around: &mut Surroundings<'_>) {
-        // What runs already is in groups that the program before this one has made.
+    pub fn adopt(&mut self, records: Vec<Record>, cx: &mut Context<'_>) {
+        // Running services are in groups that the previous program created.
         self.groups();
         for mut record in records {
-            if record.kind == unrun::KIND {
-                self.unrun = Unrun::adopt(&mut record);
+            if record.kind == exec_status::KIND {
+                self.exec_status = ExecStatus::adopt(&mut record);
                 continue;
             }
             let Some(name) = record.get("name").map(String::from) else {
@@ -53,41 +53,41 @@ impl Runner {
             };
             if self.machine.find(&name).is_none() {
                 // Its file is gone, or it never had one.
-                let unit = Unit::new(read_config(&name, &record), around.now);
-                let fileless = record.has("fileless");
-                self.machine.units.push(Unit { fileless, gone: !fileless, ..unit });
-                self.add_streams(around);
+                let unit = Unit::new(read_config(&name, &record), cx.now);
+                let transient = record.has("fileless");
+                self.machine.units.push(Unit { transient, removed: !transient, ..unit });
+                self.add_streams(cx);
             }
             let Some(unit) = self.machine.find(&name).and_then(|index| self.machine.unit_mut(index)) else {
                 continue;
             };
-            read_unit(unit, &record, around.now);
+            read_unit(unit, &record, cx.now);
             let (stream, pid) = (unit.stream, unit.pid);
             if let Some(pid) = pid {
-                self.watch_main_process(stream, pid, around.reactor);
+                self.watch_main_process(stream, pid, cx.reactor);
             }
             while let Some(fd) = record.take_descriptor("output") {
-                self.read_output(stream, fd, around);
+                self.read_output(stream, fd, cx);
             }
             if let (Some(fd), Some(user)) = (record.take_descriptor("notify"), record.parse("notify-user")) {
                 // Without memory for it the service starts anew when it next has to say something.
-                let _ = self.open_notifications(stream, fd, user, around.reactor);
+                let _ = self.open_notifications(stream, fd, user, cx.reactor);
             }
         }
-        self.look_at = Some(around.now);
+        self.look_at = Some(cx.now);
         self.machine.resolve();
     }
 
     /// Takes the children of PID 1 of which nothing is known, with their arguments.
-    pub fn set_strangers(&mut self, children: Vec<(Pid, Vec<String>)>) {
-        self.strangers = children;
+    pub fn set_unclaimed(&mut self, children: Vec<(Pid, Vec<String>)>) {
+        self.unclaimed = children;
     }
 
     /// Ends what runs of services of which nothing is known, of all or of the one with this name, so that none is started
     /// twice. The result are the children that were ended. Where there are no control groups the arguments tell whose process
     /// it is, and its session what it started.
-    pub fn end_strangers(&mut self, only: Option<&str>) -> Vec<Pid> {
-        if self.strangers.is_empty() {
+    pub fn end_unclaimed(&mut self, only: Option<&str>) -> Vec<Pid> {
+        if self.unclaimed.is_empty() {
             return Vec::new();
         }
         self.groups();
@@ -98,7 +98,7 @@ impl Runner {
                 Some(is_in) => is_in,
                 None => is_program_of(&unit.config.execution.command, arguments),
             };
-            let found: Vec<_> = self.strangers.extract_if(.., is_of).map(|(pid, _)| pid).collect();
+            let found: Vec<_> = self.unclaimed.extract_if(.., is_of).map(|(pid, _)| pid).collect();
             if !found.is_empty() || (only.is_none() && unit.pid.is_none()) {
                 groups.kill(unit.name());
             }
@@ -139,14 +139,14 @@ fn write_unit(writer: &mut Writer<'_>, unit: &Unit) {
         .option("reason", reason)
         .time("changed", Some(unit.changed))
         .option("pid", unit.pid)
-        .option("left", unit.left);
-    writer.flag("wanted", unit.wanted).flag("again", unit.again).flag("fileless", unit.fileless);
+        .option("left", unit.leader_pgid);
+    writer.flag("wanted", unit.wanted).flag("again", unit.restart_pending).flag("fileless", unit.transient);
     writer.time("started", unit.started).time("ready", unit.ready).time("ended", unit.ended);
     writer.time("first-start", unit.first.started).time("first-ready", unit.first.ready);
     writer.time("first-end", unit.first.ended);
     writer.field("restarts", unit.restarts).field("failures", unit.failures).field("status", &unit.status);
     writer.time("watchdog", unit.watchdog).time("watchdog-at", unit.watchdog_at);
-    if unit.fileless || unit.gone {
+    if unit.transient || unit.removed {
         if let Command::Words(words) = &unit.config.execution.command {
             for (number, word) in words.iter().enumerate().take(WORDS) {
                 writer.field(&format!("word{number}"), word);
@@ -158,11 +158,11 @@ fn write_unit(writer: &mut Writer<'_>, unit: &Unit) {
     }
 }
 
-fn word_of(why: Why) -> &'static str {
+fn word_of(why: StopReason) -> &'static str {
     match why {
-        Why::Asked => "stopping",
-        Why::StartTimeout => "start-timeout",
-        Why::Watchdog => "hung",
+        StopReason::Asked => "stopping",
+        StopReason::StartTimeout => "start-timeout",
+        StopReason::Watchdog => "hung",
     }
 }
 
@@ -183,19 +183,19 @@ fn read_unit(unit: &mut Unit, record: &Record, now: Duration) {
         Some("starting") => State::Starting { deadline },
         Some("up") => State::Up,
         Some("done") => State::Done,
-        Some("stopping") => stopping(Why::Asked),
-        Some("start-timeout") => stopping(Why::StartTimeout),
-        Some("hung") => stopping(Why::Watchdog),
+        Some("stopping") => stopping(StopReason::Asked),
+        Some("start-timeout") => stopping(StopReason::StartTimeout),
+        Some("hung") => stopping(StopReason::Watchdog),
         Some("backoff") => State::Backoff { until: deadline.unwrap_or(now) },
         Some("ended") => State::Ended,
         Some("failed") => State::Failed(record.get("reason").unwrap_or_default().into()),
         _ => State::Inactive,
     };
     unit.pid = record.parse("pid").filter(|&pid| pid > 1);
-    unit.left = record.parse("left").filter(|&pid| pid > 1);
+    unit.leader_pgid = record.parse("left").filter(|&pid| pid > 1);
     unit.changed = record.time("changed").unwrap_or(now);
-    unit.wanted = record.has("wanted") && !unit.gone;
-    unit.again = record.has("again");
+    unit.wanted = record.has("wanted") && !unit.removed;
+    unit.restart_pending = record.has("again");
     unit.started = record.time("started");
     unit.ready = record.time("ready");
     unit.ended = record.time("ended");

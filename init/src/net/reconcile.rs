@@ -6,15 +6,15 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::config::{Config, Pattern, Settings};
-use super::wire::{Link, Prefix, Route};
+use super::rtnetlink::{Link, Prefix, Route};
 use crate::config::glob;
 
-mod given;
+mod desired;
 
-use given::{lines, metric, routes};
+use desired::{lines, metric, routes};
 
 /// How long a DHCP client outlives the carrier: a cable that is back sooner finds its address still there.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// More interfaces than this are left alone (a router with thousands of tunnels has its own program for them).
 const MOST_LINKS: usize = 1024;
 /// Name servers of routers that are kept for each interface; resolvers use three.
@@ -74,7 +74,7 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 struct Managed {
     link: Link,
-    /// See [`Planner::link`].
+    /// See [`Reconciler::link`].
     wired: bool,
     settings: Option<Settings>,
     /// The largest packet that it had before its settings changed that.
@@ -94,7 +94,7 @@ struct Managed {
 }
 
 /// The state of all interfaces.
-pub struct Planner {
+pub struct Reconciler {
     config: Config,
     links: BTreeMap<u32, Managed>,
     /// Which interface each rule for the first wired card found.
@@ -102,10 +102,10 @@ pub struct Planner {
     online: bool,
 }
 
-impl Planner {
-    /// A planner that knows no interface yet.
-    pub fn new(config: Config) -> Planner {
-        Planner { config, links: BTreeMap::new(), first: None, online: false }
+impl Reconciler {
+    /// A reconciler that knows no interface yet.
+    pub fn new(config: Config) -> Reconciler {
+        Reconciler { config, links: BTreeMap::new(), first: None, online: false }
     }
 
     /// The name of an interface.
@@ -156,7 +156,7 @@ impl Planner {
             addresses: Vec::new(),
             servers: Vec::new(),
             listed: true,
-            // What it has is compared with nothing, so that an interface that is up already is configured as well.
+            // Compared with an empty state, so that an interface that is already up is configured too.
             link: Link { up: false, carrier: false, ..link.clone() },
         };
         managed.prepare(link, actions);
@@ -227,7 +227,7 @@ impl Planner {
         managed.resolver_change(&before)
     }
 
-    /// When [`Planner::tick`] has something to do, in time since the machine's start.
+    /// When [`Reconciler::tick`] has something to do, in time since the machine's start.
     pub fn deadline(&self) -> Option<Duration> {
         self.links.values().filter_map(Managed::deadline).min()
     }
@@ -236,7 +236,7 @@ impl Planner {
     pub fn tick(&mut self, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
         for managed in self.links.values_mut() {
-            if managed.lost.is_some_and(|lost| lost.saturating_add(PATIENCE) <= now) {
+            if managed.lost.is_some_and(|lost| lost.saturating_add(TIMEOUT) <= now) {
                 managed.stop_client(&mut actions);
             }
             let before = managed.resolver_lines();
@@ -246,7 +246,7 @@ impl Planner {
         actions
     }
 
-    /// A new configuration: interfaces whose settings are the same are not touched. `wired` is as in [`Planner::link`].
+    /// A new configuration: interfaces whose settings are the same are not touched. `wired` is as in [`Reconciler::link`].
     pub fn reload(&mut self, config: Config, wired: impl Fn(&Link) -> bool, now: Duration) -> Vec<Action> {
         self.config = config;
         self.first = None;
@@ -300,7 +300,7 @@ impl Managed {
         self.settings.as_ref().is_some_and(|settings| settings.ra == Some(false))
     }
 
-    /// What comes before an interface is set up, and that.
+    /// Applies the settings that must precede IFF_UP, then sets it.
     fn prepare(&mut self, link: &Link, actions: &mut Vec<Action>) {
         let Some(settings) = &self.settings else {
             return;
@@ -439,7 +439,7 @@ impl Managed {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        let lost = self.lost.map(|lost| lost.saturating_add(PATIENCE));
+        let lost = self.lost.map(|lost| lost.saturating_add(TIMEOUT));
         self.servers.iter().filter_map(|(_, end)| *end).chain(lost).min()
     }
 

@@ -17,18 +17,18 @@ const MESSAGE: usize = 8;
 const MOST: usize = 512;
 
 /// The pipe, and what was read of it.
-pub struct Unrun {
+pub struct ExecStatus {
     reader: OwnedFd,
     writer: OwnedFd,
     /// Of processes that have not been seen to end.
     read: Vec<(Pid, Errno)>,
 }
 
-impl Unrun {
+impl ExecStatus {
     /// Makes a pipe.
-    pub fn new() -> Result<Unrun> {
+    pub fn new() -> Result<ExecStatus> {
         let (reader, writer) = files::pipe()?;
-        Ok(Unrun { reader, writer, read: Vec::new() })
+        Ok(ExecStatus { reader, writer, read: Vec::new() })
     }
 
     /// Where children write.
@@ -36,7 +36,7 @@ impl Unrun {
         self.writer.as_fd()
     }
 
-    /// Why the process `pid` could not run its program, if it said so. Asked for every process when it has ended: so nothing is
+    /// StopReason the process `pid` could not run its program, if it said so. Asked for every process when it has ended: so nothing is
     /// left for a later one with the same number.
     pub fn take(&mut self, pid: Pid) -> Option<Errno> {
         let bytes = files::read_waiting(&self.reader, MOST * MESSAGE).unwrap_or_default();
@@ -55,9 +55,9 @@ impl Unrun {
     }
 
     /// The pipe of the program before this one.
-    pub fn adopt(record: &mut Record) -> Option<Unrun> {
+    pub fn adopt(record: &mut Record) -> Option<ExecStatus> {
         let (reader, writer) = (record.take_descriptor("reader")?, record.take_descriptor("writer")?);
-        Some(Unrun { reader, writer, read: Vec::new() })
+        Some(ExecStatus { reader, writer, read: Vec::new() })
     }
 }
 
@@ -76,36 +76,36 @@ mod tests {
 
     #[test]
     fn each_process_has_its_own_error_once() {
-        let mut unrun = Unrun::new().unwrap();
+        let mut exec_status = ExecStatus::new().unwrap();
         let child = |error| {
-            let pid = process::fork(|| i32::from(tell(unrun.writer(), error).is_err())).unwrap();
+            let pid = process::fork(|| i32::from(tell(exec_status.writer(), error).is_err())).unwrap();
             assert_eq!(process::wait_for(pid), Ok(process::Exit::Code(0)));
             pid
         };
         let (first, second) = (child(Errno::NOENT), child(Errno::ACCESS));
-        assert_eq!(unrun.take(second), Some(Errno::ACCESS));
-        assert_eq!(unrun.take(process::id()), None);
-        assert_eq!(unrun.take(first), Some(Errno::NOENT));
+        assert_eq!(exec_status.take(second), Some(Errno::ACCESS));
+        assert_eq!(exec_status.take(process::id()), None);
+        assert_eq!(exec_status.take(first), Some(Errno::NOENT));
         // Another process with its number.
-        assert_eq!(unrun.take(first), None);
+        assert_eq!(exec_status.take(first), None);
     }
 
     #[test]
     fn the_next_program_reads_on() {
-        let old = Unrun::new().unwrap();
+        let old = ExecStatus::new().unwrap();
         tell(old.writer(), Errno::IO).unwrap();
         let mut writer = Writer::default();
         old.write(&mut writer);
         let (text, kept) = writer.finish();
         assert_eq!(kept.len(), 2);
         let mut records = crate::handover::state::parse(&text).unwrap();
-        assert!(Unrun::adopt(&mut records[0]).is_none(), "numbers are no descriptors yet");
+        assert!(ExecStatus::adopt(&mut records[0]).is_none(), "numbers are no descriptors yet");
         // As an exec leaves them: nobody's.
-        let Unrun { reader, writer, .. } = old;
+        let ExecStatus { reader, writer, .. } = old;
         let _ = [reader, writer].map(std::os::fd::IntoRawFd::into_raw_fd);
         let mut records = crate::handover::state::parse(&text).unwrap();
         crate::handover::state::claim(&mut records, -1);
-        let mut new = Unrun::adopt(&mut records[0]).unwrap();
+        let mut new = ExecStatus::adopt(&mut records[0]).unwrap();
         assert_eq!(new.take(process::id()), Some(Errno::IO));
     }
 }

@@ -6,10 +6,10 @@ use super::numbers::*;
 use super::{Prefix, Route};
 
 /// A request in the making.
-struct Request(Vec<u8>);
+struct MessageBuilder(Vec<u8>);
 
-impl Request {
-    fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Request {
+impl MessageBuilder {
+    fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> MessageBuilder {
         let mut bytes = Vec::with_capacity(96);
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -17,11 +17,11 @@ impl Request {
         bytes.extend_from_slice(&sequence.to_ne_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(body);
-        Request(bytes)
+        MessageBuilder(bytes)
     }
 
     /// Adds an attribute; values here are numbers and addresses, at most 16 bytes, multiples of 4.
-    fn with(mut self, kind: u16, value: &[u8]) -> Request {
+    fn with(mut self, kind: u16, value: &[u8]) -> MessageBuilder {
         let length = 4 + value.len() as u16;
         self.0.extend_from_slice(&length.to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -40,14 +40,14 @@ impl Request {
 
 /// A request for the list of all interfaces.
 pub fn list_links(sequence: u32) -> Vec<u8> {
-    Request::new(RTM_GETLINK, NLM_F_DUMP, sequence, &link_body(0, 0))
+    MessageBuilder::new(RTM_GETLINK, NLM_F_DUMP, sequence, &link_body(0, 0))
         .with(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes())
         .finish()
 }
 
 /// A request for the list of all addresses.
 pub fn list_addresses(sequence: u32) -> Vec<u8> {
-    Request::new(RTM_GETADDR, NLM_F_DUMP, sequence, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0]).finish()
+    MessageBuilder::new(RTM_GETADDR, NLM_F_DUMP, sequence, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0]).finish()
 }
 
 fn link_body(index: u32, flags: u32) -> [u8; 16] {
@@ -61,12 +61,14 @@ fn link_body(index: u32, flags: u32) -> [u8; 16] {
 
 /// A request to set an interface up.
 pub fn set_up(sequence: u32, index: u32) -> Vec<u8> {
-    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &link_body(index, IFF_UP)).finish()
+    MessageBuilder::new(RTM_NEWLINK, NLM_F_ACK, sequence, &link_body(index, IFF_UP)).finish()
 }
 
 /// A request to set the largest packet in bytes.
 pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
-    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &link_body(index, 0)).with(IFLA_MTU, &mtu.to_ne_bytes()).finish()
+    MessageBuilder::new(RTM_NEWLINK, NLM_F_ACK, sequence, &link_body(index, 0))
+        .with(IFLA_MTU, &mtu.to_ne_bytes())
+        .finish()
 }
 
 /// A request to give an interface an address (`add`), or to take it away.
@@ -74,7 +76,7 @@ pub fn change_address(sequence: u32, index: u32, prefix: Prefix, add: bool) -> V
     let (kind, flags) = if add { (RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE) } else { (RTM_DELADDR, 0) };
     let [a, b, c, d] = index.to_ne_bytes();
     let body = [family(prefix.address), prefix.length, 0, 0, a, b, c, d];
-    let request = Request::new(kind, NLM_F_ACK | flags, sequence, &body);
+    let request = MessageBuilder::new(kind, NLM_F_ACK | flags, sequence, &body);
     match prefix.address {
         IpAddr::V6(address) => request.with(IFA_LOCAL, &address.octets()).with(IFA_ADDRESS, &address.octets()),
         IpAddr::V4(address) => {
@@ -109,7 +111,7 @@ pub fn change_route(sequence: u32, index: u32, route: &Route, add: bool) -> Vec<
     body[7] = RTN_UNICAST;
     let on_link = if route.on_link && route.via.is_some() { RTNH_F_ONLINK } else { 0 };
     body[8..].copy_from_slice(&on_link.to_ne_bytes());
-    let mut request = Request::new(kind, NLM_F_ACK | flags, sequence, &body)
+    let mut request = MessageBuilder::new(kind, NLM_F_ACK | flags, sequence, &body)
         .with(RTA_OIF, &index.to_ne_bytes())
         .with(RTA_PRIORITY, &route.metric.to_ne_bytes());
     let destination = route.to.map(|prefix| prefix.address);

@@ -17,44 +17,44 @@ const POWERS: [Power; 3] = [Power::Off, Power::Reboot, Power::Halt];
 
 /// A point of the boot or of the shutdown. A later one is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark(u32);
+pub struct Checkpoint(u32);
 
-impl Mark {
+impl Checkpoint {
     /// The boot has ended.
-    pub const BOOTED: Mark = Mark(BOOTED);
+    pub const BOOTED: Checkpoint = Checkpoint(BOOTED);
 
     /// A phase of the boot has begun; they are counted from 0.
-    pub fn begun(phase: usize) -> Mark {
-        Mark::below(phase.saturating_mul(2).saturating_add(1), 0, ENTRIES)
+    pub fn begun(phase: usize) -> Checkpoint {
+        Checkpoint::below(phase.saturating_mul(2).saturating_add(1), 0, ENTRIES)
     }
 
     /// A phase has ended.
-    pub fn ended(phase: usize) -> Mark {
-        Mark::below(phase.saturating_mul(2).saturating_add(2), 0, ENTRIES)
+    pub fn ended(phase: usize) -> Checkpoint {
+        Checkpoint::below(phase.saturating_mul(2).saturating_add(2), 0, ENTRIES)
     }
 
     /// So many of the boot's entries were started.
-    pub fn started(entries: usize) -> Mark {
-        Mark::below(entries, ENTRIES, BOOTED)
+    pub fn started(entries: usize) -> Checkpoint {
+        Checkpoint::below(entries, ENTRIES, BOOTED)
     }
 
     /// The system goes down.
-    pub fn down(power: Power) -> Mark {
+    pub fn down(power: Power) -> Checkpoint {
         let number = POWERS.iter().position(|&other| other == power).unwrap_or(0);
-        Mark::below(number, DOWN, u32::MAX)
+        Checkpoint::below(number, DOWN, u32::MAX)
     }
 
     /// The number in a range: from `first`, below `end`.
-    fn below(number: usize, first: u32, end: u32) -> Mark {
-        Mark(u32::try_from(number).unwrap_or(u32::MAX).saturating_add(first).min(end - 1))
+    fn below(number: usize, first: u32, end: u32) -> Checkpoint {
+        Checkpoint(u32::try_from(number).unwrap_or(u32::MAX).saturating_add(first).min(end - 1))
     }
 
     /// The mark that this number is, as text; a system that boots no more where it is none.
-    pub fn parse(text: &str) -> Mark {
-        text.parse().map_or(Mark::BOOTED, Mark)
+    pub fn parse(text: &str) -> Checkpoint {
+        text.parse().map_or(Checkpoint::BOOTED, Checkpoint)
     }
 
-    /// Its number, which [`Mark::parse`] reads.
+    /// Its number, which [`Checkpoint::parse`] reads.
     pub fn number(self) -> u32 {
         self.0
     }
@@ -85,21 +85,21 @@ impl Mark {
     }
 }
 
-/// Keeps `mark` for the program that a fault starts, unless a later one was reached: what is done again is nothing new.
-pub fn reach(mark: Mark) {
+/// Keeps `mark` for the program that a fault starts. Checkpoints never move backwards; repeated phases are ignored.
+pub fn reach(mark: Checkpoint) {
     if mark > reached() {
         set(mark);
     }
 }
 
 /// Keeps `mark`, even when it is earlier: a shutdown that failed.
-pub fn set(mark: Mark) {
+pub fn set(mark: Checkpoint) {
     fault::mark(mark.0);
 }
 
 /// The mark that is kept.
-pub fn reached() -> Mark {
-    fault::marked().map_or(Mark::BOOTED, Mark)
+pub fn reached() -> Checkpoint {
+    fault::marked().map_or(Checkpoint::BOOTED, Checkpoint)
 }
 
 #[cfg(test)]
@@ -108,30 +108,30 @@ mod tests {
 
     #[test]
     fn a_number_tells_what_is_done() {
-        assert_eq!((Mark::default().phases(), Mark::default().under_way()), (0, None));
-        assert_eq!((Mark::begun(3).phases(), Mark::begun(3).under_way()), (3, Some(3)));
-        assert_eq!((Mark::ended(3).phases(), Mark::ended(3).under_way()), (4, None));
-        assert_eq!((Mark::started(7).entries(), Mark::started(7).under_way()), (7, None));
-        assert_eq!(Mark::ended(3).entries(), 0);
+        assert_eq!((Checkpoint::default().phases(), Checkpoint::default().under_way()), (0, None));
+        assert_eq!((Checkpoint::begun(3).phases(), Checkpoint::begun(3).under_way()), (3, Some(3)));
+        assert_eq!((Checkpoint::ended(3).phases(), Checkpoint::ended(3).under_way()), (4, None));
+        assert_eq!((Checkpoint::started(7).entries(), Checkpoint::started(7).under_way()), (7, None));
+        assert_eq!(Checkpoint::ended(3).entries(), 0);
         for power in POWERS {
-            assert_eq!(Mark::down(power).power(), Some(power));
-            assert!(Mark::down(power).is_booted());
+            assert_eq!(Checkpoint::down(power).power(), Some(power));
+            assert!(Checkpoint::down(power).is_booted());
         }
-        assert!(Mark::BOOTED.is_booted() && Mark::BOOTED.power().is_none());
+        assert!(Checkpoint::BOOTED.is_booted() && Checkpoint::BOOTED.power().is_none());
     }
 
     #[test]
     fn later_is_greater_whatever_the_counts_are() {
         let marks = [
-            Mark::default(),
-            Mark::begun(0),
-            Mark::ended(0),
-            Mark::begun(1),
-            Mark::ended(usize::MAX),
-            Mark::started(0),
-            Mark::started(usize::MAX),
-            Mark::BOOTED,
-            Mark::down(Power::Off),
+            Checkpoint::default(),
+            Checkpoint::begun(0),
+            Checkpoint::ended(0),
+            Checkpoint::begun(1),
+            Checkpoint::ended(usize::MAX),
+            Checkpoint::started(0),
+            Checkpoint::started(usize::MAX),
+            Checkpoint::BOOTED,
+            Checkpoint::down(Power::Off),
         ];
         assert!(marks.is_sorted());
         assert!(marks.windows(2).all(|pair| pair[0] < pair[1]), "{marks:?}");
@@ -139,9 +139,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_no_boot() {
-        assert_eq!(Mark::parse("00007"), Mark::begun(3));
-        assert_eq!(Mark::parse(""), Mark::BOOTED);
-        assert_eq!(Mark::parse("-1"), Mark::BOOTED);
-        assert_eq!(Mark::parse("99999").power(), None);
+        assert_eq!(Checkpoint::parse("00007"), Checkpoint::begun(3));
+        assert_eq!(Checkpoint::parse(""), Checkpoint::BOOTED);
+        assert_eq!(Checkpoint::parse("-1"), Checkpoint::BOOTED);
+        assert_eq!(Checkpoint::parse("99999").power(), None);
     }
 }

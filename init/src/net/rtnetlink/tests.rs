@@ -59,7 +59,7 @@ fn a_card_with_a_cable() {
         device: true,
         mtu: 1500,
     };
-    assert_eq!(decode(&message(RTM_NEWLINK, 0, 0, &body)), [Notice::Link(expected)]);
+    assert_eq!(decode(&message(RTM_NEWLINK, 0, 0, &body)), [Message::Link(expected)]);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn virtual_and_enslaved_interfaces_are_told_apart() {
     let master = attribute(IFLA_MASTER, &7u32.to_ne_bytes());
     let body = link(1, 9, 0, &[attribute(IFLA_IFNAME, b"v0\0"), info, master]);
     let notices = decode(&message(RTM_NEWLINK, 0, 0, &body));
-    let [Notice::Link(link)] = &*notices else { panic!("{notices:?}") };
+    let [Message::Link(link)] = &*notices else { panic!("{notices:?}") };
     assert_eq!((&*link.kind, link.enslaved, link.device, link.up), ("veth", true, false, false));
 }
 
@@ -80,7 +80,7 @@ fn news_of_a_bridge_about_its_ports_do_not_count() {
     assert_eq!(decode(&message(RTM_NEWLINK, 0, 0, &body)), []);
     assert_eq!(decode(&message(RTM_DELLINK, 0, 0, &body)), []);
     body[0] = 0;
-    assert_eq!(decode(&message(RTM_DELLINK, 0, 0, &body)), [Notice::LinkGone(4)]);
+    assert_eq!(decode(&message(RTM_DELLINK, 0, 0, &body)), [Message::LinkGone(4)]);
 }
 
 #[test]
@@ -99,14 +99,14 @@ fn addresses_come_become_usable_and_go() {
         [head, rest, attribute(IFA_FLAGS, &flags.to_ne_bytes())].concat()
     };
     let prefix = Prefix { address: [10, 0, 2, 15].into(), length: 24 };
-    let expected = |usable| Notice::Address { index: 5, prefix, global: true, usable };
+    let expected = |usable| Message::Address { index: 5, prefix, global: true, usable };
     assert_eq!(decode(&message(RTM_NEWADDR, 0, 0, &body(0x80))), [expected(true)]);
     assert_eq!(decode(&message(RTM_NEWADDR, 0, 0, &body(0x40))), [expected(false)]);
     assert_eq!(decode(&message(RTM_DELADDR, 0, 0, &body(0x80))), [expected(false)]);
 
     let address: Ipv6Addr = "fe80::1".parse().unwrap();
     let body = [vec![10, 64, 0, 253, 5, 0, 0, 0], attribute(IFA_ADDRESS, &address.octets())].concat();
-    let expected = Notice::Address {
+    let expected = Message::Address {
         index: u32::from_ne_bytes([5, 0, 0, 0]),
         prefix: Prefix { address: address.into(), length: 64 },
         global: false,
@@ -121,7 +121,7 @@ fn name_servers_of_a_router() {
     // RDNSS: type 25, 3 units of 8 bytes, lifetime 600 seconds, one address.
     let option = [vec![25, 3, 0, 0, 0, 0, 2, 0x58], server.octets().to_vec()].concat();
     let head = [vec![10, 0, 0, 0], 3u32.to_ne_bytes().to_vec(), vec![134, 0, 0, 0, 0, 0, 0, 0]].concat();
-    let expected = Notice::NameServers { index: 3, servers: vec![server], lifetime: 600 };
+    let expected = Message::NameServers { index: 3, servers: vec![server], lifetime: 600 };
     assert_eq!(decode(&message(RTM_NEWNDUSEROPT, 0, 0, &[head.clone(), option.clone()].concat())), [expected]);
     // A length beyond the message, and another option.
     let mut cut = option.clone();
@@ -136,12 +136,12 @@ fn name_servers_of_a_router() {
 fn answers_and_the_kernels_words() {
     let request = message(RTM_NEWADDR, 5, 77, &[1, 2, 3, 4]);
     let ok = [vec![0; 4], request.clone()].concat();
-    let expected = Notice::Answer { sequence: 77, error: None };
+    let expected = Message::Answer { sequence: 77, error: None };
     assert_eq!(decode(&message(NLMSG_ERROR, NLM_F_CAPPED, 77, &ok)), [expected]);
 
     let words = attribute(NLMSGERR_ATTR_MSG, b"IPv4: Invalid scope value\0");
     let refused = (-22i32).to_ne_bytes().to_vec();
-    let expected = Notice::Answer { sequence: 77, error: Some((Errno::INVAL, "IPv4: Invalid scope value".into())) };
+    let expected = Message::Answer { sequence: 77, error: Some((Errno::INVAL, "IPv4: Invalid scope value".into())) };
     // With the whole request, and with its header alone.
     let whole = [refused.clone(), request.clone(), words.clone()].concat();
     assert_eq!(decode(&message(NLMSG_ERROR, NLM_F_ACK_TLVS, 77, &whole)), core::slice::from_ref(&expected));
@@ -149,15 +149,15 @@ fn answers_and_the_kernels_words() {
     assert_eq!(decode(&message(NLMSG_ERROR, NLM_F_ACK_TLVS | NLM_F_CAPPED, 77, &capped)), [expected]);
 
     let silent = [refused, request].concat();
-    let expected = Notice::Answer { sequence: 77, error: Some((Errno::INVAL, String::new())) };
+    let expected = Message::Answer { sequence: 77, error: Some((Errno::INVAL, String::new())) };
     assert_eq!(decode(&message(NLMSG_ERROR, 0, 77, &silent)), [expected]);
-    assert_eq!(decode(&message(NLMSG_DONE, 2, 8, &[0; 4])), [Notice::Done { sequence: 8 }]);
+    assert_eq!(decode(&message(NLMSG_DONE, 2, 8, &[0; 4])), [Message::Done { sequence: 8 }]);
 }
 
 #[test]
 fn several_messages_in_a_datagram() {
     let bytes = [message(NLMSG_DONE, 0, 1, &[0; 3]), message(0x77, 0, 0, &[1]), message(NLMSG_DONE, 0, 2, &[])];
-    assert_eq!(decode(&bytes.concat()), [Notice::Done { sequence: 1 }, Notice::Done { sequence: 2 }]);
+    assert_eq!(decode(&bytes.concat()), [Message::Done { sequence: 1 }, Message::Done { sequence: 2 }]);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn requests_about_addresses_can_be_read_back() {
         let prefix = Prefix { address: address.parse().unwrap(), length };
         for add in [true, false] {
             let request = change_address(9, 2, prefix, add);
-            let expected = Notice::Address { index: 2, prefix, global: true, usable: add };
+            let expected = Message::Address { index: 2, prefix, global: true, usable: add };
             assert_eq!(decode(&request), [expected]);
             let found = Attributes(&request[24..]).find(|(kind, _)| *kind == IFA_BROADCAST);
             assert_eq!(found.map(|(_, value)| value), broadcast.as_ref().map(|bytes| &bytes[..]));

@@ -1,4 +1,4 @@
-//! Messages of rtnetlink(7) as bytes: pure functions, for any input.
+//! Packets of rtnetlink(7) as bytes: pure functions, for any input.
 //!
 //! Numbers are in the machine's byte order, addresses in the network's; every part starts at a multiple of 4.
 
@@ -70,7 +70,7 @@ pub struct Route {
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum Message {
     /// An interface appeared, or something about it changed.
     Link(Link),
     /// The interface with this number is gone.
@@ -110,27 +110,27 @@ pub enum Notice {
 }
 
 /// The notices in a datagram; what is malformed or of no interest is left out.
-pub fn decode(bytes: &[u8]) -> Vec<Notice> {
-    Messages(bytes).filter_map(|message| message.notice()).collect()
+pub fn decode(bytes: &[u8]) -> Vec<Message> {
+    Packets(bytes).filter_map(|message| message.notice()).collect()
 }
 
-/// Messages of a datagram.
-struct Messages<'a>(&'a [u8]);
+/// Packets of a datagram.
+struct Packets<'a>(&'a [u8]);
 
-struct Message<'a> {
+struct Packet<'a> {
     kind: u16,
     flags: u16,
     sequence: u32,
     body: &'a [u8],
 }
 
-impl<'a> Iterator for Messages<'a> {
-    type Item = Message<'a>;
+impl<'a> Iterator for Packets<'a> {
+    type Item = Packet<'a>;
 
-    fn next(&mut self) -> Option<Message<'a>> {
+    fn next(&mut self) -> Option<Packet<'a>> {
         let length = usize::try_from(u32_at(self.0, 0)?).ok()?;
         let message = self.0.get(..length)?;
-        let message = Message {
+        let message = Packet {
             kind: u16_at(message, 4)?,
             flags: u16_at(message, 6)?,
             sequence: u32_at(message, 8)?,
@@ -156,15 +156,15 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-impl Message<'_> {
-    fn notice(&self) -> Option<Notice> {
+impl Packet<'_> {
+    fn notice(&self) -> Option<Message> {
         match self.kind {
             NLMSG_ERROR => self.answer(),
-            NLMSG_DONE => Some(Notice::Done { sequence: self.sequence }),
-            RTM_NEWLINK => self.link().map(Notice::Link),
+            NLMSG_DONE => Some(Message::Done { sequence: self.sequence }),
+            RTM_NEWLINK => self.link().map(Message::Link),
             // A port that leaves its bridge is told as a "deleted link" of the bridge family.
             RTM_DELLINK if *self.body.first()? == AF_BRIDGE => None,
-            RTM_DELLINK => Some(Notice::LinkGone(u32_at(self.body, 4)?)),
+            RTM_DELLINK => Some(Message::LinkGone(u32_at(self.body, 4)?)),
             RTM_NEWADDR | RTM_DELADDR => self.address(),
             RTM_NEWNDUSEROPT => self.name_servers(),
             _ => None,
@@ -172,11 +172,11 @@ impl Message<'_> {
     }
 
     /// `struct nlmsgerr`: the negative error, and the request's header or all of it; then attributes.
-    fn answer(&self) -> Option<Notice> {
+    fn answer(&self) -> Option<Message> {
         let code = i32::from_ne_bytes(u32_at(self.body, 0)?.to_ne_bytes());
         let sequence = u32_at(self.body, 12)?;
         if code == 0 {
-            return Some(Notice::Answer { sequence, error: None });
+            return Some(Message::Answer { sequence, error: None });
         }
         let request = if self.flags & NLM_F_CAPPED != 0 { HEADER } else { u32_at(self.body, 4)? as usize };
         let rest = self.body.get(4usize.checked_add(request)?.checked_next_multiple_of(4)?..).unwrap_or_default();
@@ -186,7 +186,7 @@ impl Message<'_> {
         };
         // A number that is no error of Linux (its largest is 4095) cannot come from it.
         let errno = code.checked_neg().filter(|code| (1..4096).contains(code))?;
-        Some(Notice::Answer { sequence, error: Some((Errno::from_raw_os_error(errno), words.unwrap_or_default())) })
+        Some(Message::Answer { sequence, error: Some((Errno::from_raw_os_error(errno), words.unwrap_or_default())) })
     }
 
     /// `struct ifinfomsg`: family, pad, type (u16), index, flags, changed flags.
@@ -228,7 +228,7 @@ impl Message<'_> {
     }
 
     /// `struct ifaddrmsg`: family, prefix length, flags, scope, index.
-    fn address(&self) -> Option<Notice> {
+    fn address(&self) -> Option<Message> {
         let (family, length, scope) = (*self.body.first()?, *self.body.get(1)?, *self.body.get(3)?);
         let index = u32_at(self.body, 4)?;
         let mut flags = u32::from(*self.body.get(2)?);
@@ -249,13 +249,13 @@ impl Message<'_> {
         let prefix = Prefix { address, length };
         let usable = self.kind == RTM_NEWADDR && flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) == 0;
         // Scope 0 is the universe.
-        Some(Notice::Address { index, prefix, global: scope == 0, usable })
+        Some(Message::Address { index, prefix, global: scope == 0, usable })
     }
 
     /// `struct nduseroptmsg`: family, pad, length of the options, index, ICMP type and code, pads; then options of
     /// neighbour discovery. Type 25 is the recursive DNS server option: length in units of 8 bytes, two reserved
     /// bytes, lifetime, addresses (RFC 8106, section 5.1).
-    fn name_servers(&self) -> Option<Notice> {
+    fn name_servers(&self) -> Option<Message> {
         let index = u32_at(self.body, 4)?;
         let option = self.body.get(16..)?;
         let length = usize::from(*option.get(1)?) * 8;
@@ -265,7 +265,7 @@ impl Message<'_> {
         let lifetime = u32::from_be_bytes(option.get(4..8)?.try_into().ok()?);
         let servers = option.get(8..length)?.chunks_exact(16);
         let servers = servers.filter_map(|bytes| Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?))).collect();
-        Some(Notice::NameServers { index, servers, lifetime })
+        Some(Message::NameServers { index, servers, lifetime })
     }
 }
 
