@@ -1,24 +1,33 @@
-//! The parts of PID 1, as a library so that its decisions can be tested on the build host.
+//! PID 1, as a library so that its decisions can be tested on the build host. `main.rs` calls [`run`].
 //!
-//! The program `init` (`src/main.rs`) calls [`run`]. Decisions (what a line of inittab means, what a
-//! signal asks for, when a program may start again, in which order to unmount) are pure functions with
-//! tests beside them; everything that enters the kernel goes through [`sys`], which has all unsafe code.
+//! The life of a system, and who does what in it:
+//!
+//! 1. The kernel starts the program. `boot` goes through its phases: `platform` mounts, sets the clock and the kernel's settings,
+//!    `devices` and `net` set up what is there, [`config`] says what the administrator wants.
+//! 2. `supervisor` runs the table: `spawn` starts its programs, `service` the services, and `logs` keeps what they write. It
+//!    waits in one place, `event`, and answers at the `control` socket.
+//! 3. `handover` lets another program go on in this process: on request, or after a fault.
+//! 4. `shutdown` stops everything in order, unmounts, and calls reboot(2).
+//!
+//! Decisions are pure functions with tests beside them. Everything that enters the kernel goes through [`sys`], which has all
+//! unsafe code. A module uses only those in layers below its own; `tests/imports.rs` has the table. Only what tests and fuzz
+//! targets call is public.
 #![forbid(unsafe_code)]
 
-pub mod boot;
+mod boot;
 pub mod config;
 pub mod control;
 pub mod devices;
-pub mod event;
+mod event;
 pub mod handover;
-pub mod log;
+mod log;
 pub mod logs;
 pub mod net;
 pub mod platform;
 pub mod service;
-pub mod shutdown;
+mod shutdown;
 pub mod spawn;
-pub mod supervisor;
+mod supervisor;
 
 pub use init_base::sys;
 

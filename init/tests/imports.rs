@@ -18,7 +18,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("net",        &["config", "log"]),
     ("platform",   &["config", "devices", "event", "log"]),
     ("handover",   &["event", "log", "platform", "spawn"]),
-    ("logs",       &["handover", "log", "platform"]),
+    ("logs",       &["event", "handover", "log", "platform"]),
     ("control",    &["event", "log", "logs"]),
     ("service",    &["config", "control", "event", "handover", "log", "logs", "spawn"]),
     ("supervisor", &["config", "control", "devices", "event", "handover", "log", "logs", "net", "platform", "service", "spawn"]),

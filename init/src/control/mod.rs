@@ -4,7 +4,7 @@
 //! requests mean for services is the supervisor's, which implements [`Operations`].
 
 mod client;
-pub mod server;
+pub(crate) mod server;
 
 use crate::event::reactor::Reactor;
 use crate::logs::Logs;

@@ -12,12 +12,12 @@ use crate::sys::process::Pid;
 use crate::sys::{Errno, files, nodes, system};
 
 pub mod access;
-pub mod children;
+pub(crate) mod children;
 pub mod names;
 pub mod partition;
 pub mod superblock;
 pub mod uevent;
-pub mod worker;
+pub(crate) mod worker;
 
 use access::Groups;
 use children::Children;

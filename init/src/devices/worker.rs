@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString};
 use super::names::{self, Facts, Sysfs};
 use super::{partition, superblock, uevent};
 use crate::log::{debug, error, warn};
+use crate::spawn::NOT_RUN;
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, files, nodes, signal};
 
@@ -20,8 +21,6 @@ const MOST_ALIASES: usize = 2048;
 /// Where modprobe may be, and the environment that it gets.
 const MODPROBE: &[&CStr] = &[c"/sbin/modprobe", c"/usr/sbin/modprobe", c"/bin/modprobe"];
 const PATH: &CStr = c"PATH=/sbin:/usr/sbin:/bin:/usr/bin";
-/// The exit code when a program that is there cannot be run.
-const NOT_RUN: i32 = 126;
 
 /// What a child does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

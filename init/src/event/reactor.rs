@@ -14,7 +14,6 @@ use crate::sys::epoll::Epoll;
 use crate::sys::ring::Ring;
 use crate::sys::{Errno, Result, files};
 
-pub use crate::sys::append::Completion;
 pub use crate::sys::wait::{EventKind, Interest, Token};
 
 /// The default capacity of a pipe in bytes (pipe(7)).

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
+use crate::event::backoff;
 use crate::event::signals::{self, SignalRequest};
 use crate::log::{error, warn};
 use crate::platform::power;
-use crate::spawn::backoff;
 use crate::spawn::inittab::{Action, Line};
 use crate::spawn::{self, Environment};
 use crate::sys::process::{self, Pid};

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::event::backoff;
+
 /// The first wait; each failure doubles it.
 const FIRST: Duration = Duration::from_secs(5);
 /// The longest wait.
@@ -27,9 +29,8 @@ impl Retry {
 
     /// Notes a failure. Returns whether it is the first of its row, which is worth a line.
     pub fn failed(&mut self, now: Duration) -> bool {
-        let wait = FIRST.saturating_mul(1 << self.failures.min(8)).min(LONGEST);
-        self.again = now.saturating_add(wait);
         self.failures = self.failures.saturating_add(1);
+        self.again = now.saturating_add(backoff::doubled(FIRST, self.failures, LONGEST));
         self.failures == 1
     }
 

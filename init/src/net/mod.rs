@@ -16,7 +16,7 @@ pub mod cmdline;
 pub mod config;
 mod config_files;
 pub mod reconcile;
-pub mod resolver;
+pub(crate) mod resolver;
 pub mod rtnetlink;
 
 use reconcile::{Action, Reconciler};

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::event::backoff;
 use crate::logs;
 use crate::sys::privileges::{Limit, Resource};
 use crate::sys::signal::Signal;
@@ -233,11 +234,7 @@ impl Config {
 impl Restart {
     /// The wait before the next start after `failures` short lives in a row.
     pub fn wait(&self, failures: u32) -> Duration {
-        match failures {
-            0 => Duration::ZERO,
-            // More doublings than these are longer than any limit.
-            count => self.delay.saturating_mul(1 << (count - 1).min(30)).min(self.longest),
-        }
+        backoff::doubled(self.delay, failures, self.longest)
     }
 }
 

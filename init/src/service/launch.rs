@@ -8,13 +8,11 @@ use super::account::{Accounts, Identity};
 use super::config::{Command, Execution, Output};
 use super::exec_status;
 use crate::spawn::command::{self, Program};
-use crate::spawn::{self, Environment};
+use crate::spawn::{self, Environment, NOT_RUN};
 use crate::spawn::{console, limits};
 use crate::sys::process::{self, Pid};
 use crate::sys::{self, Errno, descriptors, files, privileges, signal};
 
-/// The exit code of a child whose program could not be run (the shells' convention).
-pub const NOT_RUN: i32 = 127;
 /// What execve(2) says of a program that has to be changed, or put there, by somebody. Others are want of memory or of processes,
 /// a disk, a server.
 const LASTING: &[Errno] = &[

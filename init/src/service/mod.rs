@@ -4,17 +4,17 @@
 //! (pure code: events in, actions out), and [`runner`] does it for the supervisor: [`launch`] starts processes,
 //! [`notify`] understands what they tell, [`exec_status`] why they are not run, [`cgroup`] keeps them together.
 
-pub mod account;
-pub mod cgroup;
-pub mod config;
-pub mod exec_status;
+pub(crate) mod account;
+pub(crate) mod cgroup;
+pub(crate) mod config;
+pub(crate) mod exec_status;
 pub mod file;
-pub mod graph;
-pub mod launch;
-pub mod machine;
+pub(crate) mod graph;
+pub(crate) mod launch;
+pub(crate) mod machine;
 pub mod notify;
-pub mod report;
-pub mod runner;
-pub mod runtime;
-pub mod start_limit;
-pub mod state;
+pub(crate) mod report;
+pub(crate) mod runner;
+pub(crate) mod runtime;
+pub(crate) mod start_limit;
+pub(crate) mod state;

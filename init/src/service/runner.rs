@@ -18,7 +18,7 @@ use super::state::{Action, State, Unit};
 use crate::event::reactor::{Event, EventKind, Reactor, Source};
 use crate::log::{self, debug, error};
 use crate::logs::{Logs, Now};
-use crate::spawn::Environment;
+use crate::spawn::{Environment, NOT_RUN};
 use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::{Errno, Result, files};
@@ -317,7 +317,7 @@ impl Runner {
             groups.remove_left();
         }
         let error = self.exec_status.as_mut().and_then(|exec_status| exec_status.take(pid));
-        if let Some(error) = error.filter(|_| exit == Exit::Code(launch::NOT_RUN))
+        if let Some(error) = error.filter(|_| exit == Exit::Code(NOT_RUN))
             && self.not_run(pid, error, cx)
         {
             return true;

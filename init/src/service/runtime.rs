@@ -27,8 +27,8 @@ pub struct Notifications {
 pub struct MainProcess {
     /// The process.
     pub pid: Pid,
-    /// Tells of its end.
-    pub fd: OwnedFd,
+    /// Its pidfd, open for as long as it is polled.
+    pub _pidfd: OwnedFd,
     /// Its poll.
     pub token: Token,
     /// It has ended.

@@ -1,11 +1,10 @@
 //! Starting programs: the terminal, the session, the environment. The supervisor and the rescue call it.
 
-pub mod backoff;
 pub mod command;
-pub mod console;
+pub(crate) mod console;
 pub mod inittab;
-pub mod limits;
-pub mod running;
+pub(crate) mod limits;
+pub(crate) mod running;
 
 use std::ffi::{CStr, CString};
 
@@ -19,7 +18,7 @@ use inittab::{Action, Line};
 /// `PATH` of every program, unless the kernel command line gave another.
 pub const SEARCH_PATH: &str = "/sbin:/usr/sbin:/bin:/usr/bin";
 /// The exit code of a child whose program could not be run (the shells' convention).
-const NOT_RUN: i32 = 127;
+pub const NOT_RUN: i32 = 127;
 
 /// The environment of every program, as `NAME=value`.
 #[derive(Clone, Debug)]

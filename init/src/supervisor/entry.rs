@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
+use crate::event::backoff;
 use crate::log::{error, info};
-use crate::spawn::backoff;
 use crate::spawn::console;
 use crate::spawn::inittab::{Action, Line};
 use crate::sys::Errno;

@@ -6,12 +6,13 @@ mod handover;
 mod hotplug;
 mod reload;
 mod services;
-pub mod timeline;
+pub(crate) mod timeline;
 
 use core::time::Duration;
 
 use crate::config::options::Options;
 use crate::control::Server;
+use crate::event::backoff;
 use crate::event::reactor::{Event, EventKind, Reactor, Source};
 use crate::event::signals::{self, SignalRequest};
 use crate::handover::checkpoint::{self, Checkpoint};
@@ -21,7 +22,6 @@ use crate::logs::{Logs, Now};
 use crate::platform::button;
 use crate::platform::watchdog::Watchdog;
 use crate::service::runner::Runner;
-use crate::spawn::backoff;
 use crate::spawn::inittab::{self, Action, Line};
 use crate::spawn::{self, Environment};
 use crate::sys::Result;

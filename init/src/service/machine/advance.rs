@@ -3,10 +3,10 @@
 use core::time::Duration;
 
 use super::Machine;
+use crate::event::backoff;
 use crate::log::Level;
 use crate::service::config::{Kind, Policy, STEADY};
 use crate::service::state::{Action, State, StopReason, Unit};
-use crate::spawn::backoff;
 use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
 

@@ -110,7 +110,7 @@ impl Runner {
     pub(super) fn watch_main_process(&mut self, stream: u32, pid: Pid, reactor: &mut Reactor) {
         let watched = process::descriptor(pid).and_then(|fd| {
             let token = reactor.poll(fd.as_fd(), Interest::Read, Source::MainProcess(stream))?;
-            Ok(MainProcess { pid, fd, token, ended: false })
+            Ok(MainProcess { pid, _pidfd: fd, token, ended: false })
         });
         match watched {
             Ok(main) => {

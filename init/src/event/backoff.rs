@@ -1,4 +1,4 @@
-//! When a program that ended may start again. The supervisor asks.
+//! When something that failed is tried again. The supervisor, the state machine of services and the logs ask.
 
 use core::time::Duration;
 
@@ -7,12 +7,18 @@ pub const HEALTHY: Duration = Duration::from_secs(1);
 /// The longest time between two starts of a program that fails at once, and between two looks for a missing terminal.
 pub const LONGEST: Duration = Duration::from_secs(32);
 
-/// The time from one start to the next after `failures` failures in a row: 1, 2, 4, ... 32 seconds; none without a failure.
-pub fn between_starts(failures: u32) -> Duration {
+/// The wait after `failures` failures in a row: `first`, and twice as long with each more, up to `longest`; none without a failure.
+pub fn doubled(first: Duration, failures: u32, longest: Duration) -> Duration {
     match failures {
         0 => Duration::ZERO,
-        count => HEALTHY.saturating_mul(1 << (count - 1).min(5)).min(LONGEST),
+        // More doublings than these are longer than any limit.
+        count => first.saturating_mul(1 << (count - 1).min(30)).min(longest),
     }
+}
+
+/// The time from one start to the next after `failures` failures in a row: 1, 2, 4, ... 32 seconds; none without a failure.
+pub fn between_starts(failures: u32) -> Duration {
+    doubled(HEALTHY, failures, LONGEST)
 }
 
 /// The failures in a row after a program that had failed `before` times ended after `lived`.
