@@ -13,7 +13,7 @@ use arguments::{Arguments, Command};
 use connection::{Connection, Failure};
 
 use init_base::names::nearest;
-use init_base::protocol::{self, Action, Code, Health, Refusal, SOCKET};
+use init_base::protocol::{self, Action, Code, Health, Listed, Refusal, SOCKET};
 use init_base::sys::{files, tty};
 
 const USAGE: &str = "\
@@ -84,8 +84,7 @@ impl Tool<'_> {
 
     fn list(&self) -> Result<i32, Failure> {
         let text = self.ask("list")?;
-        let rows: Vec<_> = text.lines().filter_map(protocol::listed).collect();
-        print(&table::list(&rows, has_colours()));
+        print(&table::list(&rows(&text), has_colours()));
         Ok(DONE)
     }
 
@@ -181,13 +180,18 @@ impl Tool<'_> {
     /// Suggests the service that an unknown name may stand for.
     fn suggestion(&self, name: &str) -> String {
         let text = self.ask("list").unwrap_or_default();
-        let known: Vec<&str> = text.lines().filter_map(protocol::listed).map(|row| row.name).collect();
+        let known: Vec<&str> = rows(&text).iter().map(|row| row.name).collect();
         let longer = known.iter().copied().find(|known| known.starts_with(name));
         match longer.or_else(|| nearest(name, &known)) {
             Some(near) => format!("\nhint: did you mean '{}'?", harmless(near)),
             None => "\nhint: `initctl list` shows all".into(),
         }
     }
+}
+
+/// The rows of a list.
+fn rows(text: &str) -> Vec<Listed<'_>> {
+    text.lines().filter_map(protocol::listed).collect()
 }
 
 /// Text that a terminal shows and does not obey: control characters as `^[` and the like.

@@ -25,8 +25,8 @@ pub struct Stat {
 impl Stat {
     /// Reads `pid (name) state parent group session terminal foreground flags ...`; the name may hold blanks and brackets.
     fn parse(text: &[u8]) -> Option<Stat> {
-        let text = String::from_utf8_lossy(text);
-        let (_, fields) = text.rsplit_once(')')?;
+        let end = text.iter().rposition(|&byte| byte == b')')?;
+        let fields = core::str::from_utf8(text.get(end + 1..)?).ok()?;
         // One kind of number for all fields, because each kind is a function more.
         let mut numbers = fields.split_ascii_whitespace().skip(1).map_while(|field| field.parse::<i64>().ok());
         let (parent, session, terminal) = (numbers.next()?, numbers.nth(1)?, numbers.next()?);
@@ -51,10 +51,17 @@ impl Stat {
 /// # Errors
 /// When /proc is not mounted.
 pub fn find(is_wanted: &dyn Fn(Pid, &Stat) -> bool) -> Result<Vec<Pid>> {
-    let names = files::list_dir(PROC)?;
-    let pids = names.iter().filter_map(|name| name.parse::<Pid>().ok());
-    // One that ended meanwhile is not there.
-    Ok(pids.filter(|&pid| stat(pid).is_some_and(|stat| is_wanted(pid, &stat))).collect())
+    let mut found = Vec::new();
+    for name in files::list_dir(PROC)? {
+        // A process that ended meanwhile has no stat.
+        if let Ok(pid) = name.parse()
+            && let Some(stat) = stat(pid)
+            && is_wanted(pid, &stat)
+        {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }
 
 /// Reads `/proc/PID/stat`; nothing when the process is gone.
