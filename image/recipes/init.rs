@@ -12,7 +12,7 @@ const COMPANIONS: &[&str] = &["initctl", "echod"];
 /// The crates that the program is made of.
 const CRATES: &[&str] = &["init", "init/base", "initctl", "echod"];
 
-/// Leaves `sbin/init` and links to it.
+/// Leaves `sbin/init`, links to it, and the same program with symbols and debug information, `debug/init.debug`.
 pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
     let companions: Vec<&str> = COMPANIONS.iter().copied().filter(|name| profile.has(name)).collect();
     let lock = fs::read_to_string(dirs.root.join("Cargo.lock"))?;
@@ -53,10 +53,17 @@ pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
             .env(linker_variable(triple), toolchain::program("clang")?)
             .env("CARGO_ENCODED_RUSTFLAGS", rustflags(arch, &places(dirs, &source)?).join("\x1f"))
             .run("build init")?;
-        let program = target.join(triple).join("init/init");
-        fs::create_dir_all(job.out.join("sbin"))?;
-        fs::copy(program, job.out.join("sbin/init"))?;
-        companions.iter().try_for_each(|name| tree::link("init", &job.out.join("sbin").join(name)))
+        let [sbin, debug] = ["sbin", "debug"].map(|dir| job.out.join(dir));
+        fs::create_dir_all(&sbin)?;
+        fs::create_dir_all(&debug)?;
+        fs::copy(target.join(triple).join("init/init"), debug.join("init.debug"))?;
+        job.cmd(toolchain::program("llvm-strip")?)
+            .arg("--strip-all")
+            .arg("-o")
+            .arg(sbin.join("init"))
+            .arg(debug.join("init.debug"))
+            .run("strip init")?;
+        companions.iter().try_for_each(|name| tree::link("init", &sbin.join(name)))
     })
 }
 
@@ -68,6 +75,7 @@ fn rustflags(arch: Arch, places: &[(PathBuf, &str)]) -> Vec<String> {
         "-Ctarget-feature=+crt-static".into(),
         "-Crelocation-model=static".into(), // No loader: a fixed address needs no relocation at start.
         "-Cforce-unwind-tables=no".into(),  // A panic starts the program anew and unwinds nothing.
+        "-Clink-arg=-Wl,--icf=all".into(),  // Equal functions once: nothing here compares the addresses of two.
     ];
     let remaps = places.iter().map(|(place, name)| format!("--remap-path-prefix={}={name}", place.display()));
     flags.into_iter().chain(remaps).collect()
@@ -83,7 +91,11 @@ fn places(dirs: &Dirs, library: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
             std::env::home_dir().context("no home directory is known\nhint: set HOME or CARGO_HOME")?.join(".cargo")
         }
     };
-    let named = [(dirs.home.clone(), "/store"), (library.to_path_buf(), "/rust"), (cargo, "/cargo")];
+    let mut named = vec![(dirs.home.clone(), "/store"), (library.to_path_buf(), "/rust")];
+    // A crate's directory is in one of the registry, whose name would be in every message about the crate.
+    let registries = fs::read_dir(cargo.join("registry/src")).into_iter().flatten();
+    named.extend(registries.filter_map(|entry| Some((entry.ok()?.path(), "/cargo"))));
+    named.push((cargo, "/cargo"));
     let mut places = Vec::new();
     for (place, name) in named {
         // Some messages have a path as it was given, others as it is behind its links.
