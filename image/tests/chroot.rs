@@ -214,7 +214,21 @@ fn builders_places() -> Result<Vec<PathBuf>> {
         None => std::env::home_dir().context("no home directory is known")?.join(".cargo"),
     };
     let below = [
-        (dirs.root, "", &["image/", "init/src/", "sysroot/", "target/", "toolchain/", "vendor/"][..]),
+        (
+            dirs.root,
+            "",
+            &[
+                "echod/",
+                "image/",
+                "init/base/",
+                "init/src/",
+                "initctl/",
+                "sysroot/",
+                "target/",
+                "toolchain/",
+                "vendor/",
+            ][..],
+        ),
         (dirs.home, "/store", &["src/", "store/", "work/"]),
         (cargo, "/cargo", &["registry/"]),
     ];

@@ -20,6 +20,7 @@ const SOURCES: &[&str] = &[
     "Cargo.toml",
     "build-support/src",
     "disk/src",
+    "echod",
     "image/build.rs",
     "image/kernel",
     "image/profiles",
