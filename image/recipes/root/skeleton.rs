@@ -44,6 +44,7 @@ pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
     tree.merge_plain(sysroot::skeleton(), "", "skeleton")?;
     tree.chmod("etc/shadow", 0o600)?;
     tree.bytes("etc/hostname", format!("{}\n", profile.hostname), 0o644, "profile")?;
+    tree.bytes("etc/hosts", hosts(&profile.hostname)?, 0o644, "profile")?;
     tree.bytes("etc/os-release", os_release(profile), 0o644, "profile")
 }
 
@@ -55,6 +56,14 @@ pub fn add_inittab(tree: &mut Tree, arch: Arch, profile: &Profile) -> Result<()>
         text += &format!("\n# Of the profile {}.\n{}\n", profile.name, profile.inittab.join("\n"));
     }
     tree.bytes("etc/inittab", text, 0o644, "skeleton")
+}
+
+/// The skeleton's hosts(5) with the system's own name, which resolves without a network so. The address is of the loopback
+/// interface, and not that of `localhost`, whose name a look-up of the address has to give.
+fn hosts(hostname: &str) -> Result<String> {
+    let text = fs::read_to_string(sysroot::skeleton().join("etc/hosts"))?;
+    let short = hostname.split_once('.').map_or(String::new(), |(short, _)| format!(" {short}"));
+    Ok(format!("{text}127.0.1.1\t{hostname}{short}\n"))
 }
 
 /// os-release(5).
