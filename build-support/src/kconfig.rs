@@ -276,6 +276,23 @@ fn survived(ask: &Ask, got: Option<&Value>) -> bool {
     got == Some(&ask.value) || (ask.value == Value::No && got.is_none())
 }
 
+/// The symbols that are `=m` in a final `.config`, a line each, with the place where that was asked for.
+pub fn modules(merged: &Merged, final_config: &str) -> Vec<String> {
+    let config = Config::parse(final_config);
+    let modules = config.0.iter().filter(|(_, value)| **value == Value::Module);
+    modules
+        .map(|(symbol, _)| match merged.asks.get(symbol) {
+            Some(ask) if ask.value == Value::Module => format!("{}: CONFIG_{symbol}=m", ask.place()),
+            _ => format!("CONFIG_{symbol}=m, which others ask for or which is a default"),
+        })
+        .collect()
+}
+
+/// A string as Kconfig reads and writes it: a backslash stands before a quote and a backslash (scripts/kconfig/confdata.c).
+pub fn quote(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// The message for a list from [`check`].
 pub fn report(dropped: &[Dropped]) -> String {
     let count = match dropped {

@@ -10,7 +10,7 @@ pub fn of(profile: &Profile) -> Result<String> {
     if profile.root.packages.iter().any(|package| matches!(package, Package::Own(_))) {
         names.push("musl"); // It is linked into every program.
     }
-    let parts = [("init", &["rust"][..]), ("busybox", &["busybox"]), ("toolchain", &["llvm", "linux"])]; // linux: the headers.
+    let parts = [("init", &["rust"][..]), ("busybox", &["busybox"]), ("toolchain", &["llvm", "linux", "zlib", "zstd"])]; // linux: the headers.
     for (package, sources) in parts {
         if profile.has(package) {
             names.extend(sources);

@@ -339,3 +339,20 @@ mod expressions {
         }
     }
 }
+
+#[test]
+fn modules_are_listed_with_who_asked_for_them() {
+    let fragment = Fragment::parse(Path::new("mine.config"), "# Why.\nCONFIG_MODULES=y\nCONFIG_E1000=m\n").unwrap();
+    let made = "CONFIG_MODULES=y\nCONFIG_E1000=m\nCONFIG_LIBRARY=m\n# CONFIG_X is not set\n";
+    let found = modules(&Merged::new(&[fragment]), made);
+    assert_eq!(
+        found,
+        ["mine.config:3: CONFIG_E1000=m", "CONFIG_LIBRARY=m, which others ask for or which is a default"]
+    );
+    assert!(modules(&Merged::default(), "CONFIG_MODULES=y\n").is_empty());
+}
+
+#[test]
+fn quotes_and_backslashes_of_strings_are_escaped() {
+    assert_eq!(quote(r#"dyndbg="file x.c +p" a=\b"#), r#""dyndbg=\"file x.c +p\" a=\\b""#);
+}

@@ -7,7 +7,7 @@ use build_support::{Arch, Built, Dirs, Job, Result, Stage, anyhow, fs, host, tre
 use system::Profile;
 
 use super::link::{BUILD_TREE, INITRAMFS};
-use super::{BUILD, configure, install, targets, tools};
+use super::{BUILD, configure, install, make, targets};
 
 /// Leaves `kernel` for boot loaders and QEMU, `kernel.efi` for firmware where that takes another file, `kernel.config`, the
 /// built-in command line in `cmdline`, and `debug/vmlinux`. Where a profile embeds its root, also the build directory.
@@ -28,22 +28,22 @@ pub fn compile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
         .build(|job| {
             let source = linux.unpack(dirs)?;
             let build = job.dir("build")?;
-            let tools = tools(arch)?;
-            let make = || job.cmd("make").arg("-C").arg(&source).def("O", &build).args(&tools).args(BUILD);
             let seed = job.work.join("seed.config");
             fs::write(&seed, config.seed())?;
-            make().arg("allnoconfig").env("KCONFIG_ALLCONFIG", &seed).run("configure the kernel")?;
+            let make = || make(job, arch, &source, &build);
+            make()?.arg("allnoconfig").env("KCONFIG_ALLCONFIG", &seed).run("configure the kernel")?;
             let made = fs::read_to_string(build.join(".config"))?;
             let symbols = Tree::linux(&source, arch.linux());
             kconfig::check(&config, &made, Some(&symbols)).map_err(|dropped| anyhow!(kconfig::report(&dropped)))?;
+            configure::refuse_modules(&config, &made)?;
             if profile.root.embed {
                 disk::cpio::write(&disk::Tree::new(), &build.join(INITRAMFS), disk::Compression::None)?; // `link` replaces it.
             }
-            make().arg(format!("-j{}", host::jobs())).args(targets(arch)).run("build the kernel")?;
+            make()?.arg(format!("-j{}", host::jobs())).args(targets(arch)).run("build the kernel")?;
             install(&build, &job.out, arch)?;
             fs::write(job.out.join("cmdline"), format!("{line}\n"))?;
             if profile.kernel.debug {
-                make().arg("scripts_gdb").run("make GDB's scripts")?;
+                make()?.arg("scripts_gdb").run("make GDB's scripts")?;
                 install_scripts(&source, &build, &job.out.join("debug"))?;
             }
             if profile.root.embed { keep_build(job, &build) } else { Ok(()) }

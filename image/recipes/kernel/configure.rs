@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use build_support::kconfig::Fragment;
+use build_support::kconfig::{self, Fragment, Merged};
 use build_support::{Arch, Dirs, Result, ensure};
 use system::Profile;
 use system::outputs;
@@ -37,6 +37,17 @@ pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragm
     Ok(fragments)
 }
 
+/// Refuses a configuration with modules: nothing compiles them, so the system would lack what they drive without a word.
+pub fn refuse_modules(merged: &Merged, made: &str) -> Result<()> {
+    let modules = kconfig::modules(merged, made);
+    ensure!(
+        modules.is_empty(),
+        "the configuration has modules, which no stage compiles:\n{}\nhint: write =y",
+        modules.join("\n")
+    );
+    Ok(())
+}
+
 /// The command line that is built into the kernel.
 pub fn command_line(arch: Arch, profile: &Profile) -> String {
     let root = match profile.root.kind {
@@ -59,12 +70,7 @@ fn command_line_setting(arch: Arch, line: &str) -> String {
         Arch::X86_64 => "CONFIG_CMDLINE_BOOL=y\n",
         Arch::Arm64 => "", // It has no switch: an empty line is none.
     };
-    format!("{switch}CONFIG_CMDLINE={}\n", quote(line))
-}
-
-/// A string as Kconfig reads and writes it: a backslash stands before a quote and a backslash (scripts/kconfig/confdata.c).
-fn quote(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    format!("{switch}CONFIG_CMDLINE={}\n", kconfig::quote(line))
 }
 
 /// The initramfs lies in the build directory under one name. It is not compressed: the kernel around it is.
@@ -73,14 +79,4 @@ fn embedding() -> String {
         "CONFIG_BLK_DEV_INITRD=y\nCONFIG_INITRAMFS_SOURCE=\"{INITRAMFS}\"\nCONFIG_INITRAMFS_COMPRESSION_NONE=y\n\
          CONFIG_INITRAMFS_ROOT_UID=0\nCONFIG_INITRAMFS_ROOT_GID=0\n"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quotes_and_backslashes_are_escaped() {
-        assert_eq!(quote(r#"dyndbg="file x.c +p" a=\b"#), r#""dyndbg=\"file x.c +p\" a=\\b""#);
-    }
 }

@@ -5,7 +5,7 @@ use build_support::{Arch, Built, Dirs, Job, Result, Stage, digest, ensure, fs, h
 use system::Profile;
 use system::outputs::{self, KernelFiles, Root};
 
-use super::{BUILD, install, targets, tools};
+use super::{install, make, targets};
 
 /// The initramfs in the build directory.
 pub const INITRAMFS: &str = "initramfs.cpio";
@@ -30,12 +30,7 @@ pub fn link(dirs: &Dirs, arch: Arch, profile: &Profile, compiled: Built, root: &
         unpack(job, &compiled)?;
         let objects = compiled_objects(job)?;
         disk::cpio::write(&root.tree, &build.join(INITRAMFS), disk::Compression::None)?;
-        job.cmd("make")
-            .arg("-C")
-            .arg(&source)
-            .def("O", &build)
-            .args(tools(arch)?)
-            .args(BUILD)
+        make(job, arch, &source, &build)?
             .arg(format!("-j{}", host::jobs()))
             .args(targets(arch))
             .run("link the kernel")?;

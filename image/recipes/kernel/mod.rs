@@ -4,8 +4,10 @@ mod compile;
 mod configure;
 mod link;
 
+use std::path::Path;
+
 use build_support::preflight::{self, HostClang};
-use build_support::{Arch, Result, fs};
+use build_support::{Arch, Cmd, Job, Result, fs};
 
 pub use compile::compile;
 pub use link::link;
@@ -23,6 +25,8 @@ fn tools(arch: Arch) -> Result<Vec<String>> {
     let bin = toolchain::host()?.dir.join("bin");
     let first = HostClang::find()?;
     let program = |name: &str| bin.join(name).display().to_string();
+    let host =
+        |variable: &str, name: &str| -> Result<String> { Ok(format!("{variable}={}", first.program(name)?.display())) };
     let clang = program("clang");
     let cc = match preflight::ccache() {
         Some(ccache) => format!("{} {clang}", ccache.display()),
@@ -40,20 +44,27 @@ fn tools(arch: Arch) -> Result<Vec<String>> {
         format!("OBJDUMP={}", program("llvm-objdump")),
         format!("READELF={}", program("llvm-readelf")),
         // Tools that run during the build use the host's libraries (libelf), so the host's compiler makes them.
-        format!("HOSTCC=clang{}", first.suffix),
-        format!("HOSTCXX=clang++{}", first.suffix),
-        format!("HOSTLD=ld.lld{}", first.suffix),
-        format!("HOSTAR=llvm-ar{}", first.suffix),
+        host("HOSTCC", "clang")?,
+        host("HOSTCXX", "clang++")?,
+        host("HOSTLD", "ld.lld")?,
+        host("HOSTAR", "llvm-ar")?,
     ])
 }
 
+/// `make` in a build directory, with all that every call of it for this kernel has.
+fn make(job: &Job, arch: Arch, source: &Path, build: &Path) -> Result<Cmd> {
+    Ok(job.make().arg("-C").arg(source).def("O", build).args(tools(arch)?).args(BUILD))
+}
+
 /// The files that make is asked for.
-fn targets(arch: Arch) -> [&'static str; 2] {
-    [arch.kernel_image(), arch.efi_image()].map(|path| path.rsplit('/').next().unwrap_or(path))
+fn targets(arch: Arch) -> Vec<&'static str> {
+    let mut paths = vec![arch.kernel_image(), arch.efi_image()];
+    paths.dedup(); // On x86_64 one file is both.
+    paths.iter().map(|path| path.rsplit('/').next().unwrap_or(path)).collect()
 }
 
 /// Copies the kernel and its configuration out of a build directory.
-fn install(build: &std::path::Path, out: &std::path::Path, arch: Arch) -> Result<()> {
+fn install(build: &Path, out: &Path, arch: Arch) -> Result<()> {
     fs::copy(build.join(arch.kernel_image()), out.join("kernel"))?;
     if arch.efi_image() != arch.kernel_image() {
         fs::copy(build.join(arch.efi_image()), out.join("kernel.efi"))?;

@@ -31,8 +31,8 @@ fn lay_out(tree: &mut Tree, arch: Arch, toolchain: &Built) -> Result<()> {
         tree.merge_plain(&toolchain::sysroot(toolchain, target).join("usr"), &at, "toolchain")?;
         if target == arch {
             // On board this target's sysroot is the root file system.
-            let config = "# There are static libraries only.\n-static\n";
-            tree.bytes(&format!("usr/bin/{}.cfg", target.triple()), config, 0o644, "toolchain")?;
+            let path = format!("usr/bin/{}.cfg", target.triple());
+            tree.bytes(&path, toolchain::board_config(), 0o644, "toolchain")?;
         }
     }
     Ok(())
