@@ -1,6 +1,6 @@
 //! A table of permissions, owners and capabilities: what the files of the machine that builds cannot say.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use build_support::xattr;
 use glob::{MatchOptions, Pattern};
 
@@ -38,6 +38,36 @@ impl Tree {
     /// permission bits.
     pub fn apply(&mut self, rules: &[Rule]) -> Result<()> {
         rules.iter().try_for_each(|rule| self.apply_one(rule))
+    }
+
+    /// The number of a user or a group, given as itself or as a name of the tree's own `etc/passwd` or `etc/group`: `table`
+    /// is one of these, whose third field it is (passwd(5), group(5)).
+    ///
+    /// # Errors
+    ///
+    /// When the table has no such name; the message lists those that it has.
+    pub fn account(&self, table: &str, name: &str) -> Result<u32> {
+        if let Ok(number) = name.parse() {
+            return Ok(number);
+        }
+        let text = match self.get(table).map(|entry| &entry.kind) {
+            Some(Kind::File(content)) => content.text()?,
+            _ => String::new(),
+        };
+        let mut known = Vec::new();
+        for line in text.lines() {
+            let mut fields = line.split(':');
+            if let (Some(account), Some(Ok(number))) = (fields.next(), fields.nth(1).map(str::parse)) {
+                if account == name {
+                    return Ok(number);
+                }
+                known.push(account);
+            }
+        }
+        bail!(
+            "`{name}` is not in /{table} of the root file system\nhint: it has {}; add the name there, or write a number",
+            known.join(", ")
+        )
     }
 
     fn apply_one(&mut self, rule: &Rule) -> Result<()> {
@@ -128,6 +158,17 @@ mod tests {
         assert_eq!((ssh.mode, ssh.uid, ssh.gid, ssh.attributes.len()), (0o4711, 1, 2, 1));
         let dir = tree.get("usr/bin/sub").unwrap();
         assert_eq!((dir.mode, dir.uid, dir.attributes.len()), (0o755, 1, 0));
+    }
+
+    #[test]
+    fn names_of_accounts_are_those_of_the_tree() {
+        let mut tree = Tree::new();
+        tree.bytes("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nhttpd:x:80:81::/:\n", 0o644, "one").unwrap();
+        assert_eq!(tree.account("etc/passwd", "httpd").unwrap(), 80);
+        assert_eq!(tree.account("etc/passwd", "7").unwrap(), 7);
+        let error = tree.account("etc/passwd", "http").unwrap_err().to_string();
+        assert!(error.contains("`http` is not in /etc/passwd") && error.contains("root, httpd"), "{error}");
+        assert!(tree.account("etc/group", "httpd").is_err());
     }
 
     #[test]

@@ -143,6 +143,18 @@ impl Content {
         }
     }
 
+    /// The bytes as text.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or is no UTF-8.
+    pub fn text(&self) -> Result<String> {
+        match self {
+            Content::Host(path) => Ok(fs::read_to_string(path)?),
+            Content::Bytes(bytes) => Ok(String::from_utf8(bytes.clone())?),
+        }
+    }
+
     /// SHA-256 as lower-case hex.
     ///
     /// # Errors

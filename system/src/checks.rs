@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail, ensure};
 
 use crate::document::{Place, Value};
-use crate::profile::{Boot, Profile, RootKind};
+use crate::profile::{Attribute, Boot, OWN_PACKAGES, Profile, RootKind, beside};
 use crate::resolve::Resolved;
 use crate::size;
 
@@ -25,6 +25,8 @@ pub fn check(profile: &Profile, resolved: &Resolved) -> Result<()> {
         .map_err(|why| anyhow::anyhow!("{}: {why}", place("kernel.command-line")))?;
     check_service(profile, resolved)?;
     check_root(profile, &place("root.embed"))?;
+    check_attributes(profile)?;
+    check_inputs(resolved)?;
     check_files(profile)?;
     check_budget(profile, &place)?;
     check_boots(profile, &place("machine.boots"))
@@ -124,6 +126,51 @@ fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
         );
     }
     profile.outputs.iter().try_for_each(|output| output.kind.check(output, profile))
+}
+
+/// A row that changes nothing is a mistake.
+fn check_attributes(profile: &Profile) -> Result<()> {
+    for Attribute { path, mode, owner, group, capabilities, place } in &profile.attributes {
+        ensure!(
+            mode.is_some() || owner.is_some() || group.is_some() || capabilities.is_some(),
+            "{place}: the attributes of `{path}` are not stated\nhint: add `mode`, `owner`, `group` or `capabilities`"
+        );
+    }
+    Ok(())
+}
+
+/// Directories that a profile names. An entry that is not there, or is no directory, must not be passed over.
+fn check_inputs(resolved: &Resolved) -> Result<()> {
+    let items = |path: &str| match resolved.settings.get(path).map(|setting| &setting.value) {
+        Some(Value::List(items)) => items.clone(),
+        _ => Vec::new(),
+    };
+    for item in items("root.files") {
+        let (path, place) = (beside(&item), &item.place);
+        ensure!(
+            path.exists(),
+            "{place}: `files` names `{}`, and {} does not exist\nhint: a path counts from the directory of the profile",
+            item.text,
+            path.display()
+        );
+        ensure!(
+            path.is_dir(),
+            "{place}: `files` names `{}`, which is no directory\n\
+             hint: name the directory that stands for `/`: `rootfs` when rootfs/etc/motd is to become /etc/motd",
+            item.text
+        );
+    }
+    for item in items("root.packages").iter().filter(|item| !OWN_PACKAGES.contains(&item.text.as_str())) {
+        let path = beside(item);
+        ensure!(
+            path.join("build.sh").is_file(),
+            "{}: the package {} has no build.sh\nhint: use {}, or a directory with a build.sh (docs/packages.md)",
+            item.place,
+            path.display(),
+            OWN_PACKAGES.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// Two outputs of one file name.

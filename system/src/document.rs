@@ -83,6 +83,8 @@ pub struct Document {
     pub settings: Settings,
     /// Each `[[output]]`: the values of its keys.
     pub outputs: Vec<Settings>,
+    /// The tables of [`schema::ROWS`] by their names.
+    pub rows: BTreeMap<&'static str, Vec<Settings>>,
 }
 
 /// Reads the text of a profile file.
@@ -133,6 +135,14 @@ impl Reader<'_> {
                     document.outputs.extend(outputs);
                 }
                 ("output", _) => self.fault(value.span().start, "an output begins with [[output]], in double brackets"),
+                (word, found) if schema::rows(word).is_some() => {
+                    let (Some(table), DeValue::Array(list)) = (schema::rows(word), found) else {
+                        self.fault(name.span().start, &format!("write [[{word}]], in double brackets"));
+                        continue;
+                    };
+                    let rows: Vec<Settings> = list.iter().filter_map(|entry| self.row(entry, table)).collect();
+                    document.rows.entry(table.name).or_default().extend(rows);
+                }
                 (word, DeValue::Table(inner)) if !word.is_empty() && schema::table(word).is_some() => {
                     let keys = schema::table(word).map_or(&[][..], |table| table.keys);
                     for (path, setting) in self.table(inner, &[keys], &format!("in [{word}]")) {
@@ -153,6 +163,20 @@ impl Reader<'_> {
             }
         }
         document
+    }
+
+    fn row(&mut self, entry: &Spanned<DeValue>, table: &'static schema::Table) -> Option<Settings> {
+        let (at, name) = (entry.span().start, table.name);
+        let DeValue::Table(found) = entry.get_ref() else {
+            self.fault(at, &format!("write [[{name}]], in double brackets"));
+            return None;
+        };
+        for key in table.keys.iter().filter(|key| key.default == Default::Required) {
+            if !found.contains_key(key.name) {
+                self.fault(at, &format!("an [[{name}]] states its `{}`: {}", key.name, key.meaning));
+            }
+        }
+        Some(self.table(found, &[table.keys], &format!("in an [[{name}]]")))
     }
 
     fn output(&mut self, entry: &Spanned<DeValue>) -> Option<Settings> {
@@ -229,6 +253,10 @@ impl Reader<'_> {
             },
             (Form::Flag, DeValue::Boolean(on)) => Ok(Value::Flag(*on)),
             (Form::Word(words), DeValue::String(text)) => one_of(words, text).map(Value::Text),
+            (Form::Mode, DeValue::String(text)) => mode(text),
+            (Form::Mode, DeValue::Integer(number)) if number.radix() == 8 => mode(number.as_str()),
+            (Form::Account, DeValue::String(text)) => account(text),
+            (Form::Account, DeValue::Integer(number)) if number.radix() == 10 => account(number.as_str()),
             (Form::List, found) => self.list(found, &|text| line(text)),
             (Form::Words(words), found) => self.list(found, &|text| one_of(words, text)),
             _ => Err(format!("must be {}", wanted(form))),
@@ -281,6 +309,24 @@ fn one_of(words: &'static [&'static str], text: &str) -> Result<String, String> 
     Err(format!("cannot be `{text}`{}", choice(text, words)))
 }
 
+/// Permissions as four octal digits.
+fn mode(text: &str) -> Result<Value, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o7777) => Ok(Value::Text(format!("{mode:04o}"))),
+        _ => Err(format!("is `{text}`, and must be {}", wanted(Form::Mode))),
+    }
+}
+
+/// A name of passwd(5) or a number that Linux has (4294967295 stands for "no change", chown(2)).
+fn account(text: &str) -> Result<Value, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let good = match text.parse::<u64>() {
+        Ok(number) => number < u64::from(u32::MAX),
+        Err(_) => !text.is_empty() && text.chars().all(plain) && !text.starts_with('-'),
+    };
+    if good { Ok(Value::Text(text.into())) } else { Err(format!("is `{text}`, and must be {}", wanted(Form::Account))) }
+}
+
 fn wanted(form: Form) -> String {
     match form {
         Form::Line => "a text in quotes".into(),
@@ -290,6 +336,8 @@ fn wanted(form: Form) -> String {
         Form::Word(words) => format!("one of {}, in quotes", words.join(", ")),
         Form::List => "a list, such as [\"one\", \"two\"] or { add = [\"three\"] }".into(),
         Form::Words(words) => format!("a list of {}", words.join(", ")),
+        Form::Mode => "permissions in octal, such as \"0640\" or 0o640".into(),
+        Form::Account => "a name or a number, such as \"nobody\" or 65534".into(),
     }
 }
 
@@ -317,6 +365,9 @@ fn probable_key(word: &str, names: &[&str]) -> String {
         return format!("; `{name}` was probably meant");
     }
     let has = |keys: &[Key]| keys.iter().any(|key| key.name == word);
+    if let Some(table) = schema::ROWS.iter().find(|table| has(table.keys)) {
+        return format!("; `{word}` stands in an [[{}]]", table.name);
+    }
     if let Some(table) = TABLES.iter().find(|table| has(table.keys)) {
         return match table.name {
             "" => format!("; `{word}` stands above all tables"),
@@ -333,8 +384,11 @@ fn probable_table(word: &str) -> String {
     if schema::output(word).is_some() {
         return format!("; write [[output]] with kind = \"{word}\"");
     }
-    let names: Vec<&str> = TABLES.iter().map(|table| table.name).filter(|name| !name.is_empty()).collect();
-    choice(word, &names)
+    if schema::rows(word).is_some() {
+        return format!("; write [[{word}]]");
+    }
+    let tables = TABLES.iter().chain(schema::ROWS).map(|table| table.name);
+    choice(word, &tables.filter(|name| !name.is_empty()).collect::<Vec<_>>())
 }
 
 /// The setting of a key that no profile states, or `None` for one without a default.
@@ -360,7 +414,7 @@ mod tests {
 
     #[test]
     fn every_default_has_its_keys_form() {
-        let tables = TABLES.iter().flat_map(|table| table.keys);
+        let tables = TABLES.iter().chain(schema::ROWS).flat_map(|table| table.keys);
         for key in tables.chain(OUTPUT_KEYS).chain(schema::outputs().flat_map(|kind| kind.keys)) {
             if let Default::Is(text) = key.default {
                 assert!(default(key).is_some(), "{}: {text}", key.name);
@@ -404,6 +458,31 @@ mod tests {
         let Value::Change { remove, add } = &document.settings["root.packages"].value else { panic!() };
         assert_eq!((remove[0].text.as_str(), add[0].text.as_str(), add[0].place.line), ("c", "b", 3));
         assert!(faults("inittab = { plus = [] }\n").contains("knows `add` and `remove`, and not `plus`"));
+    }
+
+    #[test]
+    fn rows_keep_their_order_and_modes_are_octal() {
+        let text =
+            "[[attribute]]\npath = \"etc/*\"\nmode = 0o640\n[[attribute]]\npath = \"x\"\nmode = \"600\"\nowner = 7\n";
+        let document = read(Path::new("mine.toml"), text).unwrap();
+        let modes: Vec<&Value> = document.rows["attribute"].iter().map(|row| &row["mode"].value).collect();
+        assert_eq!(modes, [&Value::Text("0640".into()), &Value::Text("0600".into())]);
+        assert_eq!(document.rows["attribute"][1]["owner"].value, Value::Text("7".into()));
+        for (line, part) in [
+            ("mode = 640", "must be permissions in octal"),
+            ("mode = \"888\"", "must be permissions in octal"),
+            ("mode = \"100644\"", "must be permissions in octal"),
+            ("owner = \"a b\"", "must be a name or a number"),
+            ("owner = 4294967295", "must be a name or a number"),
+            ("user = 1", "unknown key `user` in an [[attribute]]"),
+        ] {
+            let text = faults(&format!("[[attribute]]\npath = \"x\"\n{line}\n"));
+            assert!(text.contains("mine.toml:3:") && text.contains(part), "{text}");
+        }
+        assert!(faults("[[attribute]]\nmode = \"600\"\n").contains("states its `path`"));
+        assert!(faults("[attribute]\npath = \"x\"\n").contains("double brackets"));
+        assert!(faults("[attributes]\npath = \"x\"\n").contains("`attribute` was probably meant"));
+        assert!(faults("[root]\nmode = \"600\"\n").contains("stands in an [[attribute]]"));
     }
 
     #[test]

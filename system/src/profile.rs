@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use build_support::{Arch, Dirs};
+use disk::Capabilities;
 
 use crate::document::{Item, Place, Setting, Settings, Value};
 use crate::outputs::{self, Medium, Output};
@@ -29,6 +30,8 @@ pub struct Profile {
     pub inittab: Vec<String>,
     /// The root file system.
     pub root: Root,
+    /// What files of the root file system have besides what they have on this machine.
+    pub attributes: Vec<Attribute>,
     /// The kernel.
     pub kernel: Kernel,
     /// The one program that the system is for.
@@ -52,6 +55,23 @@ pub struct Root {
     pub files: Vec<PathBuf>,
     /// Whether the initramfs is inside the kernel.
     pub embed: bool,
+}
+
+/// What files of the root file system have besides what they have on this machine. `None` leaves it.
+#[derive(Clone, Debug)]
+pub struct Attribute {
+    /// A path, or a pattern that fits several.
+    pub path: String,
+    /// Permissions.
+    pub mode: Option<u32>,
+    /// A name or a number.
+    pub owner: Option<String>,
+    /// A name or a number.
+    pub group: Option<String>,
+    /// Capabilities of programs.
+    pub capabilities: Option<Capabilities>,
+    /// Where it was stated.
+    pub place: Place,
 }
 
 /// Where the running system has its root file system.
@@ -202,6 +222,7 @@ impl Profile {
                 files: values.list("root.files")?.iter().map(beside).collect(),
                 embed: values.flag("root.embed")?,
             },
+            attributes: resolved.rows.get("attribute").into_iter().flatten().map(attribute).collect::<Result<_>>()?,
             kernel: kernel(resolved, values)?,
             service: match values.get("service.command") {
                 None => None,
@@ -326,7 +347,7 @@ fn texts(items: &[Item]) -> Vec<String> {
 }
 
 /// A path of a list, from the directory of the file that states it.
-fn beside(item: &Item) -> PathBuf {
+pub(crate) fn beside(item: &Item) -> PathBuf {
     let dir = item.place.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("/"));
     dir.join(&item.text)
 }
@@ -337,6 +358,21 @@ fn package(item: &Item) -> Package {
     } else {
         Package::Dir(beside(item))
     }
+}
+
+fn attribute(row: &Settings) -> Result<Attribute> {
+    let values = Values(row);
+    let text = |key: &str| values.get(key).map(|_| values.text(key).map(String::from)).transpose();
+    let place = values.get("path").map_or(Place::DEFAULT, |setting| setting.place.clone());
+    let capabilities = text("capabilities")?.map(|text| Capabilities::parse(&text)).transpose();
+    Ok(Attribute {
+        path: values.text("path")?.into(),
+        mode: text("mode")?.map(|mode| u32::from_str_radix(&mode, 8)).transpose()?,
+        owner: text("owner")?,
+        group: text("group")?,
+        capabilities: capabilities.with_context(|| format!("{place}: `capabilities` is refused"))?,
+        place,
+    })
 }
 
 fn kernel(resolved: &Resolved, values: Values) -> Result<Kernel> {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::schema::{self, Default, Form, Key, OUTPUT_KEYS, TABLES};
+use crate::schema::{self, Default, Form, Key, OUTPUT_KEYS, ROWS, TABLES};
 
 const HEAD: &str = "\
 # Profiles
@@ -42,6 +42,10 @@ pub fn page() -> String {
         }
         keys(&mut text, table.keys);
     }
+    for table in ROWS {
+        let _ = write!(text, "\n## `[[{}]]`\n\n{}\n\n", table.name, table.meaning);
+        keys(&mut text, table.keys);
+    }
     text += "\n## `[[output]]`\n\nWhat a build leaves below `target/bloomery/ARCH/`. Keys of every output:\n\n";
     keys(&mut text, OUTPUT_KEYS);
     for kind in schema::outputs() {
@@ -73,6 +77,8 @@ fn form(form: Form) -> String {
         Form::Word(known) => words(known),
         Form::List => "list of texts".into(),
         Form::Words(known) => format!("list of {}", words(known)),
+        Form::Mode => "octal, such as `\"0640\"`".into(),
+        Form::Account => "name or number".into(),
     }
 }
 

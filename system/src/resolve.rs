@@ -21,6 +21,8 @@ pub struct Resolved {
     pub settings: Settings,
     /// Its outputs, by name, in the order in which they were first stated.
     pub outputs: Vec<(String, Settings)>,
+    /// The tables of [`schema::ROWS`] by their names, those of the extended profile first.
+    pub rows: BTreeMap<&'static str, Vec<Settings>>,
 }
 
 /// Names of directories below `target/bloomery/ARCH` that are no profile's.
@@ -62,6 +64,7 @@ pub fn resolve(dirs: &Dirs, name: &str) -> Result<Resolved> {
     let files = chain.iter().map(|(file, _)| Arc::clone(file)).collect();
     let mut settings = defaults();
     let mut outputs: Vec<(String, Settings)> = Vec::new();
+    let mut rows: BTreeMap<&'static str, Vec<Settings>> = BTreeMap::new();
     for (file, document) in chain.iter().rev() {
         let own = **file == *chain[0].0;
         for (path, setting) in &document.settings {
@@ -70,9 +73,12 @@ pub fn resolve(dirs: &Dirs, name: &str) -> Result<Resolved> {
             }
         }
         merge_outputs(&mut outputs, document, own)?;
+        for (name, stated) in &document.rows {
+            rows.entry(name).or_default().extend(stated.iter().cloned());
+        }
     }
     outputs.retain(|(_, output)| !matches!(output.get("enabled"), Some(Setting { value: Value::Flag(false), .. })));
-    let resolved = Resolved { name, files, settings, outputs };
+    let resolved = Resolved { name, files, settings, outputs, rows };
     resolved.check_required()?;
     Ok(resolved)
 }
@@ -260,6 +266,14 @@ impl Resolved {
                 .iter()
                 .map(|(key, setting)| (format!("output.{name}.{key} = {}", show(&setting.value)), origin(setting)));
             lines.extend(rows);
+        }
+        for (name, rows) in &self.rows {
+            for (number, row) in (1..).zip(rows) {
+                let values = row.iter().map(|(key, setting)| {
+                    (format!("{name}.{number}.{key} = {}", show(&setting.value)), origin(setting))
+                });
+                lines.extend(values);
+            }
         }
         let width = lines.iter().map(|(value, _)| value.len()).filter(|len| *len <= 60).max().unwrap_or(0);
         lines.iter().map(|(value, place)| format!("{value:<width$}  # {place}\n")).collect()

@@ -20,6 +20,10 @@ pub enum Form {
     List,
     /// Some of these words, as a list.
     Words(&'static [&'static str]),
+    /// Permissions in octal, `"0640"` or `0o640`.
+    Mode,
+    /// The name or the number of a user or a group.
+    Account,
 }
 
 /// A key of a table.
@@ -177,6 +181,46 @@ pub const TABLES: &[Table] = &[
     },
 ];
 
+/// Tables besides `[[output]]` that a profile may have several of, in double brackets. Those of the extended profile come
+/// first.
+pub const ROWS: &[Table] = &[Table {
+    name: "attribute",
+    meaning: "Permissions, owners and capabilities of files in the root file system, where those that packages and `files` \
+              have on this machine are not the right ones. Of two that fit a file the later one counts.",
+    keys: &[
+        key(
+            "path",
+            Form::Line,
+            Default::Required,
+            "the file, or several by a pattern: `*` and `?` end at a slash, `**` is any directories, `[ab]` one of the letters. One that fits nothing is an error",
+        ),
+        key(
+            "mode",
+            Form::Mode,
+            Default::Absent("as the file has it"),
+            "permissions in octal, with set-id and sticky bits",
+        ),
+        key(
+            "owner",
+            Form::Account,
+            Default::Absent("root"),
+            "a user of /etc/passwd in the root file system, or a number",
+        ),
+        key(
+            "group",
+            Form::Account,
+            Default::Absent("root"),
+            "a group of /etc/group in the root file system, or a number",
+        ),
+        key(
+            "capabilities",
+            Form::Line,
+            Default::Absent("as the file has them"),
+            "what a program may do without root, such as `\"cap_net_raw=ep\"` (capabilities(7), cap_from_text(3))",
+        ),
+    ],
+}];
+
 /// Keys of every `[[output]]`.
 pub const OUTPUT_KEYS: &[Key] = &[
     key("kind", Form::Line, Default::Required, "what the build leaves; the next tables list the kinds"),
@@ -212,6 +256,11 @@ pub fn table(name: &str) -> Option<&'static Table> {
     TABLES.iter().find(|table| table.name == name)
 }
 
+/// The table of a name in double brackets, but `[[output]]`.
+pub fn rows(name: &str) -> Option<&'static Table> {
+    ROWS.iter().find(|table| table.name == name)
+}
+
 /// The kind of output of a name.
 pub fn output(name: &str) -> Option<&'static OutputKind> {
     outputs().find(|kind| kind.name == name)
@@ -229,7 +278,7 @@ mod tests {
 
     #[test]
     fn no_name_stands_twice() {
-        let tables = TABLES.iter().map(|table| (table.name, table.keys));
+        let tables = TABLES.iter().chain(ROWS).map(|table| (table.name, table.keys));
         let kinds = outputs().map(|kind| (kind.name, kind.keys));
         for (name, keys) in tables.chain(kinds) {
             let mut names: Vec<&str> = keys.iter().map(|key| key.name).collect();

@@ -1,5 +1,6 @@
 //! The root file system: the skeleton, busybox, init, the compiler, packages and the profile's own files in one tree.
 
+mod attributes;
 mod compiler;
 mod service;
 mod skeleton;
@@ -35,6 +36,7 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>
     for files in &profile.root.files {
         tree.merge(files, "", "profile")?;
     }
+    attributes::apply(&mut tree, &profile.attributes)?;
     Ok(Root { tree, layer })
 }
 

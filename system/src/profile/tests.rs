@@ -40,6 +40,7 @@ impl Bench {
 #[test]
 fn five_lines_are_a_profile() {
     let bench = Bench::new();
+    bench.file("mine/daemon/build.sh", "");
     let text =
         "extends = \"base\"\nhostname = \"gate\"\n[root]\npackages = { add = [\"daemon\"], remove = [\"busybox\"] }\n";
     let profile = bench.own(text).unwrap();
@@ -177,4 +178,36 @@ fn every_value_is_shown_with_its_place() {
     let packages = line("root.packages = [\"busybox\", \"init\", \"x\"]");
     assert!(packages.contains("base.toml:3") && packages.ends_with("own.toml:3"), "{text}");
     assert!(line("output.disk.size").contains("base.toml:8"), "{text}");
+}
+
+#[test]
+fn a_directory_that_is_not_there_or_none_is_an_error() {
+    let bench = Bench::new();
+    bench.file("mine/rootfs/etc/motd", "hello");
+    let with = |line: &str| format!("extends = \"base\"\n[root]\n{line}\n");
+    assert!(bench.own(&with("files = [\"rootfs\"]")).is_ok());
+    for (line, part) in [
+        ("files = [\"rootfs/etc/motd\"]", "own.toml:3: `files` names `rootfs/etc/motd`, which is no directory"),
+        ("files = [\"rotfs\"]", "own.toml:3: `files` names `rotfs`, and "),
+        ("files = { add = [\"rootfs\", \"rotfs\"] }", "own.toml:3: `files` names `rotfs`, and "),
+        ("packages = { add = [\"rootfs\"] }", "rootfs has no build.sh"),
+        ("packages = { add = [\"busybocks\"] }", "busybocks has no build.sh"),
+    ] {
+        let text = bench.refusal(&with(line));
+        assert!(text.contains(part) && text.contains("hint:"), "`{part}` is not in:\n{text}");
+    }
+}
+
+#[test]
+fn attributes_come_in_order_and_are_checked() {
+    let bench = Bench::new();
+    bench.file("image/profiles/base.toml", &format!("{BASE}[[attribute]]\npath = \"etc/shadow\"\nmode = \"600\"\n"));
+    let row = |keys: &str| format!("extends = \"base\"\n[[attribute]]\npath = \"usr/bin/ping\"\n{keys}\n");
+    let profile = bench.own(&row("mode = 0o4711\nowner = \"nobody\"\ncapabilities = \"cap_net_raw=ep\"")).unwrap();
+    let modes: Vec<_> = profile.attributes.iter().map(|attribute| (attribute.path.as_str(), attribute.mode)).collect();
+    assert_eq!(modes, [("etc/shadow", Some(0o600)), ("usr/bin/ping", Some(0o4711))]);
+    assert_eq!(profile.attributes[1].owner.as_deref(), Some("nobody"));
+    let text = bench.refusal(&row("capabilities = \"cap_net_row=ep\""));
+    assert!(text.contains("own.toml:3: `capabilities` is refused"), "{text}");
+    assert!(bench.refusal(&row("")).contains("the attributes of `usr/bin/ping` are not stated"));
 }
