@@ -37,5 +37,5 @@ fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
     let root = root::assemble(dirs, arch, profile, init.as_ref(), &packages)?;
     let kernel = kernel::link(dirs, arch, profile, compiled, &root)?;
     outputs::build(dirs, arch, profile, &kernel, &root, &licences::of(profile)?)?;
-    cargo::rerun_if_changed(&inputs::of(dirs, profile))
+    cargo::rerun_if_changed(&inputs::of(dirs, profile)?)
 }

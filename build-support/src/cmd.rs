@@ -106,6 +106,7 @@ pub struct Cmd {
     log: Option<Arc<Log>>,
     status: Option<Arc<Status>>,
     relays: bool,
+    header_hint: &'static str,
 }
 
 impl Cmd {
@@ -120,6 +121,7 @@ impl Cmd {
             log: None,
             status: None,
             relays: false,
+            header_hint: "a header is missing: run ./setup.sh",
         }
     }
 
@@ -186,6 +188,12 @@ impl Cmd {
         self
     }
 
+    /// Says what to do about a missing header, where that is not one of this machine's.
+    pub fn header_hint(mut self, hint: &'static str) -> Cmd {
+        self.header_hint = hint;
+        self
+    }
+
     /// Runs it. `wanted` completes the sentence "cannot ...".
     pub fn run(self, wanted: &str) -> Result<()> {
         self.execute(wanted).map(drop)
@@ -198,18 +206,15 @@ impl Cmd {
 
     /// The command as a person would type it.
     pub fn text(&self) -> String {
-        let quote = |word: &OsString| {
-            let word = word.to_string_lossy();
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
-            if !word.is_empty() && word.chars().all(plain) { word.into_owned() } else { format!("'{word}'") }
-        };
         let envs = self.envs.iter().map(|(name, value)| format!("{}={}", name.to_string_lossy(), quote(value)));
-        envs.chain(std::iter::once(&self.program).chain(&self.args).map(quote)).collect::<Vec<_>>().join(" ")
+        envs.chain(std::iter::once(&self.program).chain(&self.args).map(|word| quote(word)))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     fn execute(self, wanted: &str) -> Result<String> {
         if let Some(log) = self.log.as_ref().filter(|_| !self.relays) {
-            let dir = self.dir.as_ref().map_or(String::new(), |dir| format!("cd {} && ", dir.display()));
+            let dir = self.dir.as_ref().map_or(String::new(), |dir| format!("cd {} && ", quote(dir.as_os_str())));
             log.line(&format!("\n$ {dir}{}", self.text()))?;
         }
         let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
@@ -299,15 +304,23 @@ impl Cmd {
         if let Some(log) = &self.log {
             text += &format!("\nlog: {}", log.path.display());
         }
-        if let Some(hint) = hint(&tail, status) {
+        if let Some(hint) = hint(&tail, status, self.header_hint) {
             text += &format!("\nhint: {hint}");
         }
         anyhow!(text)
     }
 }
 
+/// A word as a shell reads it.
+fn quote(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+@%".contains(c);
+    let is_plain = !word.is_empty() && word.chars().all(plain);
+    if is_plain { word.into_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 /// What to do about a failure whose cause the output names.
-fn hint(output: &str, status: ExitStatus) -> Option<&'static str> {
+fn hint(output: &str, status: ExitStatus, header: &'static str) -> Option<&'static str> {
     if output.contains("No space left on device") {
         return Some(FULL_DISK);
     }
@@ -315,7 +328,7 @@ fn hint(output: &str, status: ExitStatus) -> Option<&'static str> {
         return Some("memory ran out: close other programs, or build with fewer jobs (cargo build -j 1)");
     }
     if output.contains("fatal error:") && output.contains("file not found") {
-        return Some("a header is missing: run ./setup.sh");
+        return Some(header);
     }
     None
 }
@@ -388,6 +401,14 @@ mod tests {
     fn a_missing_program_is_told_from_a_failing_one() {
         let error = Cmd::new("no-such-program").run("try").unwrap_err().to_string();
         assert!(error.contains("not installed") && error.contains("setup.sh"), "{error}");
+    }
+
+    #[test]
+    fn the_text_of_a_command_is_what_a_shell_runs() {
+        let words = ["plain", "", "it's", "a b", "$HOME", "\"", "a\nb"];
+        let text = Cmd::new("printf").arg("[%s]").args(words).text();
+        let printed = Cmd::new("sh").args(["-c", &text]).read("run it").unwrap();
+        assert_eq!(printed, words.map(|word| format!("[{word}]")).concat(), "{text}");
     }
 
     #[test]

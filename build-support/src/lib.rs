@@ -16,6 +16,7 @@ pub mod inspect;
 pub mod kconfig;
 pub mod manifest;
 pub mod mounts;
+pub mod outside;
 pub mod places;
 pub mod preflight;
 pub mod progress;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use build_support::{Dirs, Result, bail, vars};
+use build_support::{Dirs, Result, bail, fs, outside, vars};
 use system::Profile;
 use system::profile::Package;
 
@@ -30,7 +30,7 @@ pub fn read_profiles(dirs: &Dirs) -> Result<Vec<Profile>> {
 }
 
 /// The files and directories that a profile's outputs are made of.
-pub fn of(dirs: &Dirs, profile: &Profile) -> Vec<PathBuf> {
+pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
     let known = [
         "image/build.rs",
         "image/recipes",
@@ -52,10 +52,12 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Vec<PathBuf> {
     inputs.extend(profile.kernel.fragments.iter().map(|fragment| fragment.path.clone()));
     inputs.extend(profile.files.first().map(|file| file.with_file_name(format!("{}-local.config", profile.name)))); // What menuconfig writes beside a profile.
     inputs.extend(profile.root.files.iter().cloned());
-    inputs.extend(profile.root.packages.iter().filter_map(|package| match package {
-        Package::Dir(dir) => Some(dir.clone()),
-        Package::Own(_) => None,
-    }));
+    for package in &profile.root.packages {
+        if let Package::Dir(dir) = package {
+            inputs.push(dir.clone());
+            inputs.extend(outside::of(dir, &fs::read_to_string(dir.join("build.sh"))?)?);
+        }
+    }
     inputs.retain(|path| path.exists()); // A path that is not there makes cargo run the script each time.
-    inputs
+    Ok(inputs)
 }

@@ -10,6 +10,8 @@ use build_support::{Arch, Built, Context as _, Dirs, Result};
 #[path = "../recipes/mod.rs"]
 pub mod recipes;
 
+pub mod cross;
+
 use recipes::prefix::Complete;
 use recipes::target::{Compiler, Target};
 use recipes::{allocator, compression, llvm, prefix};

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use build_support::{Arch, Built, Dirs, Job, Result, Stage, bail, digest, ensure, fs, host, tree};
-
+use build_support::{Arch, Built, Dirs, Job, Result, Stage, digest, ensure, fs, outside};
 use system::Profile;
-use system::profile::{OWN_PACKAGES, Package};
+use system::profile::Package;
+use toolchain::cross;
+
+mod environment;
 
 /// Builds every package of the profile that is a directory.
 pub fn build_all(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Built>> {
@@ -21,47 +23,31 @@ pub fn build_all(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Built
 /// Leaves what `build.sh` installs below `$DESTDIR`.
 fn build(dirs: &Dirs, arch: Arch, package: &Path) -> Result<Built> {
     let script = package.join("build.sh");
-    if !script.is_file() {
-        bail!(
-            "the package {} has no build.sh\nhint: use {}, or a directory with a build.sh (docs/packages.md)",
-            package.display(),
-            OWN_PACKAGES.join(", ")
-        );
-    }
+    let outside = outside::of(package, &fs::read_to_string(&script)?)?;
     let name = package.file_name().unwrap_or_default().to_string_lossy();
     Stage::new(dirs, "package", arch)
         .instance(&name)
-        .recipe("package.rs", include_str!("package.rs"))
+        .recipe("package/mod.rs", include_str!("mod.rs"))
+        .recipe("package/environment.rs", include_str!("environment.rs"))
+        .input("cmake", &cross::cmake(Path::new("TOOLCHAIN"), arch))
+        .input("meson", &cross::meson(Path::new("TOOLCHAIN"), arch, Path::new("CMAKE")))
         .input("files", &digest::tree(package)?)
+        .input("outside", &outside::digest(&outside)?)
         .tool("toolchain", &toolchain::host()?.digest)
         .build(|job| {
             let build = job.dir("build")?;
-            tree::copy(package, &build)?;
+            outside::copy(package, &build)?;
             run(job, arch, &build)?;
             ensure!(fs::read_dir(&job.out)?.next().is_some(), "{} installed nothing below $DESTDIR", script.display());
             Ok(())
         })
 }
 
-/// Runs the script with the toolchain in the variables that Makefiles know.
+/// Runs the script: files that it makes without saying a mode have the same one whatever umask the user has.
 fn run(job: &Job, arch: Arch, build: &Path) -> Result<()> {
-    let bin = toolchain::host()?.dir.join("bin");
-    let program = |name: &str| bin.join(name).display().to_string();
-    let target = format!("--target={}", arch.short_triple());
-    job.cmd("sh")
-        .args(["-e", "build.sh"])
-        .dir(build)
-        .env("DESTDIR", &job.out)
-        .env("ARCH", arch.name())
-        .env("TARGET", arch.short_triple())
-        .env("JOBS", host::jobs().to_string())
-        .env("CC", format!("{} {target}", program("clang")))
-        .env("CXX", format!("{} {target}", program("clang++")))
-        .env("LD", program("ld.lld"))
-        .env("AR", program("llvm-ar"))
-        .env("RANLIB", program("llvm-ranlib"))
-        .env("NM", program("llvm-nm"))
-        .env("STRIP", program("llvm-strip"))
-        .env("SOURCE_DATE_EPOCH", build_support::EPOCH.to_string())
-        .run("build the package")
+    let cmd = job.cmd("sh").args(["-c", "umask 022; exec sh -e build.sh"]).dir(build).header_hint(HEADER_HINT);
+    environment::set(cmd, job, arch)?.run("build the package")
 }
+
+const HEADER_HINT: &str = "a header is missing: the system has what musl, the kernel and libc++ have; build a library that the \
+                           package needs in its build.sh (docs/packages.md)";
