@@ -1,6 +1,7 @@
 //! The only place that starts a process: it logs the command, gives it a clean environment, checks its status and
 //! turns a failure into an error that says what was wanted, what was run and what it said last.
 
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -93,6 +94,29 @@ impl Log {
         let text = fs::read(&self.path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
+}
+
+thread_local! {
+    /// The log of the stage that this thread builds.
+    static STAGE: RefCell<Option<Arc<Log>>> = const { RefCell::new(None) };
+}
+
+/// While it lives, commands of this thread that have no log of their own are named in the one of [`Noting::start`]: a
+/// library that writes disks starts programs and knows no stage. Their output stays out of it.
+pub struct Noting(());
+
+impl Noting {
+    /// Names commands in `log`.
+    pub fn start(log: &Arc<Log>) -> Noting {
+        STAGE.set(Some(Arc::clone(log)));
+        Noting(())
+    }
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        STAGE.set(None);
     }
 }
 
@@ -213,7 +237,8 @@ impl Cmd {
     }
 
     fn execute(self, wanted: &str) -> Result<String> {
-        if let Some(log) = self.log.as_ref().filter(|_| !self.relays) {
+        let stage = STAGE.with_borrow(Option::clone);
+        if let Some(log) = self.log.as_ref().or(stage.as_ref()).filter(|_| !self.relays) {
             let dir = self.dir.as_ref().map_or(String::new(), |dir| format!("cd {} && ", quote(dir.as_os_str())));
             log.line(&format!("\n$ {dir}{}", self.text()))?;
         }
@@ -395,6 +420,17 @@ mod tests {
         assert!(error.contains("command: cd /build && \"cmake\" \"-G\"\n"), "{error}");
         assert!(error.contains("| CMake Error: no generator"), "{error}");
         assert!(fs::read_to_string(&log.path).unwrap().contains("\n$ cd /build && \"cmake\""));
+    }
+
+    #[test]
+    fn commands_of_a_stage_are_named_in_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::create(&dir.path().join("x.log")).unwrap();
+        let noting = Noting::start(&log);
+        assert_eq!(Cmd::new("echo").arg("in a stage").read("greet").unwrap(), "in a stage\n");
+        drop(noting);
+        Cmd::new("echo").arg("after it").read("greet").unwrap();
+        assert_eq!(fs::read_to_string(&log.path).unwrap(), "\n$ echo 'in a stage'\n");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
-use crate::cmd::{Cmd, FULL_DISK, Log};
+use crate::cmd::{Cmd, FULL_DISK, Log, Noting};
 use crate::manifest::Manifest;
 use crate::progress::{self, Status};
 use crate::store::{self, Cost, Entry};
@@ -201,7 +201,9 @@ impl<'a> Stage<'a> {
             progress::line(&format!("{}   {change}", self.label()));
         }
         let started = Instant::now();
+        let noting = Noting::start(&log);
         recipe(&Job { dirs: self.dirs, work: work.clone(), out: out.clone(), log: Arc::clone(&log), status })?;
+        drop(noting);
         let seconds = started.elapsed().as_secs_f64();
         let usage = log.usage();
         let cost = Cost {
