@@ -107,6 +107,7 @@ const NAMES: &[&str] = &[
     "lld",
     "ld",
     "ld.lld",
+    "lld-link", // For EFI programs: clang calls it for the target x86_64-unknown-windows.
     "ar",
     "ranlib",
     "nm",

@@ -197,7 +197,7 @@ fn the_names_of_a_unix_compiler_work() {
         place.compile(name, host, &cpp);
         place.prints(host, "hi\n");
     }
-    let modern = place.file("modern.c", "int main(void) { for (int i = 0; i < 1; i++); return 0; }\n");
+    let modern = place.file("modern.c", "int main(void) { for (int i = 0; i < 1; i++) {} return 0; }\n");
     place.compile("c99", host, &format!("-pedantic-errors {modern}"));
     let old = place.run("c89", &format!("-pedantic-errors {modern} -o program"));
     assert!(!old.ok && old.text.contains("C99"), "{}", old.text);
