@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use build_support::fs;
+use build_support::{Cmd, fs};
 
 #[test]
 fn the_page_lists_every_dependency_with_its_version() {
@@ -33,5 +33,34 @@ fn the_page_lists_every_dependency_with_its_version() {
     for (name, version) in rows {
         let entry = format!("name = \"{name}\"\nversion = \"{version}");
         assert!(lock.contains(&entry), "docs/dependencies.md: {name} is not {version} in Cargo.lock");
+    }
+}
+
+/// What `cargo deny check licenses sources` holds as well, for machines that do not have it.
+#[test]
+fn crates_have_licences_and_sources_that_are_allowed() {
+    let root = common::project();
+    let deny: toml::Table = fs::read_to_string(root.join("deny.toml")).unwrap().parse().unwrap();
+    let allowed: Vec<&str> =
+        deny["licenses"]["allow"].as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
+    let rustc = Cmd::new("rustc").arg("-vV").dir(&root).read("ask rustc for its target").unwrap();
+    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    // Crates for other systems are not downloaded.
+    let words = ["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host];
+    // On standard error cargo says what it waits for.
+    let text = Cmd::new("cargo").args(words).dir(&root).read("ask cargo for the crates").unwrap();
+    let json = text.lines().find(|line| line.starts_with('{')).unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(json).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 50, "{}", packages.len());
+    for package in packages {
+        let (name, source) = (&package["name"], &package["source"]);
+        let Some(source) = source.as_str() else { continue }; // One of the workspace.
+        assert!(source.starts_with("registry+"), "{name} comes from {source}");
+        let licence = package["license"].as_str().unwrap_or_default();
+        // SPDX, as crates write it: parts by AND, each of alternatives by OR or by the older slash.
+        let plain = licence.replace('/', " OR ").replace(['(', ')'], "");
+        let holds = plain.split(" AND ").all(|part| part.split(" OR ").any(|choice| allowed.contains(&choice.trim())));
+        assert!(holds, "{name}: deny.toml does not allow `{licence}`");
     }
 }

@@ -27,6 +27,8 @@ const BEYOND_A_BUILD: &[&str] = &[
     "gdisk",
     "xorriso",
     "shellcheck",
+    "pkg-config",
+    "meson",
 ];
 
 #[test]
