@@ -22,7 +22,7 @@ impl Place {
     /// A repository with versions 1.0 and 1.1 of `demo`; `None` without apt.
     fn new() -> Option<Place> {
         if host::find_program("apt-get").is_none() {
-            eprintln!("skipped: this machine has no apt");
+            testing::skip("this machine has no apt");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
