@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use build_support::{Dirs, Result, bail, fs, outside, vars};
+use build_support::{Arch, Dirs, Result, bail, fs, outside, vars};
 use system::Profile;
 use system::profile::Package;
 
@@ -49,7 +49,8 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
     ];
     let mut inputs: Vec<PathBuf> = known.iter().map(|path| dirs.root.join(path)).collect();
     inputs.extend(profile.files.iter().map(|file| file.to_path_buf()));
-    inputs.extend(profile.kernel.fragments.iter().map(|fragment| fragment.path.clone()));
+    let fragments = profile.kernel.fragments.iter();
+    inputs.extend(fragments.flat_map(|fragment| Arch::ALL.map(|arch| fragment.path(arch))));
     inputs.extend(profile.files.first().map(|file| file.with_file_name(format!("{}-local.config", profile.name)))); // What menuconfig writes beside a profile.
     inputs.extend(profile.root.files.iter().cloned());
     for package in &profile.root.packages {

@@ -12,6 +12,9 @@ use crate::outputs::{self, Medium, Output};
 use crate::resolve::{self, Resolved};
 use crate::{checks, size};
 
+/// What stands for the architecture's name in a fragment's.
+pub const OF_ARCH: &str = "{arch}";
+
 /// Packages that are parts of Bloomery.
 pub const OWN_PACKAGES: &[&str] = &["busybox", "init", "initctl", "echod", "toolchain"];
 
@@ -53,6 +56,8 @@ pub struct Root {
     pub packages: Vec<Package>,
     /// Directories that are laid over it, last.
     pub files: Vec<PathBuf>,
+    /// Whether it has the usual directories, links and files of /etc.
+    pub skeleton: bool,
     /// Whether the initramfs is inside the kernel.
     pub embed: bool,
 }
@@ -109,12 +114,19 @@ pub struct Kernel {
 /// A fragment of a kernel's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
-    /// As the profile names it.
+    /// As the profile names it; [`OF_ARCH`] stands for the architecture.
     pub name: String,
-    /// A file of that name relative to the profile that names it.
-    pub path: PathBuf,
+    /// The directory of the profile that names it, from which a path counts.
+    dir: PathBuf,
     /// The profile that names it.
     pub stated: String,
+}
+
+impl Fragment {
+    /// The file of its name, when the name is a path.
+    pub fn path(&self, arch: Arch) -> PathBuf {
+        self.dir.join(self.name.replace(OF_ARCH, arch.name()))
+    }
 }
 
 /// The service of a profile, a file below `/etc/services.d`.
@@ -220,6 +232,7 @@ impl Profile {
                 kind,
                 packages: values.list("root.packages")?.iter().map(package).collect(),
                 files: values.list("root.files")?.iter().map(beside).collect(),
+                skeleton: values.flag("root.skeleton")?,
                 embed: values.flag("root.embed")?,
             },
             attributes: resolved.rows.get("attribute").into_iter().flatten().map(attribute).collect::<Result<_>>()?,
@@ -348,8 +361,11 @@ fn texts(items: &[Item]) -> Vec<String> {
 
 /// A path of a list, from the directory of the file that states it.
 pub(crate) fn beside(item: &Item) -> PathBuf {
-    let dir = item.place.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("/"));
-    dir.join(&item.text)
+    directory_of(item).join(&item.text)
+}
+
+fn directory_of(item: &Item) -> &Path {
+    item.place.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("/"))
 }
 
 fn package(item: &Item) -> Package {
@@ -378,7 +394,7 @@ fn attribute(row: &Settings) -> Result<Attribute> {
 fn kernel(resolved: &Resolved, values: Values) -> Result<Kernel> {
     let fragment = |item: &Item| Fragment {
         name: item.text.clone(),
-        path: beside(item),
+        dir: directory_of(item).into(),
         stated: item.place.file.as_deref().map_or(String::new(), |file| file.display().to_string()),
     };
     Ok(Kernel {

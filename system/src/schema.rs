@@ -112,6 +112,12 @@ pub const TABLES: &[Table] = &[
             ),
             key("files", Form::List, Default::Is("[]"), "directories that are laid over the root file system, last"),
             key(
+                "skeleton",
+                Form::Flag,
+                Default::Is("true"),
+                "`false`: without the usual directories, links and files of /etc, so that packages and `files` are all that there is",
+            ),
+            key(
                 "embed",
                 Form::Flag,
                 Default::Is("false"),
@@ -127,7 +133,7 @@ pub const TABLES: &[Table] = &[
                 "fragments",
                 Form::List,
                 Default::Required,
-                "names from `image/kernel/` without `.config`, or paths of files of your own; of two values for one symbol the later counts",
+                "names from `image/kernel/` without `.config`, or paths of files of your own; `{arch}` stands for the architecture; of two values for one symbol the later counts",
             ),
             key("command-line", Form::Line, Default::Is("\"\""), "added to the built-in command line"),
             key(

@@ -6,22 +6,22 @@ use build_support::kconfig::{self, Fragment, Merged};
 use build_support::{Arch, Dirs, Result, ensure};
 use system::Profile;
 use system::outputs;
-use system::profile::RootKind;
+use system::profile::{OF_ARCH, RootKind};
 
 use super::link::INITRAMFS;
 
-/// The architecture's fragment, then the profile's, which may change it, then what follows from the profile.
+/// The profile's fragments, then what follows from the profile.
 pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragment>> {
     let known = |name: &str| dirs.root.join(format!("image/kernel/{name}.config"));
-    let mut fragments = vec![Fragment::read(&known(arch.name()))?];
+    let mut fragments = Vec::new();
     for fragment in &profile.kernel.fragments {
-        let path = if known(&fragment.name).is_file() { known(&fragment.name) } else { fragment.path.clone() };
+        let name = fragment.name.replace(OF_ARCH, arch.name());
+        let path = if known(&name).is_file() { known(&name) } else { fragment.path(arch) };
         ensure!(
             path.is_file(),
-            "the profile {} asks for the kernel fragment `{}`, which does not exist\n\
+            "the profile {} asks for the kernel fragment `{name}`, which does not exist\n\
              hint: name a file of image/kernel/ without `.config`, or a path relative to {}",
             profile.name,
-            fragment.name,
             fragment.stated
         );
         fragments.push(Fragment::read(&path)?);

@@ -14,7 +14,9 @@ use system::profile::RootKind;
 /// Puts the tree together. Later parts take the place of earlier ones.
 pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>, packages: &[Built]) -> Result<Root> {
     let mut tree = Tree::new();
-    skeleton::add(&mut tree, profile)?;
+    if profile.root.skeleton {
+        skeleton::add(&mut tree, profile)?;
+    }
     if profile.has("busybox") {
         let (dir, _) = sysroot::busybox(arch.name()).ok_or_else(|| anyhow!("busybox was not built for {arch}"))?;
         tree.merge_plain(&dir.join("bin"), "usr/bin", "busybox")?;
@@ -26,7 +28,9 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>
     for package in packages {
         tree.merge(&package.dir, "", &package.stage)?;
     }
-    skeleton::add_inittab(&mut tree, arch, profile)?;
+    if profile.root.skeleton {
+        skeleton::add_inittab(&mut tree, arch, profile)?;
+    }
     if let Some(service) = &profile.service {
         service::add(&mut tree, service)?;
     }
@@ -43,6 +47,8 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>
 /// What the kernel itself opens in an initramfs before any program runs: its first program and that one's console
 /// (init/main.c, `kernel_init` and `console_on_rootfs`).
 fn add_initramfs_entries(tree: &mut Tree) -> Result<()> {
-    tree.link("init", "sbin/init", "skeleton")?;
+    if tree.get("init").is_none() {
+        tree.link("init", "sbin/init", "skeleton")?;
+    }
     tree.device("dev/console", 5, 1, 0o600, "skeleton")
 }

@@ -57,8 +57,10 @@ fn a_change_of_the_kernel_is_a_variant_of_its_own() {
     let bench = Bench::new();
     let profile = bench.own("extends = \"base\"\n[kernel]\nfragments = { add = [\"mine.config\"] }\n").unwrap();
     assert_eq!(profile.kernel.variant, "own");
-    let paths: Vec<_> = profile.kernel.fragments.iter().map(|fragment| fragment.path.parent().unwrap()).collect();
-    assert!(paths[0].ends_with("image/profiles") && paths[1].ends_with("mine"), "{paths:?}");
+    let paths: Vec<_> = profile.kernel.fragments.iter().map(|fragment| fragment.path(Arch::Arm64)).collect();
+    assert!(paths[0].ends_with("image/profiles/base") && paths[1].ends_with("mine/mine.config"), "{paths:?}");
+    let profile = bench.own("extends = \"base\"\n[kernel]\nfragments = [\"sub/of-{arch}.config\"]\n").unwrap();
+    assert!(profile.kernel.fragments[0].path(Arch::Arm64).ends_with("mine/sub/of-arm64.config"));
 }
 
 #[test]
