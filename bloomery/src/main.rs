@@ -5,6 +5,7 @@ mod completion;
 mod config;
 mod context;
 mod enter;
+mod gdb;
 mod menuconfig;
 mod pe;
 mod run;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Build(build::Args),
     Run(run::Args),
+    Gdb(gdb::Args),
     Enter(enter::Args),
     Menuconfig(menuconfig::Args),
     Config(config::Args),
@@ -67,6 +69,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Build(args) => build::run(&context, &args),
         Command::Run(args) => run::run(&context, args),
+        Command::Gdb(args) => gdb::run(&context, &args),
         Command::Enter(args) => enter::run(&context, &args),
         Command::Menuconfig(args) => menuconfig::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),

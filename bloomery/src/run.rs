@@ -182,6 +182,7 @@ fn boot_image(context: &Context, image: &Image, args: Args) -> Result<ExitCode> 
         gdb: args.gdb,
         accelerator,
         qmp: None,
+        debugger: None,
         extra: args.extra,
     };
     let program = machine.arch.qemu();

@@ -303,9 +303,7 @@ impl Cmd {
             command.current_dir(dir);
         }
         // make and ninja end their compilers on SIGTERM; nothing goes on for a build that was killed.
-        let die_with_parent = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?);
-        // SAFETY: the closure makes one system call and touches no memory.
-        unsafe { command.pre_exec(die_with_parent) };
+        end_with_parent(&mut command);
         Ok(command)
     }
 
@@ -334,6 +332,13 @@ impl Cmd {
         }
         anyhow!(text)
     }
+}
+
+/// Makes a command get SIGTERM when the process that starts it ends, or has become another program that ends.
+pub fn end_with_parent(command: &mut Command) {
+    let ask = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?);
+    // SAFETY: the closure makes one system call and touches no memory.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// A word as a shell reads it.

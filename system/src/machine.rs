@@ -67,6 +67,8 @@ pub struct Options {
     pub accelerator: Accelerator,
     /// A Unix socket for QEMU's machine protocol (QMP).
     pub qmp: Option<PathBuf>,
+    /// A Unix socket behind which the machine waits for GDB before its first instruction.
+    pub debugger: Option<PathBuf>,
     /// More arguments for QEMU, last.
     pub extra: Vec<OsString>,
 }
@@ -123,11 +125,10 @@ impl Machine<'_> {
             }
         }
         if let Some(socket) = &options.qmp {
-            args.push("-qmp".into());
-            // QEMU makes the socket and does not wait for a client.
-            args.push(
-                [OsStr::new("unix:"), &commas(socket.as_os_str()), OsStr::new(",server=on,wait=off")].concat_os(),
-            );
+            args.extend(["-qmp".into(), listening(socket)]);
+        }
+        if let Some(socket) = &options.debugger {
+            args.extend(["-gdb".into(), listening(socket), "-S".into()]);
         }
         args.extend(options.extra.iter().cloned());
         Ok(Qemu { program: self.arch.qemu().into(), args, kvm })
@@ -277,6 +278,11 @@ fn memory(bytes: u64) -> String {
 /// A forwarded port in `-netdev user`. On the loopback address alone: whoever reaches the port reaches the guest.
 fn forward(host: u16, guest: u16) -> String {
     format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}")
+}
+
+/// A Unix socket that QEMU makes; it does not wait for a client.
+fn listening(socket: &Path) -> OsString {
+    [OsStr::new("unix:"), &commas(socket.as_os_str()), OsStr::new(",server=on,wait=off")].concat_os()
 }
 
 /// Every comma twice.

@@ -263,6 +263,7 @@ static DEFAULT: Options = Options {
     gdb: false,
     accelerator: Accelerator::Auto,
     qmp: None,
+    debugger: None,
     extra: Vec::new(),
 };
 

@@ -1,0 +1,151 @@
+//! `gdb`: a system under GDB, from the kernel's first instruction on.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use build_support::cmd::end_with_parent;
+use build_support::{Arch, Context as _, Result, bail, ensure, fs, host, tree};
+use system::machine::{Accelerator, Host, Machine, Options};
+use system::profile::Boot;
+use system::{Profile, outputs};
+
+use crate::build;
+use crate::context::{Context, arch};
+use crate::usage::say;
+
+/// Open a system under GDB: the machine waits, and GDB stops it at the kernel's first C function
+///
+/// A kernel without debug information is compiled once more with it (`kernel.debug`). The disk stays as it is. The guest's
+/// console goes into a file, whose name is printed.
+#[derive(clap::Args)]
+#[command(override_usage = "cargo bloomery gdb PROFILE [ARCH] [options] [-- GDB ARGUMENTS]")]
+pub struct Args {
+    /// A name from image/profiles/, or the path of your own TOML file
+    #[arg(value_name = "PROFILE")]
+    profile: String,
+    /// x86_64 or arm64 [default: this machine's]
+    #[arg(value_name = "ARCH")]
+    arch: Option<String>,
+    /// Add to the kernel's command line
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    append: String,
+    /// Arguments for GDB, such as -batch -ex 'lx-ps'; they come after the stop at start_kernel
+    #[arg(last = true, value_name = "GDB ARGUMENTS")]
+    extra: Vec<OsString>,
+}
+
+/// How long QEMU may take to make its socket.
+const START: Duration = Duration::from_secs(20);
+/// Bytes of a Unix socket's path (`sun_path`, unix(7)), with the zero byte.
+const SOCKET_PATH: usize = 108;
+
+/// Starts both. It returns when there is nothing to debug: GDB takes the place of this process.
+pub fn run(context: &Context, args: &Args) -> Result<ExitCode> {
+    let arch = args.arch.as_deref().map_or_else(Arch::host, arch)?;
+    let gdb = find_gdb(arch)?;
+    let name = with_debug(context, &context.profile_name(&args.profile)?)?;
+    let profile = context.profile(&name)?;
+    profile.check_arch(arch)?;
+    let code = build::cargo(context, &[arch], std::slice::from_ref(&name))?;
+    if code != ExitCode::SUCCESS {
+        return Ok(code);
+    }
+    let dir = context.dirs.output(arch);
+    let own = dir.join(outputs::directory(&profile));
+    let (socket, console) = (own.join("gdb.sock"), own.join("console.log"));
+    let machine = Machine { arch, profile: &profile, boot: Boot::Kernel, dir: &dir };
+    let mut qemu = start(context, &machine, &args.append, &socket, &console)?;
+    wait_for(&mut qemu, &socket, &console)?;
+    say(&format!("the guest's console: tail -f {}", console.display()));
+    let debug = own.join("debug");
+    let error = Command::new(&gdb)
+        .arg("-q")
+        // Without it GDB does not run vmlinux-gdb.py, which lies beside vmlinux and has the commands lx-*.
+        .args(["-iex", &format!("set auto-load safe-path {}", debug.display())])
+        .arg(debug.join("vmlinux"))
+        .args(["-ex", &format!("target remote {}", socket.display())])
+        // Nothing is in memory yet that a breakpoint's instruction could be written into.
+        .args(["-ex", "hbreak start_kernel", "-ex", "continue"])
+        .args(&args.extra)
+        .exec();
+    Err(error).with_context(|| format!("cannot start {}", gdb.display()))
+}
+
+/// GDB for an architecture: the one for all, or the host's own.
+fn find_gdb(arch: Arch) -> Result<PathBuf> {
+    let own = if arch == Arch::host()? { host::find_program("gdb") } else { None };
+    let Some(gdb) = host::find_program("gdb-multiarch").or(own) else {
+        bail!("there is no GDB for {arch}\nhint: run ./setup.sh, or install gdb-multiarch");
+    };
+    Ok(gdb)
+}
+
+/// The profile itself, or one beside the outputs that extends it by `kernel.debug` and leaves what boots alone.
+fn with_debug(context: &Context, name: &str) -> Result<String> {
+    let profile = context.profile(name)?;
+    if profile.kernel.debug {
+        return Ok(name.into());
+    }
+    let text = debug_profile(&profile);
+    let path = context.dirs.target.join(format!("bloomery/debug/{}-debug.toml", profile.name));
+    if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+        tree::write_atomically(&path, text.as_bytes())?;
+    }
+    Ok(path.display().to_string())
+}
+
+fn debug_profile(profile: &Profile) -> String {
+    let base = toml::Value::from(profile.files.first().map_or(String::new(), |file| file.display().to_string()));
+    let mut text = format!("extends = {base}\n\n[kernel]\ndebug = true\n");
+    for output in &profile.outputs {
+        if output.kind.media(output).is_empty() {
+            text += &format!("\n[[output]]\nname = {}\nenabled = false\n", toml::Value::from(output.name.as_str()));
+        }
+    }
+    text
+}
+
+fn start(context: &Context, machine: &Machine, append: &str, socket: &Path, console: &Path) -> Result<Child> {
+    ensure!(
+        socket.as_os_str().len() < SOCKET_PATH,
+        "the path of GDB's socket is longer than {} bytes: {}\nhint: set CARGO_TARGET_DIR to a directory with a shorter path",
+        SOCKET_PATH - 1,
+        socket.display()
+    );
+    if socket.exists() {
+        fs::remove_file(socket)?;
+    }
+    let options = Options {
+        // Addresses in vmlinux are those of the machine.
+        append: format!("nokaslr {append}").trim().into(),
+        snapshot: true,
+        debugger: Some(socket.into()),
+        accelerator: Accelerator::Auto,
+        extra: vec!["-no-reboot".into()],
+        ..Options::default()
+    };
+    let host = Host::find(machine.arch, options.accelerator, &context.dirs.home);
+    let qemu = machine.command(&options, &host)?;
+    let log = fs::File::create(console)?;
+    let mut command = Command::new(&qemu.program);
+    command.args(&qemu.args).stdin(Stdio::null()).stdout(log.file().try_clone()?).stderr(log.file().try_clone()?);
+    command.process_group(0); // Ctrl-C is for GDB.
+    end_with_parent(&mut command);
+    command.spawn().with_context(|| format!("cannot start {}", qemu.program.to_string_lossy()))
+}
+
+/// Waits until QEMU listens.
+fn wait_for(qemu: &mut Child, socket: &Path, console: &Path) -> Result<()> {
+    let begin = Instant::now();
+    while !socket.exists() {
+        if let Some(status) = qemu.try_wait()? {
+            bail!("QEMU ended with {status}:\n{}", fs::read_to_string(console)?.trim_end());
+        }
+        ensure!(begin.elapsed() < START, "QEMU made no socket within {} s", START.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
