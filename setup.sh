@@ -43,6 +43,7 @@ packages() {
         dosfstools fsck.fat checks the EFI system partition in tests
         gdisk sgdisk checks the partition table in tests
         xorriso xorriso writes a CD, where a profile asks for one
+        gdb-multiarch gdb-multiarch debugs kernels of both architectures
         pkg-config pkg-config finds the target's libraries for packages that ask it
         meson meson builds packages that use it, as one of the tests does
         shellcheck shellcheck checks the scripts in CI

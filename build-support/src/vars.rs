@@ -30,6 +30,8 @@ impl Var {
 pub const ARCH: &str = "BLOOMERY_ARCH";
 /// The profiles to build.
 pub const PROFILE: &str = "BLOOMERY_PROFILE";
+/// The profile that is built when none is named.
+pub const DEFAULT_PROFILE: &str = "full";
 /// The directory of the store.
 pub const HOME: &str = "BLOOMERY_HOME";
 /// A local mirror of the source archives.
@@ -181,7 +183,7 @@ pub fn archs() -> Result<Vec<Arch>> {
 /// The profiles to build: names, or paths from `root`. A path may have blanks and commas: what names a file as a whole is
 /// not taken apart.
 pub fn profiles(root: &Path) -> Vec<String> {
-    split_profiles(&get(PROFILE).unwrap_or_else(|| "full".into()), &|path| root.join(path).is_file())
+    split_profiles(&get(PROFILE).unwrap_or_else(|| DEFAULT_PROFILE.into()), &|path| root.join(path).is_file())
 }
 
 fn split_profiles(text: &str, is_file: &dyn Fn(&str) -> bool) -> Vec<String> {

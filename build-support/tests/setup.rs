@@ -27,6 +27,7 @@ const BEYOND_A_BUILD: &[&str] = &[
     "gdisk",
     "xorriso",
     "shellcheck",
+    "gdb-multiarch",
     "pkg-config",
     "meson",
 ];

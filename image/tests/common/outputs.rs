@@ -165,14 +165,14 @@ impl Outputs {
 }
 
 /// The stage that makes the test of a profile too long, if it is not in the store: LLVM on board of another architecture
-/// (an hour), or the kernel of a profile that only tests have (several minutes).
+/// (an hour), or another kernel than the default profile's (several minutes).
 fn long_stage(dirs: &Dirs, profile: &Profile, arch: Arch) -> Result<Option<String>> {
     if profile.has("toolchain") && arch != Arch::host()? {
         return Ok(Some(format!("llvm-{arch}")));
     }
     let variant = &profile.kernel.variant;
-    let known = system::resolve::names(dirs)?.contains(variant);
-    Ok((!known).then(|| format!("kernel-{variant}-{arch}")))
+    let first = &Profile::read(dirs, vars::DEFAULT_PROFILE)?.kernel.variant;
+    Ok((variant != first).then(|| format!("kernel-{variant}-{arch}")))
 }
 
 /// The profiles of the project that have a disk, by their descriptions.
