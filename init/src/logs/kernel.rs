@@ -7,6 +7,7 @@
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 
+use super::lines;
 use super::retry::Retry;
 use super::ring::{Line, Ring};
 use crate::log::error;
@@ -77,7 +78,9 @@ impl KernelLog {
     }
 }
 
-/// Puts `<priority>name: text` into `buffer`. A line may begin with its own level as `<0>` to `<7>` (sd-daemon(3)).
+/// Puts `<priority>name: text` into `buffer`. A line may begin with its own level as `<0>` to `<7>` (sd-daemon(3)). A longer text
+/// ends before the character that has no room. The kernel takes a message for a string, which a zero byte would end; the others
+/// that are no text it escapes itself, in this way.
 fn message(buffer: &mut Vec<u8>, name: &str, line: &Line<'_>) {
     let mut start = line.bytes();
     let own = match (start.next(), start.next(), start.next()) {
@@ -87,8 +90,16 @@ fn message(buffer: &mut Vec<u8>, name: &str, line: &Line<'_>) {
     buffer.clear();
     let priority = FACILITY << 3 | own.unwrap_or(LEVEL);
     buffer.extend_from_slice(format!("<{priority}>{name}: ").as_bytes());
-    let room = LONGEST.saturating_sub(buffer.len());
-    buffer.extend(line.bytes().skip(if own.is_some() { 3 } else { 0 }).take(room));
+    for byte in line.bytes().skip(if own.is_some() { 3 } else { 0 }) {
+        match byte {
+            0 => buffer.extend_from_slice(br"\x00"),
+            byte => buffer.push(byte),
+        }
+        if buffer.len() > LONGEST {
+            buffer.truncate(LONGEST);
+            return buffer.truncate(LONGEST - lines::cut_character(buffer));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +122,27 @@ mod tests {
         for odd in ["<8>x", "<3", "<31>x", "<>", ""] {
             assert_eq!(text(odd), format!("<30>web: {odd}"));
         }
-        assert_eq!(text(&"x".repeat(2000)).len(), LONGEST);
+    }
+
+    #[test]
+    fn a_long_message_ends_at_the_limit() {
+        let room = LONGEST - "<30>web: ".len();
+        for (count, kept) in [(room - 1, room - 1), (room, room), (room + 1, room), (2000, room)] {
+            assert_eq!(text(&"x".repeat(count)), format!("<30>web: {}", "x".repeat(kept)));
+        }
+        // With a level of its own the line is three bytes longer than its message.
+        assert_eq!(text(&format!("<3>{}", "x".repeat(room + 1))), format!("<27>web: {}", "x".repeat(room)));
+        for before in room - 4..=room {
+            let kept = if before + 4 <= room { "\u{1f980}" } else { "" };
+            let whole = "x".repeat(before);
+            assert_eq!(text(&(whole.clone() + "\u{1f980}y")).trim_end_matches('y'), format!("<30>web: {whole}{kept}"));
+        }
+    }
+
+    #[test]
+    fn a_zero_byte_does_not_end_the_message() {
+        assert_eq!(text("a\0b\0"), r"<30>web: a\x00b\x00");
+        assert_eq!(text(&"\0".repeat(2000)).len(), LONGEST);
     }
 
     #[test]
