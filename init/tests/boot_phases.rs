@@ -51,6 +51,27 @@ fn settings_are_written_in_order() {
 }
 
 #[test]
+fn the_machines_name_resolves() {
+    let name = ("sys/kernel/hostname", "iron.example.org\n");
+    let hosts = "127.0.0.1\tlocalhost\n10.0.0.1 iron # this one's line has only the short name";
+    let line = "127.0.1.1\tiron.example.org iron\n";
+    let cases = [
+        (vec![name, ("etc/hosts", hosts)], format!("{hosts}\n{line}")),
+        (vec![name, ("etc/hosts", line)], line.into()),
+        (vec![name], format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{line}")),
+        (vec![("sys/kernel/hostname", "(none)\n"), ("etc/hosts", hosts)], hosts.to_owned()),
+    ];
+    for (files, expected) in cases {
+        let setup = Setup { files: &files, ..Setup::default() };
+        let Some(seen) = output("hosts", &setup, "echo BEG\"\"IN; cat /etc/hosts; echo; echo E\"\"ND") else {
+            return;
+        };
+        let found = seen.split_once("BEGIN\n").and_then(|(_, rest)| rest.split_once("\nEND")).unwrap().0;
+        assert_eq!(found, expected, "{seen}");
+    }
+}
+
+#[test]
 fn the_table_of_file_systems_is_mounted() {
     let fstab = "tmpfs /dev/data tmpfs size=1m,noexec 0 0\n\
                  tmpfs /dev/shm tmpfs size=2m 0 0\n\

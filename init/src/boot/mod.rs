@@ -78,6 +78,8 @@ const PHASES: &[Phase] = &[
     Phase { name: "seed",     always: false, again: false, work: |_, _| seed::start() },
     // A lease takes its time, so it is asked for before the entries run.
     Phase { name: "network",  always: false, again: true,  work: |supervisor, _| supervisor.start_network() },
+    // The network may have given the machine its name, and the root is writable.
+    Phase { name: "hosts",    always: false, again: false, work: |_, _| net::host_name::add_to_hosts() },
 ];
 
 /// Boots the system and never returns.

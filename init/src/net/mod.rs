@@ -15,6 +15,7 @@ use crate::sys::{Errno, Result, files, system};
 pub mod cmdline;
 pub mod config;
 mod config_files;
+pub(crate) mod host_name;
 pub mod reconcile;
 pub(crate) mod resolver;
 pub mod rtnetlink;
@@ -96,7 +97,7 @@ impl Network {
             warn!("kernel command line: {fault}");
         }
         if let Some(name) = &request.host_name {
-            name_machine(name);
+            host_name::set(name);
         }
         let mut network = Network {
             socket: None,
@@ -310,7 +311,9 @@ impl Network {
                     self.request(sequence, what, GONE_OR_LOST, &message);
                 }
             }
-            Action::StartClient { name, metric, mtu } => return Some(Order::Start(client(&name, metric, mtu))),
+            Action::StartClient { name, metric, mtu } => {
+                return Some(Order::Start(client(&name, metric, mtu, host_name::current().as_deref())));
+            }
             Action::RestartClient(name) => return Some(Order::Restart(service(&name))),
             Action::Renew(name) => return Some(Order::Signal(service(&name), Signal::USR1)),
             Action::StopClient(name) => return Some(Order::Stop(service(&name))),
@@ -379,14 +382,16 @@ fn service(name: &str) -> String {
 }
 
 /// The client: a request a second until there is an answer, five in a row and then a pause of ten seconds. It asks for what
-/// its script uses besides the usual options: search list, routes, and (`mtu`) the size of packets.
-fn client(name: &str, metric: u32, mtu: bool) -> Client {
+/// its script uses besides the usual options: search list, routes, and (`mtu`) the size of packets. It tells the machine's name
+/// (option 12 of RFC 2132), by which routers answer for it.
+fn client(name: &str, metric: u32, mtu: bool, host: Option<&str>) -> Client {
     let arguments =
         ["udhcpc", "-f", "-i", name, "-t", "5", "-T", "1", "-A", "10", "-O", "search", "-O", "staticroutes"];
     let mtu = if mtu { ["-O", "mtu"].as_slice() } else { &[] };
+    let host = host.map(|host| ["-x".to_owned(), format!("hostname:{host}")]);
     Client {
         service: service(name),
-        arguments: arguments.iter().chain(mtu).copied().map(String::from).collect(),
+        arguments: arguments.iter().chain(mtu).copied().map(String::from).chain(host.into_iter().flatten()).collect(),
         environment: vec![format!("IF_METRIC={metric}")],
     }
 }
@@ -430,12 +435,14 @@ fn flush_ipv6(name: &str) {
     }
 }
 
-/// Gives a machine that has no name the one of the kernel command line.
-fn name_machine(name: &str) {
-    let current = files::read_file("/proc/sys/kernel/hostname").unwrap_or_default();
-    if matches!(current.trim_ascii(), b"" | b"(none)" | b"localhost")
-        && let Err(error) = system::set_host_name(name)
-    {
-        error!("cannot set the host name '{name}': {error}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dhcp_client_tells_the_machines_name() {
+        let last = |host| client("eth0", 100, true, host).arguments.join(" ");
+        assert!(last(Some("iron")).ends_with(" -O mtu -x hostname:iron"), "{}", last(Some("iron")));
+        assert!(!last(None).contains("hostname"));
     }
 }
