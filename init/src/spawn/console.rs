@@ -110,8 +110,7 @@ fn real_console() -> Option<String> {
     {
         return device_path(&link);
     }
-    let active = files::read_file("/sys/class/tty/console/active").ok()?;
-    last_active(&String::from_utf8_lossy(&active))
+    active().pop().map(|name| format!("/dev/{name}"))
 }
 
 /// The device whose directory in /sys a link points to.
@@ -121,9 +120,21 @@ fn device_path(link: &str) -> Option<String> {
     Some(format!("/dev/{}", name.replace('!', "/")))
 }
 
-/// /dev/console is the last of the kernel's consoles.
-fn last_active(consoles: &str) -> Option<String> {
-    Some(format!("/dev/{}", consoles.split_ascii_whitespace().last()?))
+/// The terminals of the kernel's consoles; the last one is behind /dev/console (Documentation/ABI/testing/sysfs-tty).
+pub(super) fn active() -> Vec<String> {
+    terminals(&String::from_utf8_lossy(&files::read_file("/sys/class/tty/console/active").unwrap_or_default()))
+}
+
+/// The terminals of a list of consoles, each once.
+fn terminals(consoles: &str) -> Vec<String> {
+    let mut terminals: Vec<String> = Vec::new();
+    for name in consoles.split_ascii_whitespace() {
+        // The virtual terminal that is in front; programs run on the first one.
+        let name = if name == "tty0" { "tty1" } else { name };
+        terminals.retain(|known| known != name);
+        terminals.push(name.into());
+    }
+    terminals
 }
 
 /// The value of `TERM` for a program on `path`: the kernel's own terminal is `linux`; behind any other device is
@@ -197,8 +208,22 @@ mod tests {
         assert_eq!(device_path(link).as_deref(), Some("/dev/ttyS0"));
         assert_eq!(device_path("a/hvc!0").as_deref(), Some("/dev/hvc/0"));
         assert_eq!(device_path(""), None);
-        assert_eq!(last_active("tty0 ttyS0\n").as_deref(), Some("/dev/ttyS0"));
-        assert_eq!(last_active("\n"), None);
+    }
+
+    #[test]
+    fn the_terminals_of_the_kernels_consoles() {
+        let cases: [(&str, &[&str]); 7] = [
+            ("tty0 ttyS0\n", &["tty1", "ttyS0"]),
+            ("ttyS1\n", &["ttyS1"]),
+            ("hvc0\n", &["hvc0"]),
+            ("tty0 ttyAMA1 ttyAMA0\n", &["tty1", "ttyAMA1", "ttyAMA0"]),
+            ("tty1 ttyS0 tty0\n", &["ttyS0", "tty1"]),
+            ("\n", &[]),
+            ("", &[]),
+        ];
+        for (consoles, expected) in cases {
+            assert_eq!(terminals(consoles), expected, "{consoles}");
+        }
     }
 
     #[test]

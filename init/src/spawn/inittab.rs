@@ -1,14 +1,19 @@
 //! `/etc/inittab` in busybox's grammar, and the table that stands in when there is none.
 //!
 //! A line is `id:runlevels:action:process`; a `#` starts a comment; a `\` at the end joins the next line;
-//! the runlevels are ignored; the process is the rest of the line, colons and all. The supervisor calls [`load`].
+//! the runlevels are ignored; the process is the rest of the line, colons and all. One id is not busybox's: [`CONSOLES`]. The
+//! supervisor calls [`load`].
 
+use super::console;
 use crate::log::{error, warn};
 use crate::sys::Errno;
 use crate::sys::files;
 
 /// The file.
 pub const PATH: &str = "/etc/inittab";
+
+/// An id that stands for every console of the kernel; no device has this name.
+const CONSOLES: &str = "consoles";
 
 /// When an entry's process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +169,26 @@ fn terminal(id: &str) -> Result<String, Fault> {
     Ok(if name == "console" { String::new() } else { name.into() })
 }
 
+/// Gives each of the `consoles` its own line in the place of one for all. A console on which another line runs a program all the
+/// time is left to that. Without any the line is for /dev/console.
+fn on_consoles(lines: Vec<Line>, consoles: &[String]) -> Vec<Line> {
+    let named: Vec<String> =
+        lines.iter().filter(|line| line.action.respawns()).map(|line| line.terminal.clone()).collect();
+    let mut all = Vec::with_capacity(lines.len());
+    for line in lines {
+        match line.terminal.as_str() {
+            CONSOLES if consoles.is_empty() => all.push(Line { terminal: String::new(), ..line }),
+            CONSOLES => {
+                let free = |console: &&String| !line.action.respawns() || !named.contains(console);
+                let terminals = consoles.iter().filter(free);
+                all.extend(terminals.map(|terminal| Line { terminal: terminal.clone(), ..line.clone() }));
+            }
+            _ => all.push(line),
+        }
+    }
+    all
+}
+
 /// busybox init's table for a system without an inittab.
 pub fn default_lines() -> Vec<Line> {
     vec![
@@ -209,7 +234,7 @@ pub fn load() -> Option<Vec<Line>> {
         warn!("{PATH} holds no entry");
         return None;
     }
-    Some(table.lines)
+    Some(on_consoles(table.lines, &console::active()))
 }
 
 #[cfg(test)]
@@ -257,6 +282,24 @@ mod tests {
         let table = parse(b"::once:/bin/a \\\n  b\n::fly:x\\\ny\n::once:c\\");
         assert_eq!(table.lines, [Line::new("", Action::Once, "/bin/a   b"), Line::new("", Action::Once, "c")]);
         assert_eq!(table.faults, [(3, Fault::Action)]);
+    }
+
+    #[test]
+    fn a_line_for_all_consoles_becomes_one_for_each() {
+        let table = |text: &str, consoles: &[&str]| {
+            let consoles: Vec<String> = consoles.iter().map(|&name| name.into()).collect();
+            let lines = on_consoles(parse(text.as_bytes()).lines, &consoles);
+            lines.iter().map(|line| format!("{}:{}", line.terminal, line.command)).collect::<Vec<_>>()
+        };
+        let text = "consoles::respawn:-/bin/sh\n::once:/bin/x\n";
+        assert_eq!(table(text, &["tty1", "ttyS0"]), ["tty1:-/bin/sh", "ttyS0:-/bin/sh", ":/bin/x"]);
+        assert_eq!(table(text, &["hvc0"]), ["hvc0:-/bin/sh", ":/bin/x"]);
+        assert_eq!(table(text, &[]), [":-/bin/sh", ":/bin/x"]);
+        // A login in the place of the shell, and a terminal that is no console.
+        let text = "consoles::respawn:-/bin/sh\nttyS0::respawn:getty\ntty2::askfirst:-/bin/sh\nconsoles::once:banner\n";
+        let expected = ["tty1:-/bin/sh", "ttyS0:getty", "tty2:-/bin/sh", "tty1:banner", "ttyS0:banner"];
+        assert_eq!(table(text, &["tty1", "ttyS0"]), expected);
+        assert_eq!(table("consoles::respawn:-/bin/sh\nttyS0::respawn:getty\n", &["ttyS0"]), ["ttyS0:getty"]);
     }
 
     #[test]
