@@ -48,10 +48,12 @@ pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
     tree.bytes("etc/os-release", os_release(profile), 0o644, "profile")
 }
 
-/// The skeleton's inittab with the architecture's serial console, and the profile's lines.
+/// The skeleton's inittab with the consoles, and the profile's lines. busybox's init knows no id for all consoles, and has its shell
+/// on /dev/console.
 pub fn add_inittab(tree: &mut Tree, arch: Arch, profile: &Profile) -> Result<()> {
     let text = fs::read_to_string(sysroot::skeleton().join("etc/inittab"))?;
-    let mut text = text.replace("@SERIAL@", arch.serial_console());
+    let consoles = if profile.has("init") { "consoles" } else { "" };
+    let mut text = text.replace("@CONSOLES@", consoles).replace("@SERIAL@", arch.serial_console());
     if !profile.inittab.is_empty() {
         text += &format!("\n# Of the profile {}.\n{}\n", profile.name, profile.inittab.join("\n"));
     }
