@@ -132,7 +132,7 @@ fn engines() -> &'static [&'static str] {
     if io_uring::IoUring::new(8).is_ok() {
         return &["uring", "epoll"];
     }
-    eprintln!("skipped for io_uring: this host's kernel refuses it");
+    testing::skip("this host's kernel refuses io_uring");
     &["epoll"]
 }
 
@@ -374,7 +374,7 @@ fn an_answer_comes_from_the_address_that_was_asked_and_a_broadcast_has_none() {
         for (bind, to) in [("0.0.0.0", "127.0.0.2"), ("::", "127.0.0.2"), ("::", "::1")] {
             let ip: IpAddr = to.parse().unwrap();
             if bind == "::" && UdpSocket::bind("[::1]:0").is_err() {
-                eprintln!("skipped: this host has no IPv6");
+                testing::skip("this host has no IPv6");
                 continue;
             }
             let mut server = Server::start(engine, &["--bind", bind]);
@@ -426,8 +426,7 @@ fn ten_thousand_connections_are_served() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = CONNECTIONS as u64 + 200;
     if limit.maximum.is_some_and(|maximum| maximum < wanted) {
-        eprintln!("skipped: the hard limit of open files is {:?}", limit.maximum);
-        return;
+        return testing::skip(&format!("the hard limit of open files is {:?}", limit.maximum));
     }
     let raised = limit.current.map(|current| current.max(wanted));
     setrlimit(Resource::Nofile, Rlimit { current: raised, maximum: limit.maximum }).unwrap();

@@ -30,9 +30,7 @@ const LONGEST: Duration = Duration::from_secs(150);
 #[test]
 #[ignore = "not a test, but the server that the tests start"]
 fn serve() {
-    let Ok(place) = std::env::var(VARIABLE) else {
-        return eprintln!("skipped: {VARIABLE} is not set");
-    };
+    let place = std::env::var(VARIABLE).expect("the test that starts this says where to mount");
     let mut device = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
     // Of the kernel's Documentation/filesystems/fuse.rst.
     let data = CString::new(format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd())).unwrap();
@@ -140,7 +138,7 @@ fn system(
     silent: bool,
 ) -> Option<(System, File)> {
     if !Path::new("/dev/fuse").exists() {
-        eprintln!("skipped: this host has no /dev/fuse");
+        testing::skip("this host has no /dev/fuse");
         return None;
     }
     let services: Vec<(String, &str)> =
@@ -224,7 +222,7 @@ fn services_start_while_a_log_file_does_not_answer() {
          kill -USR2 1"
     );
     if !common::host_has_ring() {
-        return eprintln!("skipped: this host's kernel refuses io_uring");
+        return testing::skip("this host's kernel refuses io_uring");
     }
     let Some((mut system, _alive)) = system("dead-log", &[("talk", &talk), ("late", late)], &script, "", false) else {
         return;

@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn what_nobody_can_run_is_missing() {
         if files::status_on_root("/").is_err() {
-            return eprintln!("skipped: this host refuses openat2");
+            return testing::skip("this host refuses openat2");
         }
         for path in [c"/no/such/program", c"/etc", c"/etc/passwd/x"] {
             assert!(is_missing(path), "{path:?}");
@@ -338,7 +338,7 @@ mod tests {
     /// What a process with this user and these capabilities has in /proc/self/status; nothing where only root can do it.
     fn status_of(user: &str, capabilities: Option<u64>) -> Option<Vec<String>> {
         if rustix::process::getuid().as_raw() != 0 {
-            eprintln!("skipped: only root can run something as another user");
+            testing::skip("only root can run something as another user");
             return None;
         }
         let script = "grep -E '^(Uid|Gid|Groups|Cap(Prm|Eff|Bnd|Amb)|NoNewPrivs):' /proc/self/status";

@@ -1,7 +1,7 @@
 //! Starts init as PID 1 of namespaces of its own. The test files share it.
 //!
 //! The console is a FIFO that the test reads; /etc and the kernel command line are the test's. Where the host does not
-//! allow unprivileged user namespaces the tests say so and are skipped.
+//! allow unprivileged user namespaces the tests are skipped.
 
 // Each test file is a program of its own and uses a part.
 #![allow(dead_code)]
@@ -50,7 +50,7 @@ pub fn has_cables() -> bool {
     let made = Command::new("unshare").args(ip).stderr(Stdio::null()).status();
     let made = made.is_ok_and(|status| status.success());
     if !made {
-        eprintln!("skipped: this host has no virtual cables (veth), no unprivileged namespaces, or no program ip");
+        testing::skip("this host has no virtual cables (veth), no unprivileged namespaces, or no program ip");
     }
     made
 }
@@ -140,12 +140,12 @@ impl System {
         let namespaces = ["-U", "-r", "-p", "-f", "-m", "-n"];
         let allowed = Command::new("unshare").args(namespaces).arg("true").stderr(Stdio::null()).status();
         if !allowed.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: this host does not allow unprivileged namespaces");
+            testing::skip("this host does not allow unprivileged namespaces");
             return None;
         }
         let group = match setup.cgroups.then(|| make_group(name)) {
             Some(None) => {
-                eprintln!("skipped: this host does not let the tests make control groups");
+                testing::skip("this host does not let the tests make control groups");
                 return None;
             }
             group => group.flatten(),
@@ -233,7 +233,7 @@ impl System {
     /// Asserts that init waits with io_uring, or that it does not; nothing where this host's kernel refuses io_uring.
     pub fn waits_with_ring(&self, wanted: bool) {
         if !host_has_ring() {
-            return eprintln!("not looked for: this host's kernel refuses io_uring");
+            return testing::skip("this host's kernel refuses io_uring");
         }
         let descriptors = fs::read_dir(format!("/proc/{}/fd", self.init())).unwrap();
         // One that is closed meanwhile has no link.

@@ -517,7 +517,7 @@ fn record(name: &str) -> Option<Vec<(Way, Outcome)>> {
         match run(&stage, way, None).and_then(|_| run(&stage, way, None)) {
             Ok(outcome) => records.push((way, outcome)),
             Err(reason) => {
-                eprintln!("skipped: {reason}");
+                testing::skip(&reason);
                 return None;
             }
         }
@@ -700,7 +700,7 @@ fn without_io_uring_it_waits_with_epoll_and_says_so_once() {
     for error in [libc::ENOSYS, libc::EPERM, libc::ENOMEM] {
         let outcome = match run(&stage, Way::Ring, Some(&Fault::Always("io_uring_setup", error))) {
             Ok(outcome) => outcome,
-            Err(reason) => return eprintln!("skipped: {reason}"),
+            Err(reason) => return testing::skip(&reason),
         };
         assert_eq!(outcome.verdict(None), Ok(()), "{}", outcome.said);
         let count = |text: &str| outcome.said.matches(text).count();
