@@ -36,7 +36,7 @@ impl ExecStatus {
         self.writer.as_fd()
     }
 
-    /// StopReason the process `pid` could not run its program, if it said so. Asked for every process when it has ended: so nothing is
+    /// Why the process `pid` could not run its program, if it said so. Asked for every process when it has ended: so nothing is
     /// left for a later one with the same number.
     pub fn take(&mut self, pid: Pid) -> Option<Errno> {
         let bytes = files::read_waiting(&self.reader, MOST * MESSAGE).unwrap_or_default();

@@ -17,7 +17,7 @@ pub struct Links {
     pub needs: Vec<usize>,
     /// It starts after these, and stops before them; those it needs are among them.
     pub after: Vec<usize>,
-    /// StopReason it cannot start at all.
+    /// Why it cannot start at all.
     pub refused: Option<String>,
     /// Names in `after` that are no service.
     pub unknown: Vec<String>,

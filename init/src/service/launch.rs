@@ -40,11 +40,11 @@ pub struct Setting<'a> {
     pub cgroup: Option<&'a str>,
     /// The end of the pipe to the log.
     pub log: Option<OwnedFd>,
-    /// Where to [`unrun::tell`] that the program cannot be run; without it the exit code alone says so.
+    /// Where to [`exec_status::tell`] that the program cannot be run; without it the exit code alone says so.
     pub exec_status: Option<BorrowedFd<'a>>,
 }
 
-/// StopReason a process was not started.
+/// Why a process was not started.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Problem {
     /// It will not be otherwise the next time.
@@ -115,7 +115,7 @@ fn environment(execution: &Execution, setting: &Setting<'_>, identity: Option<&I
     environment
 }
 
-/// StopReason the program of `command` does not run, where its process found out: with `error`. As for [`start`].
+/// Why the program of `command` does not run, where its process found out: with `error`. As for [`start`].
 pub fn not_run(command: &Command, execution: &Execution, environment: &Environment, error: Errno) -> Problem {
     let reason = match error {
         Errno::NOENT | Errno::NOTDIR => missing(command, search_path(execution, environment)),
