@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::event::backoff;
 use crate::logs;
+use crate::spawn::inittab::Line;
 use crate::sys::privileges::{Limit, Resource};
 use crate::sys::signal::Signal;
 
@@ -118,7 +119,7 @@ impl Output {
 pub struct Restart {
     /// After which ends.
     pub policy: Policy,
-    /// The wait after a life of less than [`STEADY`]; it doubles with each such life in a row.
+    /// The wait after a life of less than `steady`; it doubles with each such life in a row.
     pub delay: Duration,
     /// The longest wait.
     pub longest: Duration,
@@ -126,6 +127,10 @@ pub struct Restart {
     pub limit: u32,
     /// See `limit`.
     pub interval: Duration,
+    /// What lived at least this long starts again at once.
+    pub steady: Duration,
+    /// Whether the wait begins with the last start, and not with the end.
+    pub since_start: bool,
 }
 
 /// After which ends a service starts again.
@@ -165,8 +170,8 @@ pub struct Log {
     pub rate: Option<u64>,
 }
 
-/// A service that lived at least this long starts again at once.
-pub const STEADY: Duration = Duration::from_secs(10);
+/// `steady` of services.
+const STEADY: Duration = Duration::from_secs(10);
 /// Time that a `notify` service has to say that it is ready, unless its file says otherwise.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -188,6 +193,8 @@ impl Config {
                 longest: Duration::from_secs(60),
                 limit: 5,
                 interval: Duration::from_secs(60),
+                steady: STEADY,
+                since_start: false,
             },
             // A task may take as long as it needs; a program that should say something and does not hangs.
             start_timeout: (kind == Kind::Notify).then_some(NOTIFY_TIMEOUT),
@@ -197,6 +204,21 @@ impl Config {
             watchdog: None,
             log: Log::default(),
         }
+    }
+
+    /// The settings of a line of inittab, with the times of [`backoff`]: it is started until it runs.
+    pub fn of_line(line: &Line) -> Config {
+        let mut config = Config::new("", Kind::Simple, Command::Line(line.command.clone()));
+        config.restart = Restart {
+            policy: if line.action.respawns() { Policy::Always } else { Policy::Never },
+            delay: backoff::HEALTHY,
+            longest: backoff::LONGEST,
+            limit: 0,
+            interval: Duration::ZERO,
+            steady: backoff::HEALTHY,
+            since_start: true,
+        };
+        config
     }
 
     /// The settings of its log.

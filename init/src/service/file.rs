@@ -360,6 +360,7 @@ mod tests {
             longest: seconds(120),
             limit: 3,
             interval: seconds(30),
+            ..config.restart
         };
         assert_eq!(config.restart, expected);
         assert_eq!((config.stop_signal, config.stop_timeout), (Signal::QUIT, Some(seconds(10))));

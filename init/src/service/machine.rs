@@ -1,8 +1,9 @@
-//! The state machine of all services: what happened goes in, what is to be done comes out. Pure code: the runner calls it,
-//! does its [`Action`]s, and tells it the time. The moves from state to state are in [`advance`], what people ask for in
-//! [`requests`].
+//! The state machine of all services and of the lines of inittab: what happened goes in, what is to be done comes out. Pure code:
+//! the runner calls it, does its [`Action`]s, and tells it the time. The moves from state to state are in [`advance`], what
+//! people ask for in [`requests`], and what is particular to lines in [`lines`].
 
 mod advance;
+mod lines;
 mod requests;
 
 use core::time::Duration;
@@ -23,7 +24,7 @@ const MOST_EXTENSION: Duration = Duration::from_secs(600);
 /// The status of a service that has said so, until it is ready again.
 const RELOADS: &str = "reads its configuration again";
 
-/// All services.
+/// All services and lines.
 #[derive(Debug)]
 pub struct Machine {
     pub(super) units: Vec<Unit>,
@@ -34,6 +35,8 @@ pub struct Machine {
     pub(super) paused: bool,
     /// Nothing starts any more.
     pub(super) closing: bool,
+    /// Lines start again; while the boot or the shutdown goes through the table they do not.
+    pub(super) runs_lines: bool,
     /// For each service, whether it waits for one that will not come by itself.
     blocked: Vec<bool>,
 }
@@ -47,23 +50,29 @@ impl Machine {
             grace,
             paused: false,
             closing: false,
+            runs_lines: false,
             blocked: Vec::new(),
         }
     }
 
-    /// The services.
+    /// The services and lines.
     pub fn units(&self) -> &[Unit] {
         &self.units
     }
 
-    /// One service, for its runner's own notes.
+    /// The services, each with its index among the units.
+    pub fn services(&self) -> impl Iterator<Item = (usize, &Unit)> {
+        self.units.iter().enumerate().filter(|(_, unit)| unit.is_service())
+    }
+
+    /// One unit, for its runner's own notes.
     pub fn unit_mut(&mut self, index: usize) -> Option<&mut Unit> {
         self.units.get_mut(index)
     }
 
-    /// The place of the service `name`.
+    /// The index of the service `name`.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.units.iter().position(|unit| unit.name() == name)
+        self.services().find(|(_, unit)| unit.name() == name).map(|(index, _)| index)
     }
 
     /// Holds all starts back, or lets them go on.
@@ -73,8 +82,13 @@ impl Machine {
 
     /// When [`Machine::tick`] has to be called without any event.
     pub fn deadline(&self) -> Option<Duration> {
-        let paused = |unit: &&Unit| !(self.paused && matches!(unit.state, State::Backoff { .. }));
-        self.units.iter().filter(paused).filter_map(Unit::deadline).min()
+        let counts = |unit: &&Unit| !(matches!(unit.state, State::Backoff { .. }) && self.holds(unit));
+        self.units.iter().filter(counts).filter_map(Unit::deadline).min()
+    }
+
+    /// Whether a unit does not start now.
+    fn holds(&self, unit: &Unit) -> bool {
+        self.paused || self.closing || !(self.runs_lines || unit.is_service())
     }
 
     /// Moves every service as far as it can go without another event. Returns whether one moved.
@@ -107,6 +121,9 @@ impl Machine {
         unit.note_start(now);
         unit.starts.count(now, unit.config.restart.interval);
         unit.watchdog = unit.config.watchdog;
+        if let Some(entry) = unit.entry_mut() {
+            entry.absent = false;
+        }
         if unit.config.kind == Kind::Simple {
             become_ready(unit, now);
         }
@@ -144,13 +161,18 @@ impl Machine {
         true
     }
 
-    /// A process ended. Returns the service whose main process it was.
+    /// A process ended. Returns the unit whose main process it was. Nothing is done about what a line's process has started.
     pub fn exited(&mut self, pid: Pid, exit: Exit, now: Duration) -> Option<usize> {
         let index = self.units.iter().position(|unit| unit.pid == Some(pid))?;
         let unit = self.units.get_mut(index)?;
         unit.pid = None;
         unit.note_end(now);
         unit.watchdog_at = None;
+        let is_service = unit.is_service();
+        if matches!(unit.state, State::Stopping { .. }) && !is_service {
+            self.stopped(index, now);
+            return Some(index);
+        }
         if matches!(unit.state, State::Stopping { .. }) {
             unit.leader_pgid = Some(pid);
             self.actions.push_back(Action::EndRest(index));
@@ -158,7 +180,7 @@ impl Machine {
         }
         let done =
             matches!(unit.state, State::Starting { .. }) && unit.config.kind == Kind::Oneshot && exit == Exit::Code(0);
-        if !(done && unit.wanted) {
+        if is_service && !(done && unit.wanted) {
             // Processes left by a finished oneshot are its result and stay until it is stopped.
             self.actions.push_back(Action::Sweep(index, pid));
         }

@@ -11,6 +11,13 @@ use super::state::{State, StopReason, Unit};
 use crate::control::{self, Code, Health, Progress, Refusal, Span, Summary};
 use crate::sys::process::Exit;
 
+/// The services, a line for each, by their names.
+pub fn list(machine: &Machine, now: Duration) -> Vec<Summary> {
+    let mut list: Vec<_> = machine.services().filter_map(|(index, _)| summary(machine, index, now)).collect();
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    list
+}
+
 /// A service in a line.
 pub fn summary(machine: &Machine, index: usize, now: Duration) -> Option<Summary> {
     let unit = machine.units().get(index)?;
@@ -152,7 +159,7 @@ pub fn spans(machine: &Machine) -> Vec<Span> {
             after: unit.links.after.iter().filter_map(name).collect(),
         })
     };
-    let mut spans: Vec<Span> = machine.units().iter().filter_map(span).collect();
+    let mut spans: Vec<Span> = machine.services().filter_map(|(_, unit)| span(unit)).collect();
     spans.sort_by_key(|span| span.start);
     spans
 }

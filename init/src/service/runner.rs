@@ -1,4 +1,4 @@
-//! Does what the state machine of the services wants: processes, sockets, logs. The supervisor tells it what happened.
+//! Does what the state machine wants: processes, sockets, logs. The supervisor tells it what happened.
 
 mod messages;
 mod network;
@@ -18,7 +18,7 @@ use super::state::{Action, State, Unit};
 use crate::event::reactor::{Event, EventKind, Reactor, Source};
 use crate::log::{self, debug, error};
 use crate::logs::{Logs, Now};
-use crate::spawn::{Environment, NOT_RUN};
+use crate::spawn::{self, Environment, NOT_RUN};
 use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::Signal;
 use crate::sys::{Errno, Result, files};
@@ -53,6 +53,8 @@ pub struct Runner {
     pub(super) buffer: Vec<u8>,
     /// The machine has had an address.
     pub(super) online: bool,
+    /// When the first process of a line was started.
+    pub(super) first_line: Option<Duration>,
     /// Children that ran before this program and are nobody's yet, with their arguments: some are a service's that comes later.
     pub(super) unclaimed: Vec<(Pid, Vec<String>)>,
 }
@@ -69,6 +71,7 @@ impl Runner {
             exec_status: None,
             buffer: Vec::new(),
             online: false,
+            first_line: None,
             unclaimed: Vec::new(),
         }
     }
@@ -81,6 +84,11 @@ impl Runner {
     /// The same, to ask for something; [`Runner::act`] does it.
     pub fn machine_mut(&mut self) -> &mut Machine {
         &mut self.machine
+    }
+
+    /// When the first process of a line was started.
+    pub fn first_line(&self) -> Option<Duration> {
+        self.first_line
     }
 
     /// Reads the services' files, at boot and for a reload; [`Runner::act`] starts and stops what they ask for.
@@ -105,7 +113,7 @@ impl Runner {
 
     /// Gives each service its stream in the logs, with the settings of its file.
     pub(super) fn add_streams(&mut self, cx: &mut Context<'_>) {
-        for unit in &mut self.machine.units {
+        for unit in self.machine.units.iter_mut().filter(|unit| unit.is_service()) {
             unit.stream = cx.logs.add_stream(unit.name(), unit.latest().log_settings());
         }
     }
@@ -126,16 +134,15 @@ impl Runner {
         moved |= self.look_for_rest(cx.now);
         loop {
             moved |= self.machine.tick(cx.now);
-            let Some(first) = self.machine.next_action() else {
+            if !self.execute_all(cx) {
                 break;
-            };
-            moved = true;
-            self.execute(first, cx);
-            while let Some(action) = self.machine.next_action() {
-                self.execute(action, cx);
             }
+            moved = true;
         }
         self.machine.remove_gone(|unit| {
+            if !unit.is_service() {
+                return;
+            }
             debug!("{} is gone", unit.name());
             if let Some(groups) = &mut self.groups {
                 groups.remove(unit.name());
@@ -147,6 +154,16 @@ impl Runner {
             cx.logs.remove_stream(unit.stream);
         });
         moved
+    }
+
+    /// Does what the machine wants done. Returns whether there was something.
+    fn execute_all(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while let Some(action) = self.machine.next_action() {
+            any = true;
+            self.execute(action, cx);
+        }
+        any
     }
 
     fn execute(&mut self, action: Action, cx: &mut Context<'_>) {
@@ -163,7 +180,10 @@ impl Runner {
                 let Some(unit) = self.machine.units().get(index) else {
                     return;
                 };
-                log::write(level, format_args!("{}: {text}", unit.name()));
+                match unit.is_service() {
+                    true => log::write(level, format_args!("{}: {text}", unit.name())),
+                    false => log::write(level, format_args!("{text}")),
+                }
                 note(cx.logs, unit.stream, &text);
             }
         }
@@ -173,6 +193,10 @@ impl Runner {
         let Some(unit) = self.machine.units().get(index) else {
             return;
         };
+        if let Some(entry) = unit.entry() {
+            let started = spawn::start(&entry.line, cx.environment);
+            return self.line_started(index, started, cx.now);
+        }
         let (stream, config) = (unit.stream, unit.config.clone());
         if network::is_meant(&config) {
             return self.end_wait_for_network(cx.now);
@@ -186,6 +210,26 @@ impl Runner {
             Err(Problem::Lasting(reason)) => self.machine.not_started(index, reason, false, cx.now),
             Err(Problem::Passing(reason)) => self.machine.not_started(index, reason, true, cx.now),
         }
+    }
+
+    fn line_started(&mut self, index: usize, started: Result<Pid>, now: Duration) {
+        match started {
+            Ok(pid) => {
+                if let Some(unit) = self.machine.units().get(index) {
+                    debug!("{} started as process {pid}", unit.label());
+                }
+                self.first_line.get_or_insert(now);
+                self.machine.started(index, pid, now);
+            }
+            Err(error) => self.machine.line_not_started(index, error, now),
+        }
+    }
+
+    /// Starts the process of a line by its turn.
+    pub fn start_line(&mut self, index: usize, cx: &mut Context<'_>) {
+        self.machine.begin_line(index, cx.now);
+        self.execute(Action::Start(index), cx);
+        self.execute_all(cx);
     }
 
     fn launch(&mut self, stream: u32, config: &Config, cx: &mut Context<'_>) -> core::result::Result<Pid, Problem> {
@@ -248,20 +292,25 @@ impl Runner {
             return;
         };
         let result = process::signal_group(pid, signal);
+        if signal == Signal::TERM && unit.entry().is_some_and(|entry| spawn::leads_terminal(&entry.line)) {
+            // A shell ignores SIGTERM and ends by SIGHUP, as when its terminal goes away.
+            let _ = process::signal_group(pid, Signal::HUP);
+        }
         if signal != Signal::KILL {
             // A stopped process does not handle SIGTERM before SIGCONT.
             let _ = process::signal_group(pid, Signal::CONT);
         }
         if let Err(error) = result {
-            error!("{}: cannot signal process {pid}: {error}", unit.name());
+            error!("{}: cannot signal process {pid}: {error}", unit.label());
         }
-        debug!("{}: sent signal {} to process {pid}", unit.name(), signal.as_raw());
+        debug!("{}: sent signal {} to process {pid}", unit.label(), signal.as_raw());
         note(cx.logs, unit.stream, &format!("told to end by signal {}", signal.as_raw()));
     }
 
     /// Kills what is left of a service whose main process was `pid`.
     fn kill_group(&mut self, index: usize, pid: Option<Pid>) {
-        if let (Some(groups), Some(unit)) = (&self.groups, self.machine.units().get(index)) {
+        let service = self.machine.units().get(index).filter(|unit| unit.is_service());
+        if let (Some(groups), Some(unit)) = (&self.groups, service) {
             groups.kill(unit.name());
         }
         if let Some(group) = pid {
@@ -328,7 +377,7 @@ impl Runner {
         }
         if let Some(index) = self.machine.exited(pid, exit, cx.now) {
             if let Some(unit) = self.machine.units().get(index) {
-                debug!("{} (process {pid}) ended: {exit}", unit.name());
+                debug!("{} (process {pid}) ended: {exit}", unit.label());
                 note(cx.logs, unit.stream, &format!("process {pid} ended: {exit}"));
             }
             return true;
@@ -397,7 +446,7 @@ impl Runner {
     /// Asks a service to read its configuration again.
     ///
     /// # Errors
-    /// StopReason that is not possible.
+    /// Why that is not possible.
     pub fn reload(&mut self, index: usize, cx: &mut Context<'_>) -> core::result::Result<(), String> {
         let unit = self.machine.units().get(index).ok_or("there is no such service")?;
         let Some(pid) = unit.pid.filter(|_| unit.is_up()) else {

@@ -1,11 +1,13 @@
-//! A service's state, and what the state machine wants done. Pure data; [`super::machine`] changes it.
+//! A unit's state, and what the state machine wants done. Pure data; [`super::machine`] changes it.
 
+use core::fmt;
 use core::time::Duration;
 
 use super::config::Config;
 use super::graph::Links;
 use super::start_limit::StartLimit;
 use crate::log::Level;
+use crate::spawn::inittab::Line;
 use crate::sys::process::Pid;
 use crate::sys::signal::Signal;
 
@@ -43,7 +45,7 @@ pub enum State {
     Failed(String),
 }
 
-/// StopReason a service is told to end.
+/// Why a service is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
     /// Somebody asked for it.
@@ -65,9 +67,35 @@ pub struct Life {
     pub ended: Option<Duration>,
 }
 
-/// A service and all that is known about it. Times are those since the machine's start.
+/// Where a unit comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File,
+    /// Somebody in this program, who asked for it.
+    Transient,
+    /// A line of inittab.
+    Line(Entry),
+}
+
+/// A line of inittab, and what is known of it beside its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The line.
+    pub line: Line,
+    /// Its place in the table.
+    pub place: usize,
+    /// The boot has come to it, now or before a fault of init.
+    pub begun: bool,
+    /// Its terminal is missing, and that was said.
+    pub absent: bool,
+}
+
+/// A service or a line of inittab, and all that is known about it. Times are those since the machine's start.
 #[derive(Clone, Debug)]
 pub struct Unit {
+    /// Where it comes from.
+    pub origin: Origin,
     /// How it runs: the settings that its process was started with.
     pub config: Config,
     /// Settings that hold from its next start on.
@@ -78,9 +106,7 @@ pub struct Unit {
     pub links: Links,
     /// Its file is faulty, which is why it cannot start.
     pub faulty: Option<String>,
-    /// It has no file: somebody in this program asked for it.
-    pub transient: bool,
-    /// Its file is gone: it goes too when it has ended.
+    /// Its file or line is gone: it goes too when it has ended.
     pub removed: bool,
     /// Where it is.
     pub state: State,
@@ -117,15 +143,15 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// A service that has not run yet.
+    /// A service with a file, which has not run yet.
     pub fn new(config: Config, now: Duration) -> Unit {
         Unit {
+            origin: Origin::File,
             config,
             next: None,
             stream: 0,
             links: Links::default(),
             faulty: None,
-            transient: false,
             removed: false,
             state: State::Inactive,
             changed: now,
@@ -146,9 +172,35 @@ impl Unit {
         }
     }
 
-    /// Its name.
+    /// A service's name; a line has none.
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// Its line, and what is known of that; nothing for a service.
+    pub fn entry(&self) -> Option<&Entry> {
+        match &self.origin {
+            Origin::Line(entry) => Some(entry),
+            Origin::File | Origin::Transient => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn entry_mut(&mut self) -> Option<&mut Entry> {
+        match &mut self.origin {
+            Origin::Line(entry) => Some(entry),
+            Origin::File | Origin::Transient => None,
+        }
+    }
+
+    /// Whether it is a service.
+    pub fn is_service(&self) -> bool {
+        self.entry().is_none()
+    }
+
+    /// Its name in messages.
+    pub fn label(&self) -> impl fmt::Display + '_ {
+        Label(self)
     }
 
     /// The settings of its next start.
@@ -156,7 +208,7 @@ impl Unit {
         self.next.as_ref().unwrap_or(&self.config)
     }
 
-    /// StopReason it cannot start at all.
+    /// Why it cannot start at all.
     pub fn refusal(&self) -> Option<&str> {
         self.faulty.as_deref().or(self.links.refused.as_deref())
     }
@@ -223,7 +275,18 @@ impl Unit {
     }
 }
 
-/// A request of the machine to its runner; the number is the service's index in the list.
+struct Label<'a>(&'a Unit);
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.entry() {
+            Some(entry) => write!(f, "'{}'", entry.line.command),
+            None => f.write_str(self.0.name()),
+        }
+    }
+}
+
+/// A request of the machine to its runner; the number is the unit's index in the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start its process, then call `started` or `not_started`.

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use super::entry::BOOT;
+use super::Supervisor;
 use super::services::DISKS;
-use super::{Entry, Supervisor};
-use crate::handover::checkpoint::{self, Checkpoint};
+use super::table::BOOT;
+use crate::handover::checkpoint::Checkpoint;
 use crate::handover::replace;
 use crate::handover::state::{Record, Writer};
 use crate::log::{debug, info};
@@ -13,6 +13,7 @@ use crate::logs::{self, Now};
 use crate::platform::watchdog::Watchdog;
 use crate::service::exec_status;
 use crate::service::runner::saved;
+use crate::service::state::{Entry, State, StopReason, Unit};
 use crate::spawn::inittab::{Action, Line};
 use crate::spawn::running;
 use crate::sys::process::{self, Exit, Pid};
@@ -95,8 +96,8 @@ impl Supervisor {
         if let Some(watchdog) = &self.watchdog {
             writer.record("watchdog").descriptor("device", watchdog.as_fd());
         }
-        for entry in &self.entries {
-            write_entry(&mut writer, entry);
+        for (_, unit, entry) in self.services.machine().lines() {
+            write_line(&mut writer, unit, entry);
         }
         self.services.write(&mut writer, &self.reactor);
         self.logs.write(&mut writer);
@@ -111,8 +112,9 @@ impl Supervisor {
         runner.adopt(services, &mut cx);
         // Children may have ended during the exec.
         self.reap();
-        let running = self.entries.iter().filter(|entry| entry.pid.is_some()).count();
-        info!("init took over; {running} of {} entries run", self.entries.len());
+        let lines = self.services.machine().lines();
+        let running = lines.iter().filter(|(_, unit, _)| unit.pid.is_some()).count();
+        info!("init took over; {running} of {} entries run", lines.len());
     }
 
     /// Takes the records that are the supervisor's own, and returns those of services. Others are left out: a newer program
@@ -137,7 +139,11 @@ impl Supervisor {
                     self.timeline.add(record.get("name").unwrap_or_default().to_owned(), start, end);
                 }
                 "watchdog" => self.watchdog = record.take_descriptor("device").map(Watchdog::new),
-                "entry" => self.entries.extend(read_entry(&record)),
+                "entry" => {
+                    if let Some(unit) = read_line(&record) {
+                        self.services.machine_mut().push_line(unit);
+                    }
+                }
                 logs::KIND => self.logs.restore(&record),
                 saved::KIND | exec_status::KIND => services.push(record),
                 other => debug!("a '{other}' of the init before this one is not known"),
@@ -168,65 +174,49 @@ impl Supervisor {
         self.reap();
     }
 
-    /// Marks the entries that the boot came to before a fault, and returns the last one.
+    /// Marks the lines that the boot came to before a fault, and returns the place of the last one.
     fn mark_begun(&mut self, done: Checkpoint) -> Option<usize> {
+        let machine = self.services.machine_mut();
         let turn = |entry: &Entry| BOOT.iter().position(|action| *action == entry.line.action);
-        let turns = self.entries.iter().enumerate().filter_map(|(index, entry)| Some((turn(entry)?, index)));
-        let mut boot: Vec<_> = turns.collect();
+        let lines = machine.lines().into_iter();
+        let mut boot: Vec<_> = lines.filter_map(|(index, _, entry)| Some((turn(entry)?, entry.place, index))).collect();
         boot.sort_unstable();
         let count = if done.is_booted() { boot.len() } else { done.entries().min(boot.len()) };
         let begun = boot.get(..count).unwrap_or_default();
-        for &(_, index) in begun {
-            self.entries[index].begun = true;
+        for &(_, _, index) in begun {
+            if let Some(entry) = machine.unit_mut(index).and_then(Unit::entry_mut) {
+                entry.begun = true;
+            }
         }
-        begun.last().map(|&(_, index)| index)
+        begun.last().map(|&(_, place, _)| place)
     }
 
-    /// Looks for the programs of the entries among the children, and takes them out of there. What the boot waits for one by one
+    /// Looks for the programs of the lines among the children, and takes them out of there. What the boot waits for one by one
     /// can only run when it is the `last` that was begun; what runs all the time, only after the boot.
     fn find_programs(&mut self, children: &mut Vec<(Pid, Vec<String>)>, last: Option<usize>, booted: bool) {
         let now = system::uptime();
-        let may_run = |index: usize, entry: &Entry| match entry.line.action {
+        let may_run = |entry: &Entry| match entry.line.action {
             Action::Respawn | Action::Askfirst => booted,
             Action::Once => entry.begun,
-            Action::Sysinit | Action::Wait => !booted && last == Some(index),
+            Action::Sysinit | Action::Wait => !booted && last == Some(entry.place),
             _ => false,
         };
+        let machine = self.services.machine_mut();
         // First those on their own terminals, because several may have the same program.
         for on_terminal in [true, false] {
-            for (index, entry) in self.entries.iter_mut().enumerate() {
-                if entry.pid.is_some() || !may_run(index, entry) {
-                    continue;
-                }
-                let Line { terminal, command, .. } = &entry.line;
+            let lines = machine.lines().into_iter();
+            let open = lines.filter(|(_, unit, entry)| unit.pid.is_none() && may_run(entry));
+            let open: Vec<(usize, Line)> = open.map(|(index, _, entry)| (index, entry.line.clone())).collect();
+            for (index, Line { terminal, command, .. }) in open {
                 let is_its = |(pid, words): &(Pid, Vec<String>)| {
-                    running::is_program_of(command, words) && (!on_terminal || running::is_on(*pid, terminal))
+                    running::is_program_of(&command, words) && (!on_terminal || running::is_on(*pid, &terminal))
                 };
                 if let Some(found) = children.iter().position(is_its) {
                     let (pid, _) = children.swap_remove(found);
                     debug!("'{command}' runs as process {pid}");
-                    entry.pid = Some(pid);
-                    entry.started = now;
+                    machine.line_runs(index, pid, now);
                 }
             }
-        }
-    }
-
-    /// Waits for what the boot waited for when the program before this one had its fault.
-    pub(super) fn wait_for_begun(&mut self, action: Action) {
-        for index in 0..self.entries.len() {
-            let entry = &self.entries[index];
-            if entry.line.action == action && entry.begun && entry.pid.is_some() {
-                self.wait_for(index, None, true);
-            }
-        }
-    }
-
-    /// The boot comes to an entry, which a program after a fault then does not start again.
-    pub(super) fn begin(&mut self, index: usize) {
-        let entry = &mut self.entries[index];
-        if BOOT.contains(&entry.line.action) && !core::mem::replace(&mut entry.begun, true) {
-            checkpoint::reach(Checkpoint::started(self.entries.iter().filter(|entry| entry.begun).count()));
         }
     }
 
@@ -268,28 +258,42 @@ fn kill(pid: Pid) {
     }
 }
 
-fn write_entry(writer: &mut Writer<'_>, entry: &Entry) {
+fn write_line(writer: &mut Writer<'_>, unit: &Unit, entry: &Entry) {
     let Line { terminal, action, command } = &entry.line;
+    let (next, kill) = match unit.state {
+        State::Backoff { until } => (until, None),
+        State::Stopping { deadline, .. } => (Duration::ZERO, Some(deadline)),
+        _ => (Duration::ZERO, None),
+    };
     writer.record("entry").field("terminal", terminal).field("action", action.name()).field("command", command);
-    writer.option("pid", entry.pid).option("failures", Some(entry.failures).filter(|&count| count > 0));
-    writer.flag("stale", entry.stale).flag("absent", entry.absent);
-    writer.time("started", Some(entry.started)).time("next", Some(entry.next_start)).time("kill", entry.kill_at);
+    writer.option("pid", unit.pid).option("failures", Some(unit.failures).filter(|&count| count > 0));
+    writer.flag("stale", unit.removed).flag("absent", entry.absent);
+    writer.time("started", Some(unit.started.unwrap_or_default())).time("next", Some(next)).time("kill", kill);
 }
 
-/// The entry of a record; nothing without a known action and a command.
-fn read_entry(record: &Record) -> Option<Entry> {
+/// The line of a record; nothing without a known action and a command.
+fn read_line(record: &Record) -> Option<Unit> {
     let action = Action::from_name(record.get("action")?)?;
     let line = Line::new(record.get("terminal").unwrap_or_default(), action, record.get("command")?);
-    Some(Entry {
-        pid: record.parse("pid").filter(|&pid| pid > 1),
-        stale: record.has("stale"),
-        started: record.time("started").unwrap_or_default(),
-        failures: record.parse("failures").unwrap_or(0),
-        next_start: record.time("next").unwrap_or_default(),
-        kill_at: record.time("kill"),
-        absent: record.has("absent"),
-        ..Entry::new(line)
-    })
+    let mut unit = Unit::of_line(line, 0, Duration::ZERO);
+    unit.pid = record.parse("pid").filter(|&pid| pid > 1);
+    unit.removed = record.has("stale");
+    unit.started = record.time("started");
+    unit.failures = record.parse("failures").unwrap_or(0);
+    unit.state = match (unit.pid, record.time("kill")) {
+        (Some(_), Some(deadline)) => State::Stopping { why: StopReason::Asked, deadline, kills: 0 },
+        (Some(_), None) => State::Up,
+        (None, _) if action.respawns() => State::Backoff { until: record.time("next").unwrap_or_default() },
+        (None, _) => State::Ended,
+    };
+    // What was told to end, and is in the table again, starts again.
+    let ending = matches!(unit.state, State::Stopping { .. });
+    unit.wanted = !ending && (action.respawns() && !unit.removed || unit.pid.is_some());
+    unit.restart_pending = ending && !unit.removed && action.respawns();
+    if let Some(entry) = unit.entry_mut() {
+        entry.absent = record.has("absent");
+    }
+    Some(unit)
 }
 
 #[cfg(test)]
@@ -308,18 +312,24 @@ mod tests {
     #[test]
     fn the_next_program_knows_what_this_one_did() {
         let mut old = supervisor();
-        let line = Line::new("ttyS0", Action::Askfirst, "-/bin/sh a\tb");
-        let entry = Entry {
-            pid: Some(77),
-            stale: true,
-            started: Duration::from_millis(1500),
-            failures: 3,
-            next_start: Duration::from_secs(4),
-            kill_at: Some(Duration::from_secs(9)),
-            absent: true,
-            ..Entry::new(line)
+        let time = Duration::from_secs;
+        let unit = |action, state| {
+            let wanted = action == Action::Respawn;
+            let line = Line::new("ttyS0", action, "-/bin/sh a\tb");
+            Unit { state, wanted, started: Some(time(1)), failures: 3, ..Unit::of_line(line, 0, Duration::ZERO) }
         };
-        old.entries = vec![entry.clone(), Entry::new(Line::new("", Action::CtrlAltDel, "reboot"))];
+        let ending = State::Stopping { why: StopReason::Asked, deadline: time(9), kills: 0 };
+        let mut absent = unit(Action::Respawn, State::Backoff { until: time(4) });
+        absent.entry_mut().unwrap().absent = true;
+        let lines = [
+            Unit { pid: Some(77), removed: true, ..unit(Action::Askfirst, ending.clone()) },
+            Unit { pid: Some(78), restart_pending: true, wanted: false, ..unit(Action::Respawn, ending) },
+            Unit { pid: Some(79), ..unit(Action::Respawn, State::Up) },
+            Unit { pid: Some(80), removed: true, wanted: true, ..unit(Action::Once, State::Up) },
+            absent,
+            unit(Action::CtrlAltDel, State::Ended),
+        ];
+        lines.into_iter().for_each(|unit| old.services.machine_mut().push_line(unit));
         old.paused = true;
         old.wanted.reload = true;
         old.timeline.add("clock", Duration::from_millis(3), Duration::from_millis(5));
@@ -328,7 +338,8 @@ mod tests {
         let mut new = supervisor();
         let services = new.take_records(state::parse(&old.state().finish().0).unwrap());
         assert_eq!(services.len(), 0);
-        assert_eq!(format!("{:?}", new.entries), format!("{:?}", old.entries));
+        let lines = |supervisor: &Supervisor| format!("{:#?}", supervisor.services.machine().lines());
+        assert_eq!(lines(&new), lines(&old));
         assert!(new.paused && new.wanted.reload && !new.wanted.ctrl_alt_del);
         assert_eq!(new.timeline.phases, old.timeline.phases);
         assert_eq!(new.timeline.booted, old.timeline.booted);
@@ -345,7 +356,7 @@ mod tests {
         let mut new = supervisor();
         let services = new.take_records(state::parse(&writer.finish().0).unwrap());
         assert_eq!(services.len(), 1);
-        assert_eq!(new.entries.len(), 1);
-        assert_eq!(new.entries[0].pid, None);
+        let lines = new.services.machine().lines();
+        assert_eq!((lines.len(), lines[0].1.pid), (1, None));
     }
 }

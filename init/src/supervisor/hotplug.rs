@@ -99,10 +99,7 @@ impl Supervisor {
     /// A device came: a terminal that an entry waits for, or a power key.
     fn take_node(&mut self, node: &Node, now: Duration) {
         debug!("device {} ({})", node.name, node.subsystem);
-        for entry in self.entries.iter_mut().filter(|entry| entry.absent && entry.line.terminal == node.name) {
-            entry.failures = 0;
-            entry.next_start = now;
-        }
+        self.services.machine_mut().terminal_came(&node.name, now);
         if node.subsystem == "input" && node.name.starts_with("input/event") {
             self.power_key |= button::watch_one(&mut self.reactor, &node.name);
         }

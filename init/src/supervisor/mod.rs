@@ -1,18 +1,16 @@
 //! Runs the table: starts what is due, takes what ended, and listens to requests. The boot runs it for ever; the
 //! shutdown borrows its waiting and reaping.
 
-mod entry;
 mod handover;
 mod hotplug;
-mod reload;
 mod services;
+mod table;
 pub(crate) mod timeline;
 
 use core::time::Duration;
 
 use crate::config::options::Options;
 use crate::control::Server;
-use crate::event::backoff;
 use crate::event::reactor::{Event, EventKind, Reactor, Source};
 use crate::event::signals::{self, SignalRequest};
 use crate::handover::checkpoint::{self, Checkpoint};
@@ -22,6 +20,7 @@ use crate::logs::{Logs, Now};
 use crate::platform::button;
 use crate::platform::watchdog::Watchdog;
 use crate::service::runner::Runner;
+use crate::service::state::Unit;
 use crate::spawn::inittab::{self, Action, Line};
 use crate::spawn::{self, Environment};
 use crate::sys::Result;
@@ -29,9 +28,6 @@ use crate::sys::process::{self, Exit, Pid};
 use crate::sys::signal::{self, Signal};
 use crate::sys::system::{self, Power};
 use timeline::Timeline;
-
-pub use entry::Entry;
-use entry::not_started;
 
 /// Ended children taken in one turn, so that a storm of them does not keep PID 1 from everything else.
 const REAPED: usize = 1024;
@@ -64,7 +60,6 @@ impl Wanted {
 /// The table at work.
 pub struct Supervisor {
     reactor: Reactor,
-    entries: Vec<Entry>,
     environment: Environment,
     /// What the kernel command line asks.
     pub options: Options,
@@ -78,7 +73,7 @@ pub struct Supervisor {
     hotplug: hotplug::Hotplug,
     /// A power key is watched.
     power_key: bool,
-    /// Somebody goes through the list of entries, which must not change.
+    /// Somebody goes through the table, whose places must not change.
     walking: bool,
     /// There may be ended children that were not taken yet.
     unreaped: bool,
@@ -95,7 +90,6 @@ impl Supervisor {
     pub fn new(reactor: Reactor, options: Options, environment: Environment, since: Duration) -> Supervisor {
         Supervisor {
             reactor,
-            entries: Vec::new(),
             environment,
             services: Runner::new(options.grace),
             logs: Logs::new(),
@@ -120,19 +114,9 @@ impl Supervisor {
         self.reactor.watch(descriptor, Source::Signals).map(drop)
     }
 
-    /// Takes the table; nothing of it runs yet.
-    pub fn set_lines(&mut self, lines: Vec<Line>) {
-        self.entries = lines.into_iter().map(Entry::new).collect();
-    }
-
     /// The environment that programs get.
     pub fn environment(&self) -> &Environment {
         &self.environment
-    }
-
-    /// The first line with `action`.
-    pub fn first_line(&self, action: Action) -> Option<&Line> {
-        self.entries.iter().map(|entry| &entry.line).find(|line| line.action == action)
     }
 
     /// Boots by the table, then keeps it running until the system is asked to go down.
@@ -180,35 +164,33 @@ impl Supervisor {
                 let reason = self.run_anew();
                 warn!("{reason}; going on as before");
             }
-            // Only here, where nobody holds an entry's place in the list.
-            self.entries.retain(|entry| !entry.stale || entry.pid.is_some());
-            let now = system::uptime();
-            self.start_due(now);
-            self.kill_overdue(now);
             // A request that arrived while an entry was waited for raises no further event.
             if self.wanted.anything() {
                 continue;
             }
-            let deadline = self.entries.iter().filter_map(|entry| entry.deadline(self.paused)).min();
-            self.step(deadline);
+            self.services.machine_mut().run_lines(true);
+            self.step(None);
+            self.services.machine_mut().run_lines(false);
         }
     }
 
     /// Whether the table and the services' files ask for no program at all. A table whose programs have ended is obeyed: what
     /// they set up may be all that the machine is for, and nobody is to get a shell that it does not name.
     fn has_nothing_to_run(&self) -> bool {
-        let runs =
-            |entry: &Entry| !matches!(entry.line.action, Action::CtrlAltDel | Action::Shutdown | Action::Restart);
-        !self.entries.iter().any(runs) && !self.services.machine().units().iter().any(|unit| unit.wanted)
+        let runs = |unit: &Unit| match unit.entry() {
+            Some(entry) => !matches!(entry.line.action, Action::CtrlAltDel | Action::Shutdown | Action::Restart),
+            None => unit.wanted,
+        };
+        !self.services.machine().units().iter().any(runs)
     }
 
     /// Replaces the table by a shell on the console, because `reason`.
     pub fn rescue(&mut self, reason: &str) {
         warn!("{reason}; a rescue shell starts on the console");
-        self.entries.retain(|entry| entry.pid.is_some() || !entry.line.action.respawns());
-        self.entries.push(Entry::new(rescue::shell_line()));
         self.set_paused(false);
-        self.services.machine_mut().reopen();
+        let machine = self.services.machine_mut();
+        machine.rescue(rescue::shell_line(), system::uptime());
+        machine.reopen();
         self.wanted = Wanted::default();
     }
 
@@ -259,92 +241,6 @@ impl Supervisor {
         match self.wanted.power {
             Some(power) => Some(Goal::Power(power)),
             None => self.wanted.restart.then_some(Goal::Restart),
-        }
-    }
-
-    /// Runs all entries with `action`, one after the other, each for at most `limit`; a request to go down ends it early
-    /// when `interruptible`.
-    pub fn run_all(&mut self, action: Action, limit: Option<Duration>, interruptible: bool) {
-        // Also from within itself: ctrl-alt-del during another entry.
-        let walking = core::mem::replace(&mut self.walking, true);
-        for index in 0..self.entries.len() {
-            if interruptible && self.goal().is_some() {
-                break;
-            }
-            if self.entries[index].is_due(action) {
-                let start = system::uptime();
-                self.start(index);
-                self.wait_for(index, limit, interruptible);
-                if matches!(action, Action::Sysinit | Action::Wait) {
-                    self.timeline.add(self.entries[index].line.command.clone(), start, system::uptime());
-                }
-            }
-        }
-        self.walking = walking;
-    }
-
-    fn wait_for(&mut self, index: usize, limit: Option<Duration>, interruptible: bool) {
-        let deadline = limit.map(|limit| system::uptime() + limit);
-        while self.entries[index].pid.is_some() {
-            if interruptible && self.goal().is_some() {
-                return;
-            }
-            if deadline.is_some_and(|deadline| system::uptime() >= deadline) {
-                warn!("'{}' does not end; going on without it", self.entries[index].line.command);
-                return;
-            }
-            if interruptible {
-                self.run_ctrl_alt_del();
-            }
-            self.step(deadline);
-        }
-    }
-
-    fn start_all(&mut self, action: Action) {
-        for index in 0..self.entries.len() {
-            if self.entries[index].is_due(action) {
-                self.start(index);
-            }
-        }
-    }
-
-    fn run_ctrl_alt_del(&mut self) {
-        if core::mem::take(&mut self.wanted.ctrl_alt_del) {
-            info!("ctrl-alt-del");
-            self.run_all(Action::CtrlAltDel, None, true);
-        }
-    }
-
-    fn start_due(&mut self, now: Duration) {
-        for index in 0..self.entries.len() {
-            let entry = &self.entries[index];
-            if entry.pid.is_none() && entry.deadline(self.paused).is_some_and(|time| time <= now) {
-                self.start(index);
-            }
-        }
-    }
-
-    fn start(&mut self, index: usize) {
-        self.begin(index);
-        let entry = &mut self.entries[index];
-        let now = system::uptime();
-        match spawn::start(&entry.line, &self.environment) {
-            Ok(pid) => {
-                entry.pid = Some(pid);
-                entry.started = now;
-                entry.absent = false;
-                debug!("'{}' started as process {pid}", entry.line.command);
-                if let Some(since) = self.awaiting_first.take() {
-                    self.timeline.first_process = Some(now);
-                    let own = (system::uptime() - since).as_millis();
-                    info!("{own} ms to first process, {} ms after the kernel started", now.as_millis());
-                }
-            }
-            Err(error) => {
-                entry.failures = backoff::failures(entry.failures, Duration::ZERO);
-                entry.next_start = now + backoff::between_starts(entry.failures);
-                not_started(entry, error);
-            }
         }
     }
 
@@ -462,35 +358,12 @@ impl Supervisor {
             *end = Some(exit);
             return;
         }
-        let Some(index) = self.entries.iter().position(|entry| entry.pid == Some(pid)) else {
-            if self.hotplug_ended(pid) {
-                return;
-            }
-            let (services, mut cx) = self.services();
-            // Any other pid is an orphan whose parent ended before it.
-            services.ended(pid, exit, &mut cx);
-            return;
-        };
-        let entry = &mut self.entries[index];
-        entry.pid = None;
-        entry.kill_at = None;
-        let command = &entry.line.command;
-        debug!("'{command}' (process {pid}) ended: {exit}");
-        if entry.stale || !entry.line.action.respawns() {
+        if self.hotplug_ended(pid) {
             return;
         }
-        let lived = system::uptime().saturating_sub(entry.started);
-        entry.failures = backoff::failures(entry.failures, lived);
-        entry.next_start = entry.started + backoff::between_starts(entry.failures);
-        // One short life may be a person who pressed Ctrl-D.
-        if entry.failures > 1 && backoff::worth_saying(entry.failures) {
-            let wait = backoff::between_starts(entry.failures).as_secs();
-            warn!(
-                "'{command}' ended after {} ms ({exit}) {} times in a row; one start in {wait} s",
-                lived.as_millis(),
-                entry.failures
-            );
-        }
+        let (services, mut cx) = self.services();
+        // Any other pid is an orphan whose parent ended before it.
+        services.ended(pid, exit, &mut cx);
     }
 
     fn reload_if_wanted(&mut self) {
@@ -521,54 +394,10 @@ impl Supervisor {
             text += &format!("; services: {} new, {} gone, {} changed", changes.new, changes.gone, changes.changed);
         }
         match lines {
-            Some(lines) => self.change_entries(lines),
+            Some(lines) => self.change_lines(lines),
             None if services.is_none() => return Err(text),
             None => {}
         }
         Ok(text)
-    }
-
-    fn change_entries(&mut self, lines: Vec<Line>) {
-        self.entries = reload::merge(core::mem::take(&mut self.entries), lines);
-        let kill_at = system::uptime() + self.options.grace;
-        for entry in &mut self.entries {
-            if let (true, true, Some(pid)) = (entry.stale, entry.line.action.respawns(), entry.pid) {
-                info!("stopping '{}', which the table no longer has", entry.line.command);
-                terminate(pid, spawn::leads_terminal(&entry.line));
-                entry.kill_at.get_or_insert(kill_at);
-            }
-        }
-    }
-
-    fn kill_overdue(&mut self, now: Duration) {
-        for entry in &mut self.entries {
-            if let (Some(pid), Some(time)) = (entry.pid, entry.kill_at)
-                && time <= now
-            {
-                warn!("'{}' did not end and is killed", entry.line.command);
-                signal_group(pid, Signal::KILL);
-                entry.kill_at = None;
-            }
-        }
-    }
-
-    /// The running programs that lead a terminal: shells, which SIGTERM does not end.
-    pub fn terminal_leaders(&self) -> impl Iterator<Item = Pid> + '_ {
-        self.entries.iter().filter(|entry| spawn::leads_terminal(&entry.line)).filter_map(|entry| entry.pid)
-    }
-}
-
-/// Tells an entry's program to end. A shell ignores SIGTERM and ends by SIGHUP, as when its terminal goes away.
-fn terminate(pid: Pid, leads_terminal: bool) {
-    signal_group(pid, Signal::TERM);
-    if leads_terminal {
-        signal_group(pid, Signal::HUP);
-    }
-    signal_group(pid, Signal::CONT);
-}
-
-fn signal_group(pid: Pid, signal: Signal) {
-    if let Err(error) = process::signal_group(pid, signal) {
-        error!("cannot signal process {pid}: {error}");
     }
 }

@@ -70,7 +70,9 @@ impl Supervisor {
 
     fn act(&mut self) -> bool {
         let (services, mut cx) = self.services();
-        services.act(&mut cx)
+        let moved = services.act(&mut cx);
+        self.note_first_process();
+        moved
     }
 
     /// Stops all services, those first that others do not rely on, and waits for it. It ends, because each has its own
@@ -137,11 +139,7 @@ impl Operations for Supervisor {
     }
 
     fn list(&self) -> Vec<Summary> {
-        let (machine, now) = (self.services.machine(), system::uptime());
-        let mut list: Vec<_> =
-            (0..machine.units().len()).filter_map(|index| report::summary(machine, index, now)).collect();
-        list.sort_by(|a, b| a.name.cmp(&b.name));
-        list
+        report::list(self.services.machine(), system::uptime())
     }
 
     fn status(&self, name: &str) -> Option<(Summary, Vec<(&'static str, String)>)> {

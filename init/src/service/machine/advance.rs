@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::Machine;
 use crate::event::backoff;
 use crate::log::Level;
-use crate::service::config::{Kind, Policy, STEADY};
+use crate::service::config::{Kind, Policy};
 use crate::service::state::{Action, State, StopReason, Unit};
 use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
@@ -15,7 +15,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is killed before it is given up.
 const KILLS: u32 = 2;
 
-/// StopReason a stop has failed.
+/// Why a stop has failed.
 pub(in crate::service) const UNKILLABLE: &str = "its process cannot be killed";
 
 impl Machine {
@@ -24,7 +24,7 @@ impl Machine {
         let Some(unit) = self.units.get(index) else {
             return false;
         };
-        let held = self.paused || self.closing;
+        let held = self.holds(unit);
         match unit.state {
             State::Inactive if unit.wanted && !held => return self.start_if_possible(index, now),
             State::Backoff { .. } if !unit.wanted => self.stopped(index, now),
@@ -51,6 +51,10 @@ impl Machine {
     }
 
     fn tell(&mut self, index: usize, level: Level, text: String) {
+        let text = match self.units.get(index).filter(|unit| !unit.is_service()) {
+            Some(line) => format!("{} {text}", line.label()),
+            None => text,
+        };
         self.actions.push_back(Action::Tell(index, level, text));
     }
 
@@ -118,6 +122,7 @@ impl Machine {
         // The time of the change stays: it is the one at which it was told to end.
         unit.state = State::Stopping { why, deadline: now + KILL_LIMIT, kills: kills + 1 };
         let text = match unit.pid {
+            Some(_) if !unit.is_service() => "did not end and is killed".into(),
             Some(_) => format!("did not end within {} and is killed", seconds(after)),
             None => format!("what it started did not end within {} and is killed", seconds(after)),
         };
@@ -143,14 +148,21 @@ impl Machine {
         let Some(unit) = self.units.get_mut(index) else {
             return;
         };
-        let oneshot = unit.config.kind == Kind::Oneshot;
-        if is_clean(exit) && !oneshot && unit.config.restart.policy != Policy::Always {
+        let (is_service, oneshot) = (unit.is_service(), unit.config.kind == Kind::Oneshot);
+        if unit.config.restart.policy != Policy::Always && !(is_service && (oneshot || !is_clean(exit))) {
             unit.wanted = false;
             unit.go(State::Ended, now);
-            return self.tell(index, Level::Debug, format!("ended ({exit})"));
+            if is_service {
+                self.tell(index, Level::Debug, format!("ended ({exit})"));
+            }
+            return;
         }
         let lived = now.saturating_sub(unit.started.unwrap_or(now));
-        self.failed(index, format!("it ended after {} ({exit})", seconds(lived)), now);
+        let reason = match is_service {
+            true => format!("it ended after {} ({exit})", seconds(lived)),
+            false => format!("ended after {} ms ({exit})", lived.as_millis()),
+        };
+        self.failed(index, reason, now);
     }
 
     /// A service does not run, though it should, because of `reason`: it starts again, if it may.
@@ -171,10 +183,19 @@ impl Machine {
             return self.give_up(index, text, now);
         }
         let lived = now.saturating_sub(unit.started.unwrap_or(now));
-        unit.failures = if lived < STEADY { unit.failures.saturating_add(1) } else { 0 };
+        unit.failures = if lived < restart.steady { unit.failures.saturating_add(1) } else { 0 };
         unit.restarts = unit.restarts.saturating_add(1);
-        let wait = restart.wait(unit.failures);
-        self.back_off(index, reason, wait, now);
+        let since = if restart.since_start { now.saturating_sub(lived) } else { now };
+        let until = since + restart.wait(unit.failures);
+        if unit.is_service() {
+            return self.back_off(index, reason, until, now);
+        }
+        unit.go(State::Backoff { until }, now);
+        // One short life may be a person who pressed Ctrl-D.
+        if unit.failures > 1 && backoff::worth_saying(unit.failures) {
+            let (count, wait) = (unit.failures, restart.wait(unit.failures).as_secs());
+            self.tell(index, Level::Warn, format!("{reason} {count} times in a row; one start in {wait} s"));
+        }
     }
 
     /// A service could not be started, for a reason that passes: it is tried again until it runs.
@@ -187,18 +208,18 @@ impl Machine {
         }
         unit.failures = unit.failures.saturating_add(1);
         // Its own delay may be none, and what is missing does not come sooner by asking all the time.
-        let wait = backoff::between_starts(unit.failures);
-        self.back_off(index, reason, wait, now);
+        let until = now + backoff::between_starts(unit.failures);
+        self.back_off(index, reason, until, now);
     }
 
-    fn back_off(&mut self, index: usize, reason: String, wait: Duration, now: Duration) {
+    fn back_off(&mut self, index: usize, reason: String, until: Duration, now: Duration) {
         let Some(unit) = self.units.get_mut(index) else {
             return;
         };
         let said = unit.failures == 0 || backoff::worth_saying(unit.failures);
-        unit.go(State::Backoff { until: now + wait }, now);
+        unit.go(State::Backoff { until }, now);
         unit.status.clone_from(&reason);
-        let when = if wait.is_zero() { "at once".into() } else { format!("in {}", seconds(wait)) };
+        let when = if until <= now { "at once".into() } else { format!("in {}", seconds(until - now)) };
         self.tell(index, if said { Level::Warn } else { Level::Debug }, format!("{reason}; it starts again {when}"));
     }
 

@@ -8,13 +8,13 @@ use crate::log::Level;
 use crate::service::config::{Command, Config, Kind};
 use crate::service::file::File;
 use crate::service::graph::{self, Wishes};
-use crate::service::state::{Action, State, Unit};
+use crate::service::state::{Action, Origin, State, Unit};
 
 impl Machine {
     /// Asks for a service and all that it needs.
     ///
     /// # Errors
-    /// StopReason it can never start.
+    /// Why it can never start.
     pub fn start(&mut self, index: usize, now: Duration) -> Result<(), String> {
         if let Some(reason) = self.units.get(index).and_then(Unit::refusal) {
             return Err(reason.into());
@@ -49,7 +49,7 @@ impl Machine {
     /// Asks for a service to stop and start again, and with it those that need it and run.
     ///
     /// # Errors
-    /// StopReason it can never start.
+    /// Why it can never start.
     pub fn restart(&mut self, index: usize, now: Duration) -> Result<(), String> {
         let Some(unit) = self.units.get(index) else {
             return Ok(());
@@ -67,7 +67,8 @@ impl Machine {
     /// Asks for all services to stop, and starts none any more.
     pub fn stop_all(&mut self, now: Duration) {
         self.closing = true;
-        for index in 0..self.units.len() {
+        let services: Vec<usize> = self.services().map(|(index, _)| index).collect();
+        for index in services {
             self.drop_wish(index, false, now);
             self.end_extension(index, now);
         }
@@ -87,9 +88,9 @@ impl Machine {
         self.closing = false;
     }
 
-    /// Whether nothing runs any more.
+    /// Whether no service runs any more.
     pub fn is_all_stopped(&self) -> bool {
-        !self.units.iter().any(Unit::is_active)
+        !self.services().any(|(_, unit)| unit.is_active())
     }
 
     fn drop_wish(&mut self, index: usize, again: bool, now: Duration) {
@@ -168,13 +169,13 @@ impl Machine {
                 let change = self.update(index, config, now);
                 if let Some(unit) = self.units.get_mut(index) {
                     unit.removed = false;
-                    unit.transient = true;
+                    unit.origin = Origin::Transient;
                 }
                 // A start that is refused reports itself.
                 let _ = if change == Change::Restart { self.restart(index, now) } else { self.start(index, now) };
             }
             None => {
-                self.units.push(Unit { wanted: true, transient: true, ..Unit::new(config, now) });
+                self.units.push(Unit { wanted: true, origin: Origin::Transient, ..Unit::new(config, now) });
                 self.resolve();
             }
         }
@@ -182,7 +183,8 @@ impl Machine {
 
     /// Stops and forgets a service that has no file.
     pub fn remove(&mut self, name: &str, now: Duration) {
-        if let Some(index) = self.find(name).filter(|&index| self.units.get(index).is_some_and(|unit| unit.transient)) {
+        let transient = |&index: &usize| self.units.get(index).is_some_and(|unit| unit.origin == Origin::Transient);
+        if let Some(index) = self.find(name).filter(transient) {
             self.stop(index, now);
             if let Some(unit) = self.units.get_mut(index) {
                 unit.removed = true;
@@ -192,7 +194,7 @@ impl Machine {
 
     /// Stops a service whose file is gone, which is the result, and takes one back whose file is there again.
     fn check_presence(&mut self, index: usize, files: &[File], now: Duration) -> bool {
-        let Some(unit) = self.units.get_mut(index).filter(|unit| !unit.transient) else {
+        let Some(unit) = self.units.get_mut(index).filter(|unit| unit.origin == Origin::File) else {
             return false;
         };
         let gone = files.iter().all(|file| file.name != unit.config.name);

@@ -6,11 +6,13 @@ use super::super::report;
 use super::*;
 use crate::control;
 use crate::log::Level;
+use crate::spawn::inittab;
+use crate::sys::Errno;
 
 const TERM: Exit = Exit::Signal(15);
 const CRASH: Exit = Exit::Signal(11);
 
-/// A machine, the time, and what happened: `+web` started, `-web 15` was sent a signal, `!web` killed, `web: text` said.
+/// A machine, the time, and what happened (a line of inittab is called by its command in quotes): `+web` started, `-web 15` was sent a signal, `!web` killed, `web: text` said.
 struct Bench {
     machine: Machine,
     now: Duration,
@@ -64,7 +66,7 @@ impl Bench {
             let Some(action) = self.machine.next_action() else {
                 break;
             };
-            let name = |index: usize| self.machine.units()[index].name().to_owned();
+            let name = |index: usize| self.machine.units()[index].label().to_string();
             match action {
                 Action::Start(index) => {
                     self.lines.push(format!("+{}", name(index)));
@@ -78,12 +80,15 @@ impl Bench {
                     self.lines.push(format!("-{} rest", name(index)));
                 }
                 Action::EndRest(index) => self.machine.emptied(index, self.now),
-                Action::Tell(index, Level::Warn, text) => self.lines.push(format!("{}: {text}", name(index))),
+                Action::Tell(index, Level::Warn, text) if self.machine.units()[index].is_service() => {
+                    self.lines.push(format!("{}: {text}", name(index)));
+                }
+                Action::Tell(_, Level::Warn, text) => self.lines.push(text),
                 Action::Tell(..) => {}
             }
         }
         let mut gone = Vec::new();
-        self.machine.remove_gone(|unit| gone.push(format!("gone {}", unit.name())));
+        self.machine.remove_gone(|unit| gone.push(format!("gone {}", unit.label())));
         self.lines.extend(gone);
     }
 
@@ -99,6 +104,28 @@ impl Bench {
     fn exit(&mut self, name: &str, exit: Exit) {
         let pid = self.unit(name).pid.unwrap();
         assert!(self.machine.exited(pid, exit, self.now).is_some());
+        self.settle();
+    }
+
+    /// Takes an inittab, whose lines may run, and returns the commands that are told to end.
+    fn table(&mut self, text: &str) -> Vec<String> {
+        let ending = self.machine.set_lines(inittab::parse(text.as_bytes()).lines, self.now);
+        self.machine.run_lines(true);
+        self.settle();
+        ending
+    }
+
+    /// The lines in their order: command, process, and whether they go when that has ended.
+    fn table_now(&self) -> Vec<(String, Option<Pid>, bool)> {
+        let lines = self.machine.lines().into_iter();
+        lines.map(|(_, unit, entry)| (entry.line.command.clone(), unit.pid, unit.removed)).collect()
+    }
+
+    /// The process of the line with this command ends.
+    fn exit_line(&mut self, command: &str) {
+        let of = |unit: &&Unit| unit.entry().is_some_and(|entry| entry.line.command == command);
+        let pid = self.machine.units().iter().filter(of).find_map(|unit| unit.pid).unwrap();
+        assert!(self.machine.exited(pid, Exit::Code(1), self.now).is_some());
         self.settle();
     }
 
@@ -739,4 +766,193 @@ fn a_program_that_cannot_be_run_is_as_one_that_was_not_started() {
     machine.tick(now);
     assert!(!machine.not_run(13, "cannot run x".into(), false, now));
     assert_eq!(machine.exited(13, Exit::Code(127), now), Some(0));
+}
+
+#[test]
+fn lines_start_again_while_they_may_run() {
+    let mut bench = Bench::new(&[]);
+    let table = "::sysinit:first\n::respawn:again\n::once:later\n::ctrlaltdel:key\n";
+    bench.machine.set_lines(inittab::parse(table.as_bytes()).lines, bench.now);
+    bench.wait(5000);
+    assert_eq!((bench.seen(), bench.machine.deadline()), (vec![], None), "the boot has not come so far");
+    bench.machine.run_lines(true);
+    bench.settle();
+    assert_eq!(bench.seen(), ["+'again'"], "the others wait for their turns");
+    // A life of a second is none that failed.
+    bench.wait(1000);
+    bench.exit_line("again");
+    assert_eq!(bench.seen(), ["+'again'"]);
+    // The wait begins with the last start. One short life may be a person who pressed Ctrl-D.
+    bench.wait(400);
+    bench.exit_line("again");
+    bench.wait(599);
+    assert_eq!(bench.seen(), Vec::<String>::new());
+    bench.wait(1);
+    assert_eq!(bench.seen(), ["+'again'"]);
+    for (count, wait) in [(2, 2), (3, 4), (4, 8), (5, 16), (6, 32)] {
+        bench.exit_line("again");
+        let said = format!("'again' ended after 0 ms (exit code 1) {count} times in a row; one start in {wait} s");
+        assert_eq!(bench.seen(), [said]);
+        bench.wait(wait * 1000 - 1);
+        assert_eq!(bench.seen(), Vec::<String>::new());
+        bench.wait(1);
+        assert_eq!(bench.seen(), ["+'again'"]);
+    }
+    bench.exit_line("again");
+    assert_eq!(bench.seen(), Vec::<String>::new(), "the longest wait was said");
+    // Neither a pause nor the shutdown's walk through the table starts it.
+    for hold in [
+        |machine: &mut Machine, hold: bool| machine.pause(hold),
+        |machine: &mut Machine, hold: bool| machine.run_lines(!hold),
+    ] {
+        hold(&mut bench.machine, true);
+        bench.wait(40_000);
+        assert_eq!((bench.seen(), bench.machine.deadline()), (vec![], None));
+        hold(&mut bench.machine, false);
+        bench.settle();
+        assert_eq!(bench.seen(), ["+'again'"]);
+        bench.exit_line("again");
+    }
+}
+
+#[test]
+fn a_line_has_its_turn() {
+    let mut bench = Bench::new(&[]);
+    bench.table("::once:later\n");
+    for _ in 0..2 {
+        let index = bench.machine.line(0).unwrap();
+        bench.machine.begin_line(index, bench.now);
+        bench.machine.started(index, 77, bench.now);
+        bench.wait(60_000);
+        assert_eq!(bench.machine.units()[index].state, State::Up);
+        bench.exit_line("later");
+        bench.wait(60_000);
+        assert_eq!((bench.seen(), bench.machine.units()[index].state.clone()), (vec![], State::Ended));
+    }
+}
+
+#[test]
+fn a_new_table_keeps_starts_and_stops_the_right_lines() {
+    let mut bench = Bench::new(&[("web", "")]);
+    bench.table("::respawn:kept\n::respawn:gone\n::respawn:ended\n");
+    assert_eq!(bench.seen(), ["+web", "+'kept'", "+'gone'", "+'ended'"]);
+    bench.exit_line("ended");
+    assert_eq!(bench.table("::respawn:new\n::once:kept\n"), ["gone"]);
+    assert_eq!(bench.seen(), ["-'gone' 15", "+'new'", "gone 'ended'"]);
+    let expected = [("new".into(), Some(14), false), ("kept".into(), Some(11), false), ("gone".into(), Some(12), true)];
+    assert_eq!(bench.table_now(), expected);
+    // Again, while it ends.
+    assert_eq!(bench.table("::respawn:new\n::once:kept\n"), Vec::<String>::new());
+    bench.exit_line("gone");
+    bench.exit_line("kept");
+    assert_eq!(bench.seen(), ["gone 'gone'"]);
+    // One that ran once runs all the time.
+    bench.table("::respawn:new\n::respawn:kept\n");
+    assert_eq!(bench.seen(), ["+'kept'"]);
+    assert!(bench.unit("web").is_up());
+}
+
+#[test]
+fn the_same_command_on_another_terminal_is_another_line() {
+    let mut bench = Bench::new(&[]);
+    bench.table("::respawn:sh\n");
+    bench.table("tty2::respawn:sh\n");
+    assert_eq!(bench.table_now(), [("sh".into(), Some(11), false), ("sh".into(), Some(10), true)]);
+    assert_eq!(bench.seen(), ["+'sh'", "-'sh' 15", "+'sh'"]);
+}
+
+#[test]
+fn a_line_that_comes_back_while_its_process_ends_is_not_doubled() {
+    let mut bench = Bench::new(&[]);
+    bench.table("::respawn:x\n");
+    bench.table("::respawn:y\n");
+    bench.table("::respawn:x\n");
+    assert_eq!(bench.table_now().first(), Some(&("x".into(), Some(10), false)));
+    bench.seen();
+    bench.exit_line("x");
+    assert_eq!(bench.seen(), ["+'x'"]);
+}
+
+#[test]
+fn twins_keep_both_processes() {
+    let mut bench = Bench::new(&[]);
+    bench.table("::respawn:x\n::respawn:x\n");
+    bench.table("::respawn:x\n::respawn:x\n");
+    assert_eq!(bench.table_now(), [("x".into(), Some(10), false), ("x".into(), Some(11), false)]);
+}
+
+#[test]
+fn what_a_gone_line_runs_is_killed_unless_it_runs_once() {
+    let mut bench = Bench::new(&[]);
+    bench.table("::respawn:again\n::once:later\n");
+    let later = bench.machine.line(1).unwrap();
+    bench.machine.begin_line(later, bench.now);
+    bench.machine.started(later, 77, bench.now);
+    assert_eq!(bench.table("::respawn:other\n"), ["again"]);
+    bench.seen();
+    // Also while nothing starts.
+    bench.machine.pause(true);
+    bench.wait(2999);
+    assert_eq!(bench.seen(), Vec::<String>::new());
+    bench.wait(1);
+    assert_eq!(bench.seen(), ["!'again'", "'again' did not end and is killed"]);
+    bench.exit_line("again");
+    bench.wait(60_000);
+    bench.exit_line("later");
+    assert_eq!(bench.seen(), ["gone 'again'", "gone 'later'"]);
+}
+
+#[test]
+fn a_line_waits_for_its_terminal() {
+    let mut machine = Machine::new(Duration::from_secs(3));
+    let mut now = Duration::from_secs(5);
+    machine.set_lines(inittab::parse(b"ttyUSB0::respawn:sh\n::once:x\n").lines, now);
+    machine.run_lines(true);
+    let actions = |machine: &mut Machine, now| {
+        machine.tick(now);
+        core::iter::from_fn(|| machine.next_action()).collect::<Vec<_>>()
+    };
+    let text = format!("'sh' waits for its terminal /dev/ttyUSB0, which is not there ({})", Errno::NOENT);
+    let mut said = vec![Action::Tell(0, Level::Info, text)];
+    for seconds in [1, 2, 4, 8, 16, 32, 32] {
+        assert_eq!(actions(&mut machine, now), [Action::Start(0)]);
+        machine.line_not_started(0, Errno::NOENT, now);
+        assert_eq!(actions(&mut machine, now), core::mem::take(&mut said));
+        now += Duration::from_secs(seconds);
+        assert_eq!(machine.deadline(), Some(now));
+    }
+    assert_eq!(actions(&mut machine, now), [Action::Start(0)]);
+    machine.line_not_started(0, Errno::NOENT, now);
+    machine.terminal_came("ttyUSB1", now);
+    assert_eq!(actions(&mut machine, now), []);
+    machine.terminal_came("ttyUSB0", now);
+    assert_eq!(actions(&mut machine, now), [Action::Start(0)]);
+    machine.line_not_started(0, Errno::MFILE, now);
+    let text = format!("cannot start 'sh': {}; it is tried again", Errno::MFILE);
+    assert_eq!(actions(&mut machine, now), [Action::Tell(0, Level::Error, text)]);
+    machine.begin_line(1, now);
+    machine.line_not_started(1, Errno::NOMEM, now);
+    let text = format!("cannot start 'x': {}; going on without it", Errno::NOMEM);
+    assert_eq!(actions(&mut machine, now), [Action::Tell(1, Level::Error, text)]);
+    assert_eq!(machine.units()[1].state, State::Ended);
+}
+
+#[test]
+fn services_and_lines_do_not_meet_by_their_names() {
+    let mut bench = Bench::new(&[("web", "after = ['x']")]);
+    bench.table("::respawn:web\n::respawn:x\n");
+    assert_eq!(
+        bench.seen(),
+        ["web: 'after' names 'x', and there is no such service; it does not wait for that", "+web", "+'web'", "+'x'"]
+    );
+    assert_eq!((bench.machine.find("x"), bench.machine.find("")), (None, None));
+    bench.machine.stop_all(bench.now);
+    bench.settle();
+    assert_eq!(bench.seen(), ["-web 15"]);
+    assert!(!bench.machine.is_all_stopped());
+    bench.exit("web", TERM);
+    assert!(bench.machine.is_all_stopped());
+    bench.exit_line("x");
+    bench.wait(60_000);
+    assert_eq!(bench.seen(), Vec::<String>::new(), "nothing starts while the system goes down");
 }

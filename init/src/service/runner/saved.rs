@@ -9,7 +9,7 @@ use crate::event::reactor::Reactor;
 use crate::handover::state::{Record, Writer};
 use crate::service::config::{Command, Config, Kind};
 use crate::service::exec_status::{self, ExecStatus};
-use crate::service::state::{Life, State, StopReason, Unit};
+use crate::service::state::{Life, Origin, State, StopReason, Unit};
 use crate::spawn::running;
 use crate::sys::process::{self, Pid};
 use crate::sys::signal::Signal;
@@ -25,7 +25,7 @@ impl Runner {
         if let Some(exec_status) = &self.exec_status {
             exec_status.write(writer);
         }
-        for unit in self.machine.units() {
+        for (_, unit) in self.machine.services() {
             write_unit(writer, unit);
             let Some(runtime) = self.runtimes.iter().find(|runtime| runtime.stream == unit.stream) else {
                 continue;
@@ -55,7 +55,8 @@ impl Runner {
                 // Its file is gone, or it never had one.
                 let unit = Unit::new(read_config(&name, &record), cx.now);
                 let transient = record.has("fileless");
-                self.machine.units.push(Unit { transient, removed: !transient, ..unit });
+                let origin = if transient { Origin::Transient } else { Origin::File };
+                self.machine.units.push(Unit { origin, removed: !transient, ..unit });
                 self.add_streams(cx);
             }
             let Some(unit) = self.machine.find(&name).and_then(|index| self.machine.unit_mut(index)) else {
@@ -93,7 +94,8 @@ impl Runner {
         self.groups();
         let mut ended = Vec::new();
         let wanted = |unit: &&Unit| only.is_none_or(|name| unit.name() == name);
-        for (unit, groups) in self.machine.units().iter().filter(wanted).zip(self.groups.iter().cycle()) {
+        let services = self.machine.services().map(|(_, unit)| unit);
+        for (unit, groups) in services.filter(wanted).zip(self.groups.iter().cycle()) {
             let is_of = |(pid, arguments): &mut (Pid, Vec<String>)| match groups.has(unit.name(), *pid) {
                 Some(is_in) => is_in,
                 None => is_program_of(&unit.config.execution.command, arguments),
@@ -124,6 +126,7 @@ fn is_program_of(command: &Command, arguments: &[String]) -> bool {
 }
 
 fn write_unit(writer: &mut Writer<'_>, unit: &Unit) {
+    let transient = unit.origin == Origin::Transient;
     let (word, deadline, reason) = match &unit.state {
         State::Inactive => ("inactive", None, None),
         State::Starting { deadline } => ("starting", *deadline, None),
@@ -140,13 +143,13 @@ fn write_unit(writer: &mut Writer<'_>, unit: &Unit) {
         .time("changed", Some(unit.changed))
         .option("pid", unit.pid)
         .option("left", unit.leader_pgid);
-    writer.flag("wanted", unit.wanted).flag("again", unit.restart_pending).flag("fileless", unit.transient);
+    writer.flag("wanted", unit.wanted).flag("again", unit.restart_pending).flag("fileless", transient);
     writer.time("started", unit.started).time("ready", unit.ready).time("ended", unit.ended);
     writer.time("first-start", unit.first.started).time("first-ready", unit.first.ready);
     writer.time("first-end", unit.first.ended);
     writer.field("restarts", unit.restarts).field("failures", unit.failures).field("status", &unit.status);
     writer.time("watchdog", unit.watchdog).time("watchdog-at", unit.watchdog_at);
-    if unit.transient || unit.removed {
+    if transient || unit.removed {
         if let Command::Words(words) = &unit.config.execution.command {
             for (number, word) in words.iter().enumerate().take(WORDS) {
                 writer.field(&format!("word{number}"), word);
