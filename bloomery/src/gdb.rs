@@ -12,9 +12,9 @@ use system::machine::{Accelerator, Host, Machine, Options};
 use system::profile::Boot;
 use system::{Profile, outputs};
 
-use crate::build;
 use crate::context::{Context, arch};
 use crate::usage::say;
+use crate::{build, init};
 
 /// Open a system under GDB: the machine waits, and GDB stops it at the kernel's first C function
 ///
@@ -29,6 +29,9 @@ pub struct Args {
     /// x86_64 or arm64 [default: this machine's]
     #[arg(value_name = "ARCH")]
     arch: Option<String>,
+    /// Go on to the first function of PID 1, with its symbols
+    #[arg(long)]
+    init: bool,
     /// Add to the kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     append: String,
@@ -61,6 +64,10 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode> {
     wait_for(&mut qemu, &socket, &console)?;
     say(&format!("the guest's console: tail -f {}", console.display()));
     let debug = own.join("debug");
+    let init = match args.init {
+        true => stop_in_init(context, &own)?,
+        false => Vec::new(),
+    };
     let error = Command::new(&gdb)
         .arg("-q")
         // Without it GDB does not run vmlinux-gdb.py, which lies beside vmlinux and has the commands lx-*.
@@ -69,9 +76,21 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode> {
         .args(["-ex", &format!("target remote {}", socket.display())])
         // Nothing is in memory yet that a breakpoint's instruction could be written into.
         .args(["-ex", "hbreak start_kernel", "-ex", "continue"])
+        .args(init)
         .args(&args.extra)
         .exec();
     Err(error).with_context(|| format!("cannot start {}", gdb.display()))
+}
+
+/// GDB's words for PID 1, a program at a fixed address.
+fn stop_in_init(context: &Context, own: &Path) -> Result<Vec<String>> {
+    let manifest = fs::read_to_string(own.join(outputs::MANIFEST))?;
+    let Some(program) = init::symbols(&context.dirs, &manifest)? else {
+        bail!("the image has no init of Bloomery's\nhint: leave --init out, or add `init` to the profile's packages");
+    };
+    // By the processor, since the program is not in memory yet.
+    let words = [format!("add-symbol-file {}", program.display()), "hbreak init::boot::run".into(), "continue".into()];
+    Ok(words.into_iter().flat_map(|word| ["-ex".into(), word]).collect())
 }
 
 /// GDB for an architecture: the one for all, or the host's own.

@@ -6,6 +6,7 @@ mod config;
 mod context;
 mod enter;
 mod gdb;
+mod init;
 mod menuconfig;
 mod pe;
 mod run;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use system::outputs::{self, MANIFEST, PROFILE_MARK};
 
 use crate::context::{Context, arch};
-use crate::pe;
+use crate::{init, pe};
 
 /// Show the bytes of a profile's outputs by part
 #[derive(clap::Args)]
@@ -42,6 +42,8 @@ struct Sizes {
     stages: Parts,
     /// The same by directory.
     directories: Parts,
+    /// Functions and data of init by crate: `initctl` and `echod` are features of it. Empty where the image has another.
+    init: Parts,
 }
 
 /// Prints the sizes.
@@ -79,7 +81,11 @@ fn measure(context: &Context, name: &str, arch: Arch) -> Result<Sizes> {
     };
     let manifest = fs::read_to_string(own.join(MANIFEST))?;
     let (stages, directories) = parts(&manifest)?;
-    Ok(Sizes { profile: profile.name, arch, files, kernel, stages, directories })
+    let init = match init::symbols(&context.dirs, &manifest)? {
+        Some(program) => init::crates(&context.dirs, &program)?,
+        None => Parts::new(),
+    };
+    Ok(Sizes { profile: profile.name, arch, files, kernel, stages, directories, init })
 }
 
 /// Bytes of a file or of all files of a directory, and those that they have on disk.
@@ -143,6 +149,7 @@ impl Sizes {
             ("kernel, by section", &self.kernel),
             ("root file system, by stage", &self.stages),
             ("root file system, by directory", &self.directories),
+            ("init, by crate", &self.init),
         ] {
             if !parts.is_empty() {
                 text += &format!("\n{title}\n");
@@ -170,6 +177,7 @@ impl Sizes {
             "kernel": object(&self.kernel),
             "stages": object(&self.stages),
             "directories": object(&self.directories),
+            "init": object(&self.init),
         })
     }
 }
