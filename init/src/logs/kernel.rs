@@ -79,8 +79,8 @@ impl KernelLog {
 }
 
 /// Puts `<priority>name: text` into `buffer`. A line may begin with its own level as `<0>` to `<7>` (sd-daemon(3)). A longer text
-/// ends before the character that has no room. The kernel takes a message for a string, which a zero byte would end; the others
-/// that are no text it escapes itself, in this way.
+/// ends before the character that has no room. A zero byte would end the message in the kernel (devkmsg_write), so it is escaped
+/// as the kernel escapes other control characters.
 fn message(buffer: &mut Vec<u8>, name: &str, line: &Line<'_>) {
     let mut start = line.bytes();
     let own = match (start.next(), start.next(), start.next()) {

@@ -1,6 +1,6 @@
 //! Cuts the bytes of a service into lines.
 
-/// The longest line in bytes, without its end; what is longer becomes several.
+/// The longest line in bytes, without its end; a longer one becomes several.
 pub const LONGEST: usize = 2000;
 
 /// Bytes that wait for the end of their line.
@@ -15,7 +15,7 @@ impl Splitter {
     pub fn split(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            // The longest line with its end, less what waits.
+            // The longest line with its end, less the partial one.
             let room = LONGEST + 2 - self.partial.len().min(LONGEST + 1);
             let part = rest.get(..room).unwrap_or(rest);
             match part.iter().position(|&byte| byte == b'\n') {
@@ -32,7 +32,7 @@ impl Splitter {
         }
     }
 
-    fn complete(&mut self, line: &[u8], each: &mut impl FnMut(&[u8])) {
+    fn complete(&mut self, line: &[u8], each: &mut dyn FnMut(&[u8])) {
         let whole = without_return(line);
         if self.partial.is_empty() && whole.len() <= LONGEST {
             return each(whole);
@@ -43,8 +43,8 @@ impl Splitter {
         self.partial.clear();
     }
 
-    /// Hands out the beginning of what waits while that is more than a line. A CR at its end may belong to the line's end.
-    fn cut(&mut self, each: &mut impl FnMut(&[u8])) {
+    /// Hands out the beginning of the partial line while that is longer than a line may be. A CR at its end may belong to the line's.
+    fn cut(&mut self, each: &mut dyn FnMut(&[u8])) {
         while without_return(&self.partial).len() > LONGEST {
             let cut = LONGEST - cut_character(&self.partial[..LONGEST]);
             each(&self.partial[..cut]);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_goes_on_in_another_splitter() {
+    fn a_partial_line_goes_on_in_another_splitter() {
         for count in [1, LONGEST - 1, LONGEST] {
             for end in ["\n", "\r\n"] {
                 let (text, end) = ("x".repeat(count), end.as_bytes());

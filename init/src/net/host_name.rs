@@ -1,4 +1,4 @@
-//! The machine's own name: what DHCP servers are told, and what `/etc/hosts` has to have so that it resolves without a server.
+//! The machine's own name: DHCP servers are told it, and a line of `/etc/hosts` makes it resolve without a server.
 
 use crate::log::{debug, error, warn};
 use crate::sys::{Errno, Result, files, system};
@@ -44,7 +44,7 @@ pub(crate) fn add_to_hosts() {
     };
     match add(&name) {
         Ok(()) => {}
-        Err(Errno::ROFS) => debug!("{HOSTS} is read-only and does not have the name '{name}'"),
+        Err(Errno::ROFS | Errno::NOENT) => debug!("{HOSTS} cannot be written and does not have the name '{name}'"),
         Err(error) => warn!("cannot add the name '{name}' to {HOSTS}: {error}"),
     }
 }
@@ -64,20 +64,19 @@ fn add(name: &str) -> Result<()> {
 
 /// The file with a line for the name; nothing when it has one. The short name follows a full one.
 fn with_name(content: &[u8], name: &str) -> Option<Vec<u8>> {
-    let text = String::from_utf8_lossy(content);
-    let names = text.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split_whitespace().skip(1));
-    if names.into_iter().any(|known| known.eq_ignore_ascii_case(name)) {
-        return None;
+    for line in String::from_utf8_lossy(content).lines() {
+        let line = line.split_once('#').map_or(line, |(before, _)| before);
+        if line.split_ascii_whitespace().skip(1).any(|known| known.eq_ignore_ascii_case(name)) {
+            return None;
+        }
     }
     let mut new = content.to_vec();
     if !matches!(new.last(), None | Some(b'\n')) {
         new.push(b'\n');
     }
-    new.extend(format!("{ADDRESS}\t{name}").bytes());
-    if let Some((short, _)) = name.split_once('.') {
-        new.extend(format!(" {short}").bytes());
-    }
-    new.push(b'\n');
+    let short = name.split_once('.').map_or("", |(short, _)| short);
+    let blank = if short.is_empty() { "" } else { " " };
+    new.extend_from_slice(format!("{ADDRESS}\t{name}{blank}{short}\n").as_bytes());
     Some(new)
 }
 

@@ -385,13 +385,15 @@ fn service(name: &str) -> String {
 /// its script uses besides the usual options: search list, routes, and (`mtu`) the size of packets. It tells the machine's name
 /// (option 12 of RFC 2132), by which routers answer for it.
 fn client(name: &str, metric: u32, mtu: bool, host: Option<&str>) -> Client {
+    let host = host.map(|host| format!("hostname:{host}"));
     let arguments =
         ["udhcpc", "-f", "-i", name, "-t", "5", "-T", "1", "-A", "10", "-O", "search", "-O", "staticroutes"];
     let mtu = if mtu { ["-O", "mtu"].as_slice() } else { &[] };
-    let host = host.map(|host| ["-x".to_owned(), format!("hostname:{host}")]);
+    let host = host.as_deref().map(|host| ["-x", host]);
+    let more = mtu.iter().chain(host.as_slice().as_flattened());
     Client {
         service: service(name),
-        arguments: arguments.iter().chain(mtu).copied().map(String::from).chain(host.into_iter().flatten()).collect(),
+        arguments: arguments.iter().chain(more).copied().map(String::from).collect(),
         environment: vec![format!("IF_METRIC={metric}")],
     }
 }

@@ -127,7 +127,7 @@ pub struct Restart {
     pub limit: u32,
     /// See `limit`.
     pub interval: Duration,
-    /// What lived at least this long starts again at once.
+    /// A process that lived at least this long starts again at once.
     pub steady: Duration,
     /// Whether the wait begins with the last start, and not with the end.
     pub since_start: bool,

@@ -171,19 +171,21 @@ fn terminal(id: &str) -> Result<String, Fault> {
 
 /// Gives each of the `consoles` its own line in the place of one for all. A console on which another line runs a program all the
 /// time is left to that. Without any the line is for /dev/console.
-fn on_consoles(lines: Vec<Line>, consoles: &[String]) -> Vec<Line> {
-    let named: Vec<String> =
-        lines.iter().filter(|line| line.action.respawns()).map(|line| line.terminal.clone()).collect();
+fn on_consoles(lines: &[Line], consoles: &[String]) -> Vec<Line> {
     let mut all = Vec::with_capacity(lines.len());
     for line in lines {
-        match line.terminal.as_str() {
-            CONSOLES if consoles.is_empty() => all.push(Line { terminal: String::new(), ..line }),
-            CONSOLES => {
-                let free = |console: &&String| !line.action.respawns() || !named.contains(console);
-                let terminals = consoles.iter().filter(free);
-                all.extend(terminals.map(|terminal| Line { terminal: terminal.clone(), ..line.clone() }));
+        if line.terminal != CONSOLES {
+            all.push(line.clone());
+            continue;
+        }
+        for console in consoles {
+            let takes = |other: &Line| other.action.respawns() && other.terminal == *console;
+            if !(line.action.respawns() && lines.iter().any(takes)) {
+                all.push(Line::new(console, line.action, &line.command));
             }
-            _ => all.push(line),
+        }
+        if consoles.is_empty() {
+            all.push(Line::new("", line.action, &line.command));
         }
     }
     all
@@ -234,7 +236,7 @@ pub fn load() -> Option<Vec<Line>> {
         warn!("{PATH} holds no entry");
         return None;
     }
-    Some(on_consoles(table.lines, &console::active()))
+    Some(on_consoles(&table.lines, &console::active()))
 }
 
 #[cfg(test)]
@@ -288,7 +290,7 @@ mod tests {
     fn a_line_for_all_consoles_becomes_one_for_each() {
         let table = |text: &str, consoles: &[&str]| {
             let consoles: Vec<String> = consoles.iter().map(|&name| name.into()).collect();
-            let lines = on_consoles(parse(text.as_bytes()).lines, &consoles);
+            let lines = on_consoles(&parse(text.as_bytes()).lines, &consoles);
             lines.iter().map(|line| format!("{}:{}", line.terminal, line.command)).collect::<Vec<_>>()
         };
         let text = "consoles::respawn:-/bin/sh\n::once:/bin/x\n";

@@ -176,19 +176,19 @@ impl Supervisor {
 
     /// Marks the lines that the boot came to before a fault, and returns the place of the last one.
     fn mark_begun(&mut self, done: Checkpoint) -> Option<usize> {
-        let machine = self.services.machine_mut();
-        let turn = |entry: &Entry| BOOT.iter().position(|action| *action == entry.line.action);
-        let lines = machine.lines().into_iter();
-        let mut boot: Vec<_> = lines.filter_map(|(index, _, entry)| Some((turn(entry)?, entry.place, index))).collect();
-        boot.sort_unstable();
-        let count = if done.is_booted() { boot.len() } else { done.entries().min(boot.len()) };
-        let begun = boot.get(..count).unwrap_or_default();
-        for &(_, _, index) in begun {
-            if let Some(entry) = machine.unit_mut(index).and_then(Unit::entry_mut) {
+        let mut left = if done.is_booted() { usize::MAX } else { done.entries() };
+        let mut last = None;
+        for place in BOOT.into_iter().flat_map(|action| self.places(action)).collect::<Vec<_>>() {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            last = Some(place);
+            if let Some(entry) = self.entry_mut(place) {
                 entry.begun = true;
             }
         }
-        begun.last().map(|&(_, place, _)| place)
+        last
     }
 
     /// Looks for the programs of the lines among the children, and takes them out of there. What the boot waits for one by one
@@ -204,12 +204,14 @@ impl Supervisor {
         let machine = self.services.machine_mut();
         // First those on their own terminals, because several may have the same program.
         for on_terminal in [true, false] {
-            let lines = machine.lines().into_iter();
-            let open = lines.filter(|(_, unit, entry)| unit.pid.is_none() && may_run(entry));
-            let open: Vec<(usize, Line)> = open.map(|(index, _, entry)| (index, entry.line.clone())).collect();
-            for (index, Line { terminal, command, .. }) in open {
+            for index in 0..machine.units().len() {
+                let unit = machine.units().get(index).filter(|unit| unit.pid.is_none());
+                let Some(Entry { line, .. }) = unit.and_then(Unit::entry).filter(|entry| may_run(entry)) else {
+                    continue;
+                };
+                let Line { terminal, command, .. } = line;
                 let is_its = |(pid, words): &(Pid, Vec<String>)| {
-                    running::is_program_of(&command, words) && (!on_terminal || running::is_on(*pid, &terminal))
+                    running::is_program_of(command, words) && (!on_terminal || running::is_on(*pid, terminal))
                 };
                 if let Some(found) = children.iter().position(is_its) {
                     let (pid, _) = children.swap_remove(found);
@@ -286,7 +288,7 @@ fn read_line(record: &Record) -> Option<Unit> {
         (None, _) if action.respawns() => State::Backoff { until: record.time("next").unwrap_or_default() },
         (None, _) => State::Ended,
     };
-    // What was told to end, and is in the table again, starts again.
+    // A program that was told to end starts again when its line is back in the table.
     let ending = matches!(unit.state, State::Stopping { .. });
     unit.wanted = !ending && (action.respawns() && !unit.removed || unit.pid.is_some());
     unit.restart_pending = ending && !unit.removed && action.respawns();

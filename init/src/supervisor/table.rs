@@ -40,24 +40,22 @@ impl Supervisor {
         lines.filter(|(_, _, entry)| spawn::leads_terminal(&entry.line)).filter_map(|(_, unit, _)| unit.pid)
     }
 
-    /// The line at a place of the table.
-    fn at(&self, place: usize) -> Option<(usize, &Unit, &Entry)> {
+    /// The unit of the line at a place of the table.
+    fn at(&self, place: usize) -> Option<&Unit> {
         let machine = self.services.machine();
-        let index = machine.line(place)?;
-        let unit = machine.units().get(index)?;
-        Some((index, unit, unit.entry()?))
+        machine.units().get(machine.line(place)?)
+    }
+
+    /// What is known of a line, to change it.
+    pub(super) fn entry_mut(&mut self, place: usize) -> Option<&mut Entry> {
+        let machine = self.services.machine_mut();
+        machine.unit_mut(machine.line(place)?)?.entry_mut()
     }
 
     /// The places of the lines with `action`.
-    fn places(&self, action: Action) -> Vec<usize> {
-        let lines = self.services.machine().lines().into_iter().map(|(_, _, entry)| entry);
-        lines.filter(|entry| entry.line.action == action).map(|entry| entry.place).collect()
-    }
-
-    /// Whether a line's turn starts its program; the boot never starts one twice.
-    fn is_due(&self, place: usize) -> bool {
-        self.at(place)
-            .is_some_and(|(_, unit, entry)| unit.pid.is_none() && !(BOOT.contains(&entry.line.action) && entry.begun))
+    pub(super) fn places(&self, action: Action) -> Vec<usize> {
+        let lines = self.services.machine().lines();
+        lines.iter().filter(|(.., entry)| entry.line.action == action).map(|(.., entry)| entry.place).collect()
     }
 
     /// Runs all lines with `action`, one after the other, each for at most `limit`; a request to go down ends it early
@@ -69,9 +67,8 @@ impl Supervisor {
             if interruptible && self.goal().is_some() {
                 break;
             }
-            if self.is_due(place) {
-                let start = system::uptime();
-                self.start(place);
+            let start = system::uptime();
+            if self.start(place) {
                 self.wait_for(place, limit, interruptible);
                 if matches!(action, Action::Sysinit | Action::Wait) {
                     self.timeline.add(self.command(place), start, system::uptime());
@@ -82,12 +79,12 @@ impl Supervisor {
     }
 
     fn command(&self, place: usize) -> String {
-        self.at(place).map(|(_, _, entry)| entry.line.command.clone()).unwrap_or_default()
+        self.at(place).and_then(Unit::entry).map(|entry| entry.line.command.clone()).unwrap_or_default()
     }
 
     fn wait_for(&mut self, place: usize, limit: Option<Duration>, interruptible: bool) {
         let deadline = limit.map(|limit| system::uptime() + limit);
-        while self.at(place).is_some_and(|(_, unit, _)| unit.pid.is_some()) {
+        while self.at(place).is_some_and(|unit| unit.pid.is_some()) {
             if interruptible && self.goal().is_some() {
                 return;
             }
@@ -105,17 +102,16 @@ impl Supervisor {
     /// Waits for what the boot waited for when the program before this one had its fault.
     pub(super) fn wait_for_begun(&mut self, action: Action) {
         for place in self.places(action) {
-            if self.at(place).is_some_and(|(_, _, entry)| entry.begun) {
+            if self.at(place).and_then(Unit::entry).is_some_and(|entry| entry.begun) {
                 self.wait_for(place, None, true);
             }
         }
     }
 
+    /// Starts all lines with `action`, and waits for none.
     pub(super) fn start_all(&mut self, action: Action) {
         for place in self.places(action) {
-            if self.is_due(place) {
-                self.start(place);
-            }
+            self.start(place);
         }
     }
 
@@ -126,27 +122,31 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, place: usize) {
-        self.begin(place);
-        let Some((index, ..)) = self.at(place) else {
-            return;
+    /// A line has its turn. Returns whether that starts its program: the boot never starts one twice.
+    fn start(&mut self, place: usize) -> bool {
+        let Some(index) = self.services.machine().line(place) else {
+            return false;
         };
+        if self.at(place).is_some_and(|unit| unit.pid.is_some()) || !self.begin(place) {
+            return false;
+        }
         let (services, mut cx) = self.services();
         services.start_line(index, &mut cx);
         self.note_first_process();
+        true
     }
 
-    /// The boot comes to a line, which a program after a fault then does not start again.
-    fn begin(&mut self, place: usize) {
-        let machine = self.services.machine_mut();
-        let unit = machine.line(place).and_then(|index| machine.unit_mut(index));
-        if let Some(entry) = unit.and_then(Unit::entry_mut)
-            && BOOT.contains(&entry.line.action)
-            && !core::mem::replace(&mut entry.begun, true)
-        {
-            let begun = self.services.machine().lines().iter().filter(|(_, _, entry)| entry.begun).count();
-            checkpoint::reach(Checkpoint::started(begun));
+    /// The boot comes to a line, which a program after a fault then does not start again. Returns whether it was not there before.
+    fn begin(&mut self, place: usize) -> bool {
+        let Some(entry) = self.entry_mut(place).filter(|entry| BOOT.contains(&entry.line.action)) else {
+            return true;
+        };
+        if core::mem::replace(&mut entry.begun, true) {
+            return false;
         }
+        let begun = self.services.machine().lines().iter().filter(|(.., entry)| entry.begun).count();
+        checkpoint::reach(Checkpoint::started(begun));
+        true
     }
 
     /// Tells how long the boot took when its first program has started.

@@ -27,9 +27,14 @@ impl Unit {
 impl Machine {
     /// The lines in the order of the table, each with its index among the units.
     pub fn lines(&self) -> Vec<(usize, &Unit, &Entry)> {
-        let entries = self.units.iter().enumerate();
-        let mut lines: Vec<_> = entries.filter_map(|(index, unit)| Some((index, unit, unit.entry()?))).collect();
-        lines.sort_by_key(|(_, _, entry)| entry.place);
+        let mut lines: Vec<(usize, &Unit, &Entry)> = Vec::new();
+        for (index, unit) in self.units.iter().enumerate() {
+            if let Some(entry) = unit.entry() {
+                // Nearly always the last.
+                let at = lines.iter().rposition(|(_, _, other)| other.place < entry.place).map_or(0, |at| at + 1);
+                lines.insert(at, (index, unit, entry));
+            }
+        }
         lines
     }
 
@@ -70,7 +75,7 @@ impl Machine {
             };
             entry.place = place;
             let respawns = entry.line.action.respawns();
-            // What runs once runs to its end.
+            // A program that runs once runs to its end.
             if respawns && unit.pid.is_some() && unit.wanted {
                 ending.extend(unit.entry().map(|entry| entry.line.command.clone()));
             }
@@ -145,7 +150,7 @@ impl Machine {
         self.actions.extend(said.map(|(level, text)| Action::Tell(index, level, text)));
     }
 
-    /// A terminal came: what waits for it starts.
+    /// A terminal came: the lines that wait for it start.
     pub fn terminal_came(&mut self, name: &str, now: Duration) {
         for unit in &mut self.units {
             if unit.entry().is_some_and(|entry| entry.absent && entry.line.terminal == name)
@@ -158,7 +163,7 @@ impl Machine {
     }
 }
 
-/// The line of a running or waiting unit is in the new table too.
+/// Gives a unit its line in the new table.
 fn take_line(unit: &mut Unit, line: Line, place: usize, now: Duration) {
     let respawns = line.action.respawns();
     unit.config = Config::of_line(&line);

@@ -882,7 +882,7 @@ fn twins_keep_both_processes() {
 }
 
 #[test]
-fn what_a_gone_line_runs_is_killed_unless_it_runs_once() {
+fn the_process_of_a_gone_line_is_killed_unless_it_runs_once() {
     let mut bench = Bench::new(&[]);
     bench.table("::respawn:again\n::once:later\n");
     let later = bench.machine.line(1).unwrap();
