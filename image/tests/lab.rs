@@ -87,7 +87,6 @@ fn gdb_sees_the_kernel(arch: Arch) -> Result<()> {
         "Linux version 6.",
         "console=",
         "swapper",
-        "Run /init as init process",
         "\"swapper",
     ] {
         ensure!(text.contains(part), "`{part}` is not in:\n{text}");
