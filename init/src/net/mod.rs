@@ -1,7 +1,7 @@
 //! The network: interfaces are configured when they come, and cleaned up when they go. The supervisor waits for the news,
 //! hands them to [`Network::ready`], and carries the [`Order`]s about DHCP clients out; all else is done here.
 //!
-//! One rtnetlink socket, no process of its own: [`wire`] reads and writes its messages, [`plan`] decides.
+//! One rtnetlink socket, no process of its own: [`rtnetlink`] reads and writes its messages, [`reconcile`] decides.
 
 use core::time::Duration;
 use std::collections::VecDeque;
