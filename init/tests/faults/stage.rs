@@ -13,6 +13,8 @@ use libc::{c_char, c_ulong, pid_t};
 
 /// How long to try again where the host has no room for a namespace.
 const BUSY: Duration = Duration::from_secs(20);
+/// How often a program that is written to is looked at again, every 10 ms.
+const BUSY_LOOKS: u32 = 1000;
 
 /// One mount of the stage.
 struct Mount {
@@ -148,7 +150,14 @@ impl Stage {
             libc::sigemptyset(&mut set);
             libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
             libc::ptrace(libc::PTRACE_TRACEME as _, 0, 0, 0);
-            libc::execve(self.program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+            // A child that another test has just made may have a program open for writing, until its own exec.
+            for _ in 0..BUSY_LOOKS {
+                libc::execve(self.program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+                if *libc::__errno_location() != libc::ETXTBSY {
+                    break;
+                }
+                libc::usleep(10_000);
+            }
             libc::_exit(99)
         }
     }
