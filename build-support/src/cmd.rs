@@ -293,6 +293,8 @@ impl Cmd {
         command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("PATH", std::env::join_paths(host::search_path())?);
         command.env("LC_ALL", "C").env("TZ", "UTC"); // Sorting, messages and dates do not depend on the user's place.
+        // ccache tells compilers apart by the name of the real file, and that of our clang is `llvm`.
+        command.env("CCACHE_COMPILERTYPE", "clang");
         command.envs(self.envs.iter().map(|(name, value)| (name, value)));
         command.stdin(match &self.input {
             Some(path) => Stdio::from(fs::File::open(path)?.into_file()),
