@@ -7,6 +7,7 @@ mod context;
 mod enter;
 mod gdb;
 mod init;
+mod initramfs;
 mod menuconfig;
 mod pe;
 mod run;
@@ -41,6 +42,7 @@ enum Command {
     Menuconfig(menuconfig::Args),
     Config(config::Args),
     Size(size::Args),
+    Initramfs(initramfs::Args),
     Store(store::Args),
     Commands(store::CommandsArgs),
     /// Show, fetch, verify, re-pin and export the pinned upstream sources
@@ -75,6 +77,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Menuconfig(args) => menuconfig::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),
         Command::Size(args) => size::run(&context, &args),
+        Command::Initramfs(args) => initramfs::run(&context, &args),
         Command::Store(args) => store::run(&context, &args),
         Command::Commands(args) => store::commands(&context, &args),
         Command::Sources(args) => vendor::cli::run(&args).map(|()| ExitCode::SUCCESS),
