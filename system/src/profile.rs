@@ -54,10 +54,12 @@ pub struct Root {
     pub kind: RootKind,
     /// What it is made of, in order.
     pub packages: Vec<Package>,
-    /// Directories that are laid over it, last.
+    /// Directories that are laid over it.
     pub files: Vec<PathBuf>,
     /// Whether it has the usual directories, links and files of /etc.
     pub skeleton: bool,
+    /// Lists of entries (`disk::list`) that are laid over it, last.
+    pub lists: Vec<PathBuf>,
     /// Whether the initramfs is inside the kernel.
     pub embed: bool,
 }
@@ -233,6 +235,7 @@ impl Profile {
                 packages: values.list("root.packages")?.iter().map(package).collect(),
                 files: values.list("root.files")?.iter().map(beside).collect(),
                 skeleton: values.flag("root.skeleton")?,
+                lists: values.list("root.lists")?.iter().map(beside).collect(),
                 embed: values.flag("root.embed")?,
             },
             attributes: resolved.rows.get("attribute").into_iter().flatten().map(attribute).collect::<Result<_>>()?,
