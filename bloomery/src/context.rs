@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use build_support::{Arch, Dirs, Result};
-use system::Profile;
-use system::resolve;
+use build_support::{Arch, Dirs, Result, ensure, fs};
+use system::outputs::{self, PROFILE_MARK};
+use system::{Profile, resolve};
 
 use crate::usage::wrong;
 
@@ -61,6 +61,21 @@ impl Context {
     /// A profile with faults.
     pub fn profile(&self, name: &str) -> Result<Profile> {
         Profile::read(&self.dirs, name)
+    }
+
+    /// Checks that outputs of a profile are in place; `name` is what the person typed.
+    ///
+    /// # Errors
+    /// A profile that was not built, or whose place another of the same name has.
+    pub fn require_outputs(&self, profile: &Profile, name: &str, arch: Arch) -> Result<()> {
+        let own = self.dirs.output(arch).join(outputs::directory(profile));
+        let mark = fs::read_to_string(own.join(PROFILE_MARK)).unwrap_or_default();
+        ensure!(
+            mark == outputs::identity(profile),
+            "there are no outputs of {} for {arch}\nhint: cargo bloomery build {name} --arch {arch}",
+            profile.name
+        );
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod completion;
 mod config;
 mod context;
 mod enter;
+mod initramfs;
 mod menuconfig;
 mod pe;
 mod run;
@@ -38,6 +39,7 @@ enum Command {
     Menuconfig(menuconfig::Args),
     Config(config::Args),
     Size(size::Args),
+    Initramfs(initramfs::Args),
     Store(store::Args),
     Commands(store::CommandsArgs),
     /// Show, fetch, verify, re-pin and export the pinned upstream sources
@@ -71,6 +73,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Menuconfig(args) => menuconfig::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),
         Command::Size(args) => size::run(&context, &args),
+        Command::Initramfs(args) => initramfs::run(&context, &args),
         Command::Store(args) => store::run(&context, &args),
         Command::Commands(args) => store::commands(&context, &args),
         Command::Sources(args) => vendor::cli::run(&args).map(|()| ExitCode::SUCCESS),

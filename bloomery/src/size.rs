@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use build_support::inspect::print;
-use build_support::{Arch, Context as _, Result, ensure, fs, vars};
+use build_support::{Arch, Context as _, Result, fs, vars};
 use serde_json::{Map, Value, json};
-use system::outputs::{self, MANIFEST, PROFILE_MARK};
+use system::outputs::{self, MANIFEST};
 
 use crate::context::{Context, arch};
 use crate::pe;
@@ -59,12 +59,7 @@ fn measure(context: &Context, name: &str, arch: Arch) -> Result<Sizes> {
     let profile = context.profile(&context.profile_name(name)?)?;
     let out = context.dirs.output(arch);
     let own = out.join(outputs::directory(&profile));
-    let mark = fs::read_to_string(own.join(PROFILE_MARK)).unwrap_or_default();
-    ensure!(
-        mark == outputs::identity(&profile),
-        "there are no outputs of {} for {arch}\nhint: cargo bloomery build {name} --arch {arch}",
-        profile.name
-    );
+    context.require_outputs(&profile, name, arch)?;
     let mut files = Vec::new();
     for file in profile.outputs.iter().flat_map(|output| output.files()) {
         // A file that only one architecture has is not there for the other.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use build_support::{Arch, fs, tree};
 use common::{Project, errors};
+use disk::{Compression, Tree, cpio};
 
 #[test]
 fn a_misspelt_command_gets_the_right_one() {
@@ -21,9 +22,19 @@ fn a_misspelt_command_gets_the_right_one() {
 fn help_names_every_command() {
     let project = Project::new();
     let help = project.prints(&["--help"]);
-    for command in
-        ["build", "run", "enter", "menuconfig", "config", "size", "store", "commands", "sources", "completion"]
-    {
+    for command in [
+        "build",
+        "run",
+        "enter",
+        "menuconfig",
+        "config",
+        "size",
+        "initramfs",
+        "store",
+        "commands",
+        "sources",
+        "completion",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in {help}");
         assert!(project.prints(&["help", command]).contains(&format!("cargo bloomery {command}")), "{command}");
     }
@@ -92,6 +103,35 @@ fn kernel() -> Vec<u8> {
     bytes[0x98..0x9d].copy_from_slice(b".text");
     bytes[0xa9] = 6;
     bytes
+}
+
+#[test]
+fn the_files_of_an_initramfs_are_listed() {
+    let project = Project::new();
+    let mut tree = Tree::new();
+    tree.device("dev/console", 5, 1, 0o600, "test").unwrap();
+    tree.bytes("init", "program", 0o755, "test").unwrap();
+    tree.link("bin", "usr/bin", "test").unwrap();
+    let file = project.root().join("one.cpio");
+    cpio::write(&tree, &file, Compression::Gzip).unwrap();
+    let listed = "lrwxrwxrwx  1     0     0         7 bin -> usr/bin\ndrwxr-xr-x  2     0     0         0 dev\n\
+                  crw-------  1     0     0      5, 1 dev/console\n-rwxr-xr-x  1     0     0         7 init\n";
+    assert_eq!(project.prints(&["initramfs", "one.cpio"]), listed);
+    // Another one behind it: each has a line above.
+    let twice = [fs::read(&file).unwrap(), fs::read(&file).unwrap()].concat();
+    fs::write(&file, twice).unwrap();
+    let both = format!("archive 1:\n{listed}archive 2:\n{listed}");
+    assert_eq!(project.prints(&["initramfs", "one.cpio"]), both);
+    assert_eq!(fs::read_dir(project.root().join("home/work")).unwrap().count(), 0, "files were left");
+
+    project.refuses(&["initramfs", "base", "arm64"], 1, &["base has no initramfs"]);
+    project.refuses(&["initramfs", "cd", "arm64"], 1, &["no outputs of cd", "build cd --arch arm64"]);
+    project.build(Arch::Arm64, "cd");
+    fs::create_dir_all(project.root().join("home/store")).unwrap();
+    project.refuses(&["initramfs", "cd", "arm64"], 1, &["no result of link-cd-arm64"]);
+    fs::write(project.root().join("kernel"), kernel()).unwrap();
+    project.refuses(&["initramfs", "kernel"], 1, &["without symbols", "vmlinux"]);
+    project.refuses(&["initramfs", "nothing"], 2, &["unknown profile `nothing`"]);
 }
 
 #[test]

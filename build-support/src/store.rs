@@ -154,6 +154,20 @@ pub fn newest(store: &Path, stage: &str) -> Result<Option<Entry>> {
     Ok(entries(store)?.into_iter().rfind(|entry| entry.stage == stage))
 }
 
+/// The result of a stage that the last build used: its own, or that of another instance with the same inputs.
+///
+/// # Errors
+/// A store that cannot be read.
+pub fn last(dirs: &Dirs, stage: &str) -> Result<Option<Entry>> {
+    let file = wanted_file(dirs, stage);
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let key = Manifest::parse(&fs::read_to_string(file)?).key();
+    let kind = |stage: &str| stage.split('-').next().map(String::from);
+    Ok(entries(&dirs.store())?.into_iter().find(|entry| entry.key == key && kind(&entry.stage) == kind(stage)))
+}
+
 /// How the name of a file begins that keeps wanted inputs.
 const WANTED: &str = ".wanted-";
 
