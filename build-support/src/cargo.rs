@@ -42,6 +42,12 @@ pub fn rerun_if_changed(inputs: &[impl AsRef<Path>]) -> Result<()> {
     Ok(())
 }
 
+/// The value of a variable that a file of the user's names. Cargo runs the script again when it changes.
+pub fn variable(name: &str) -> Option<String> {
+    println!("cargo:rerun-if-env-changed={name}");
+    std::env::var(name).ok()
+}
+
 /// Makes cargo run the script again when an output is removed. Cargo compares times, and an output is newer than
 /// the script's start, so its time is set back.
 pub fn rerun_if_removed(output: &Path) -> Result<()> {

@@ -15,48 +15,49 @@
 //! line's end, and leaves out directories that a list forgets. Here the first two are errors, except for a comment at a
 //! line's end, and directories are made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fs_err as fs;
 
-use crate::tree::Tree;
+use crate::tree::{Content, Entry, Kind, Tree};
 
-/// Reads a list from a file. Locations are relative to `base`, since a list names files of the directory that it is used in;
-/// `variable` gives the values of variables.
+/// Lays the entries of a list over a tree. Locations are relative to the list's directory; `variable` gives the values of
+/// variables. A name goes through the tree's links, as the kernel unpacks it: `/sbin/x` may become `/usr/bin/x`. Modes and owners
+/// are those of the list, whatever was there.
 ///
 /// # Errors
 ///
-/// When the file cannot be read, and those of [`parse`].
-pub fn read(path: &Path, base: &Path, variable: impl Fn(&str) -> Option<String>, stage: &str) -> Result<Tree> {
-    parse(&fs::read_to_string(path)?, &path.display().to_string(), base, variable, stage)
-}
-
-/// Reads a list; `file` is the name that errors show, with the line.
-///
-/// # Errors
-///
-/// When a line has an unknown type, too few or too many words, a wrong number, or a variable without a value; when a file is
-/// not there; when two lines give one name to things of different kinds. The error has the line and a hint.
-pub fn parse(
-    text: &str,
-    file: &str,
-    base: &Path,
-    variable: impl Fn(&str) -> Option<String>,
-    stage: &str,
-) -> Result<Tree> {
-    let mut tree = Tree::new();
-    for (number, line) in (1..).zip(text.lines()) {
+/// When the list cannot be read; when a line has an unknown type, too few or too many words, a wrong number, or a variable without
+/// a value; when a file is not there; when a name is of another kind already. The error has the line and a hint.
+pub fn lay_over(tree: &mut Tree, list: &Path, variable: impl Fn(&str) -> Option<String>, stage: &str) -> Result<()> {
+    let base = list.parent().unwrap_or(Path::new("."));
+    for (number, line) in (1..).zip(fs::read_to_string(list)?.lines()) {
         if line.starts_with('#') || line.trim().is_empty() {
             continue;
         }
-        add(&mut tree, line, base, &variable, stage).map_err(|error| {
+        add(tree, line, base, &variable, stage).map_err(|error| {
             let text = format!("{error:#}");
             let hint = if text.contains("\nhint: ") { "" } else { "\nhint: correct the line" };
-            anyhow::anyhow!("{file}:{number}: {text}{hint}")
+            anyhow::anyhow!("{}:{number}: {text}{hint}", list.display())
         })?;
     }
-    Ok(tree)
+    Ok(())
+}
+
+/// The files of this machine that a list names.
+///
+/// # Errors
+///
+/// As [`lay_over`].
+pub fn locations(list: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Vec<PathBuf>> {
+    let mut tree = Tree::new();
+    lay_over(&mut tree, list, variable, "list")?;
+    let host = |(_, entry): (&str, &Entry)| match &entry.kind {
+        Kind::File(Content::Host(path)) => Some(path.clone()),
+        _ => None,
+    };
+    Ok(tree.entries().filter_map(host).collect())
 }
 
 /// The lines that there are, as errors show them.
@@ -91,8 +92,13 @@ fn add(
     }
     let wrong =
         || anyhow::anyhow!("a line of this type has other words\nhint: write `{form}`, with no blanks in a name");
-    match (*kind, &words[1..]) {
-        ("file", [name, location, mode, uid, gid, links @ ..]) => {
+    let [_, name, rest @ ..] = &words[..] else { return Err(wrong()) };
+    if *kind == "dir" && name.trim_matches('/').is_empty() {
+        return Ok(()); // The root itself, which an archive need not have.
+    }
+    let name = &tree.behind_links(name, *kind == "dir");
+    let (mode, uid, gid) = match (*kind, rest) {
+        ("file", [location, mode, uid, gid, links @ ..]) => {
             let location = base.join(expand(location, variable)?);
             ensure!(
                 location.is_file(),
@@ -101,17 +107,17 @@ fn add(
                 base.display()
             );
             tree.file(name, &location, octal(mode)?, stage)?;
-            tree.chown(name, number(uid)?, number(gid)?)?;
-            links.iter().try_for_each(|link| tree.hard_link(link, name, stage))
-        }
-        ("dir", [name, mode, uid, gid]) => {
-            if name.trim_matches('/').is_empty() {
-                return Ok(()); // The root itself, which an archive need not have.
+            for link in links {
+                let link = tree.behind_links(link, false);
+                tree.hard_link(&link, name, stage)?;
             }
-            tree.dir(name, octal(mode)?, stage)?;
-            tree.chown(name, number(uid)?, number(gid)?)
+            (octal(mode)?, uid, gid)
         }
-        ("nod", [name, mode, uid, gid, class, major, minor]) => {
+        ("dir", [mode, uid, gid]) => {
+            tree.dir(name, octal(mode)?, stage)?;
+            (octal(mode)?, uid, gid)
+        }
+        ("nod", [mode, uid, gid, class, major, minor]) => {
             let (mode, major, minor) = (octal(mode)?, number(major)?, number(minor)?);
             match *class {
                 "c" => tree.device(name, major, minor, mode, stage)?,
@@ -120,23 +126,25 @@ fn add(
                     "`{class}` is no type of a device\nhint: write b for a block device, c for a character device"
                 ),
             }
-            tree.chown(name, number(uid)?, number(gid)?)
+            (mode, uid, gid)
         }
-        ("slink", [name, target, mode, uid, gid]) => {
-            octal(mode)?; // Linux gives every link 0777.
+        ("slink", [target, mode, uid, gid]) => {
+            octal(mode)?;
             tree.link(name, target, stage)?;
-            tree.chown(name, number(uid)?, number(gid)?)
+            (0o777, uid, gid) // Linux gives every link this mode.
         }
-        ("pipe", [name, mode, uid, gid]) => {
+        ("pipe", [mode, uid, gid]) => {
             tree.pipe(name, octal(mode)?, stage)?;
-            tree.chown(name, number(uid)?, number(gid)?)
+            (octal(mode)?, uid, gid)
         }
-        ("sock", [name, mode, uid, gid]) => {
+        ("sock", [mode, uid, gid]) => {
             tree.socket(name, octal(mode)?, stage)?;
-            tree.chown(name, number(uid)?, number(gid)?)
+            (octal(mode)?, uid, gid)
         }
-        _ => Err(wrong()),
-    }
+        _ => return Err(wrong()),
+    };
+    tree.chmod(name, mode)?; // A file that takes another's place would be as private as that was.
+    tree.chown(name, number(uid)?, number(gid)?)
 }
 
 fn octal(text: &str) -> Result<u32> {
@@ -159,14 +167,16 @@ fn expand(text: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Class, Kind};
+    use crate::tree::Class;
 
     fn variable(name: &str) -> Option<String> {
         (name == "SRC").then(|| "my files".into())
     }
 
     fn parsed(text: &str, base: &Path) -> Result<Tree> {
-        parse(text, "x.list", base, variable, "list")
+        let mut tree = Tree::new();
+        fs::write(base.join("x.list"), text)?;
+        lay_over(&mut tree, &base.join("x.list"), variable, "list").map(|()| tree)
     }
 
     #[test]
@@ -203,6 +213,24 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_the_last_word_over_a_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["one", "x.list"] {
+            fs::write(dir.path().join(name), "file /sbin/one one 0755 7 8\ndir /bin 0700 0 0\n").unwrap();
+        }
+        let mut tree = Tree::new();
+        tree.link("sbin", "usr/bin", "base").unwrap();
+        tree.link("bin", "usr/bin", "base").unwrap();
+        tree.bytes("usr/bin/one", "old", 0o600, "base").unwrap();
+        let list = dir.path().join("x.list");
+        lay_over(&mut tree, &list, variable, "list").unwrap();
+        let one = tree.get("usr/bin/one").unwrap();
+        assert_eq!((one.mode, one.uid, one.gid, tree.get("usr/bin").unwrap().mode), (0o755, 7, 8, 0o700));
+        assert_eq!(one.kind, Kind::File(Content::Host(dir.path().join("one"))));
+        assert_eq!(locations(&list, variable).unwrap(), [dir.path().join("one")]);
+    }
+
+    #[test]
     fn a_wrong_line_is_named_with_a_hint() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("x"), "").unwrap();
@@ -223,7 +251,7 @@ mod tests {
         ] {
             let text = format!("# one\nfile /f x 0644 0 0\n{line}\n");
             let error = format!("{:#}", parsed(&text, dir.path()).unwrap_err());
-            assert!(error.starts_with("x.list:3: ") && error.contains(part), "{line}: {error}");
+            assert!(error.contains("/x.list:3: ") && error.contains(part), "{line}: {error}");
             assert_eq!(error.matches("\nhint: ").count(), 1, "{line}: {error}");
         }
     }

@@ -122,7 +122,7 @@ impl Tree {
 
     /// A path with its directories' links followed as far as they lead to directories of the tree; the last name of a
     /// path is followed only when it is a directory's too.
-    fn behind_links(&self, path: &str, is_dir: bool) -> String {
+    pub(crate) fn behind_links(&self, path: &str, is_dir: bool) -> String {
         let mut real = String::new();
         let last = path.split('/').count() - 1;
         for (i, name) in path.split('/').enumerate() {

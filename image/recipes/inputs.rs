@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use build_support::{Dirs, Result, bail, fs, outside, vars};
+use build_support::{Dirs, Result, bail, cargo, fs, outside, vars};
 use system::Profile;
 use system::profile::Package;
 
@@ -52,6 +52,10 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
     inputs.extend(profile.kernel.fragments.iter().map(|fragment| fragment.path.clone()));
     inputs.extend(profile.files.first().map(|file| file.with_file_name(format!("{}-local.config", profile.name)))); // What menuconfig writes beside a profile.
     inputs.extend(profile.root.files.iter().cloned());
+    for list in &profile.root.lists {
+        inputs.push(list.clone());
+        inputs.extend(disk::list::locations(list, cargo::variable)?);
+    }
     for package in &profile.root.packages {
         if let Package::Dir(dir) = package {
             inputs.push(dir.clone());

@@ -139,7 +139,7 @@ fn check_attributes(profile: &Profile) -> Result<()> {
     Ok(())
 }
 
-/// Directories that a profile names. An entry that is not there, or is no directory, must not be passed over.
+/// Directories and files that a profile names. An entry that is not there, or is none, must not be passed over.
 fn check_inputs(resolved: &Resolved) -> Result<()> {
     let items = |path: &str| match resolved.settings.get(path).map(|setting| &setting.value) {
         Some(Value::List(items)) => items.clone(),
@@ -158,6 +158,15 @@ fn check_inputs(resolved: &Resolved) -> Result<()> {
             "{place}: `files` names `{}`, which is no directory\n\
              hint: name the directory that stands for `/`: `rootfs` when rootfs/etc/motd is to become /etc/motd",
             item.text
+        );
+    }
+    for item in items("root.lists") {
+        ensure!(
+            beside(&item).is_file(),
+            "{}: `lists` names `{}`, and {} is no file\nhint: a path counts from the directory of the profile",
+            item.place,
+            item.text,
+            beside(&item).display()
         );
     }
     for item in items("root.packages").iter().filter(|item| !OWN_PACKAGES.contains(&item.text.as_str())) {

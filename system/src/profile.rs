@@ -51,8 +51,10 @@ pub struct Root {
     pub kind: RootKind,
     /// What it is made of, in order.
     pub packages: Vec<Package>,
-    /// Directories that are laid over it, last.
+    /// Directories that are laid over it.
     pub files: Vec<PathBuf>,
+    /// Lists of entries (`disk::list`) that are laid over it, last.
+    pub lists: Vec<PathBuf>,
     /// Whether the initramfs is inside the kernel.
     pub embed: bool,
 }
@@ -220,6 +222,7 @@ impl Profile {
                 kind,
                 packages: values.list("root.packages")?.iter().map(package).collect(),
                 files: values.list("root.files")?.iter().map(beside).collect(),
+                lists: values.list("root.lists")?.iter().map(beside).collect(),
                 embed: values.flag("root.embed")?,
             },
             attributes: resolved.rows.get("attribute").into_iter().flatten().map(attribute).collect::<Result<_>>()?,

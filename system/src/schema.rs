@@ -110,7 +110,13 @@ pub const TABLES: &[Table] = &[
                 Default::Is("[]"),
                 "`busybox`, `init`, `initctl` and `echod` (which are linked into `init`), `toolchain`, or the path of a directory with a `build.sh` (docs/packages.md)",
             ),
-            key("files", Form::List, Default::Is("[]"), "directories that are laid over the root file system, last"),
+            key("files", Form::List, Default::Is("[]"), "directories that are laid over the root file system"),
+            key(
+                "lists",
+                Form::List,
+                Default::Is("[]"),
+                "lists of files, directories, links, devices, pipes and sockets in the grammar of the kernel's `gen_init_cpio` (`file /init ${DIR}/init 0755 0 0`), laid over it last. Paths in a list count from its directory",
+            ),
             key(
                 "embed",
                 Form::Flag,

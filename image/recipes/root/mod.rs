@@ -5,8 +5,8 @@ mod compiler;
 mod service;
 mod skeleton;
 
-use build_support::{Arch, Built, Dirs, Result, anyhow};
-use disk::Tree;
+use build_support::{Arch, Built, Dirs, Result, anyhow, cargo};
+use disk::{Tree, list};
 use system::Profile;
 use system::outputs::Root;
 use system::profile::RootKind;
@@ -35,6 +35,9 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>
     }
     for files in &profile.root.files {
         tree.merge(files, "", "profile")?;
+    }
+    for list in &profile.root.lists {
+        list::lay_over(&mut tree, list, cargo::variable, "profile")?;
     }
     attributes::apply(&mut tree, &profile.attributes)?;
     Ok(Root { tree, layer })

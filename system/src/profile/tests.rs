@@ -190,6 +190,7 @@ fn a_directory_that_is_not_there_or_none_is_an_error() {
         ("files = [\"rootfs/etc/motd\"]", "own.toml:3: `files` names `rootfs/etc/motd`, which is no directory"),
         ("files = [\"rotfs\"]", "own.toml:3: `files` names `rotfs`, and "),
         ("files = { add = [\"rootfs\", \"rotfs\"] }", "own.toml:3: `files` names `rotfs`, and "),
+        ("lists = [\"rootfs\"]", "own.toml:3: `lists` names `rootfs`, and "),
         ("packages = { add = [\"rootfs\"] }", "rootfs has no build.sh"),
         ("packages = { add = [\"busybocks\"] }", "busybocks has no build.sh"),
     ] {
