@@ -26,6 +26,7 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>
     for package in packages {
         tree.merge(&package.dir, "", &package.stage)?;
     }
+    skeleton::drop_scripts(&mut tree)?;
     skeleton::add_inittab(&mut tree, arch, profile)?;
     if let Some(service) = &profile.service {
         service::add(&mut tree, service)?;
