@@ -57,7 +57,9 @@ fn tools(arch: Arch) -> Result<Vec<String>> {
 
 /// `make` in a build directory, with all that every call of it for this kernel has.
 fn make(job: &Job, arch: Arch, source: &Path, build: &Path) -> Result<Cmd> {
-    Ok(job.make().arg("-C").arg(source).def("O", build).args(tools(arch)?).args(BUILD))
+    let cmd = job.make().arg("-C").arg(source).def("O", build).args(tools(arch)?).args(BUILD);
+    // ccache sees a link to `llvm`, takes that for no compiler that it knows, and then caches nothing (-Wp,-MMD).
+    Ok(cmd.env("CCACHE_COMPILERTYPE", "clang"))
 }
 
 /// The files that make is asked for.
