@@ -49,6 +49,7 @@ const SOCKET_PATH: usize = 108;
 pub fn run(context: &Context, args: &Args) -> Result<ExitCode> {
     let arch = args.arch.as_deref().map_or_else(Arch::host, arch)?;
     let gdb = find_gdb(arch)?;
+    ensure!(host::find_program(arch.qemu()).is_some(), "{} is not installed\nhint: run ./setup.sh", arch.qemu());
     let name = with_debug(context, &context.profile_name(&args.profile)?)?;
     let profile = context.profile(&name)?;
     profile.check_arch(arch)?;

@@ -82,11 +82,10 @@ impl Bench {
         tree::write_atomically(&self.dir.path().join(name), text.as_bytes())
     }
 
-    /// Builds, and unpacks a file of the archive.
+    /// Builds the profile. An archive keeps everything, so nothing may be warned of.
     fn build(&self) -> Result<()> {
         let mut build = cargo(&self.dirs.root, BUILD);
         build.env("BLOOMERY_PROFILE", self.dir.path().join("probe-packages.toml"));
-        // Whoever builds may have another umask.
         let ended = succeed(&mut build)?;
         ensure!(!ended.text.contains("warning: /"), "an archive keeps all of it:\n{}", ended.text);
         Ok(())
