@@ -11,12 +11,12 @@ use walkdir::WalkDir;
 
 use crate::{digest, tree};
 
-/// Directories whose contents are not read: what lies there is installed with the system, changes without an end, or is
-/// no content. Single files in the first ones count.
+/// Directories of the system. A link to a directory there is made for the target's root, and reading all of it takes minutes; a
+/// link to a file there counts.
 const SYSTEM: &[&str] = &["/bin", "/boot", "/etc", "/lib", "/lib64", "/opt", "/sbin", "/usr", "/var"];
 /// Directories below these that hold a person's own work.
 const OWN: &[&str] = &["/usr/local", "/usr/src", "/var/tmp"];
-/// File systems of the kernel.
+/// File systems of the kernel and of running programs: nothing there is an input.
 const KERNEL: &[&str] = &["/dev", "/proc", "/run", "/sys"];
 /// Links in links.
 const DEPTH: usize = 40;
