@@ -31,11 +31,13 @@ fn build() -> Result<()> {
 
 fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
     profile.check_arch(arch)?;
+    let boot_config = kernel::check_boot_config(dirs, arch, profile)?;
     let compiled = kernel::compile(dirs, arch, profile)?;
     let init = if profile.has("init") { Some(init::build(dirs, arch, profile)?) } else { None };
     let packages = package::build_all(dirs, arch, profile)?;
     let root = root::assemble(dirs, arch, profile, init.as_ref(), &packages)?;
-    let kernel = kernel::link(dirs, arch, profile, compiled, &root)?;
+    let inside = kernel::Inside { root: &root, boot_config: boot_config.as_ref() };
+    let kernel = kernel::link(dirs, arch, profile, compiled, &inside)?;
     outputs::build(dirs, arch, profile, &kernel, &root, &licences::of(profile)?)?;
     cargo::rerun_if_changed(&inputs::of(dirs, profile)?)
 }

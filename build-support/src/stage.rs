@@ -29,6 +29,7 @@ const PLAN: &[&str] = &[
     "toolchain",
     "busybox",
     "init",
+    "boot-config",
     "kernel",
     "package",
     "root",

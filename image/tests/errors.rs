@@ -201,6 +201,24 @@ fn a_fragment_that_is_not_there_is_named() -> Result<()> {
     bench.fails("BLOOMERY_PROFILE", &profile, &["`nowhere`, which does not exist", "image/kernel/"]).map(drop)
 }
 
+/// Faults that the kernel would pass over without a word, found before anything is compiled.
+#[test]
+fn a_faulty_boot_configuration_is_named_with_its_place() -> Result<()> {
+    let _turn = turn();
+    let bench = Bench::new()?;
+    let quiet = "command-line = \"quiet\"";
+    let profile = bench.profile("conf.toml", &[(quiet, &format!("{quiet}\nboot-config = \"my boot.conf\""))])?;
+    for (text, part) in [
+        ("init.a = 1\ninit.a = 2\n", "my boot.conf:2:10: Value is redefined"),
+        ("# x\nkernel.loglevel = 3\n", "my boot.conf:2: `kernel.loglevel` does nothing"),
+    ] {
+        bench.file("my boot.conf", text)?;
+        let said = bench.fails("BLOOMERY_PROFILE", &profile, &[part, "hint: "])?;
+        ensure!(!said.contains("build the kernel"), "{said}");
+    }
+    builds::forget(&bench.dirs, &["boot-config-conf"])
+}
+
 #[test]
 fn a_package_without_build_sh_is_named() -> Result<()> {
     let _turn = turn();

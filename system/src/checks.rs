@@ -23,6 +23,7 @@ pub fn check(profile: &Profile, resolved: &Resolved) -> Result<()> {
     check_inittab(resolved)?;
     check_command_line(&profile.kernel.command_line)
         .map_err(|why| anyhow::anyhow!("{}: {why}", place("kernel.command-line")))?;
+    check_boot_config(profile, &place)?;
     check_service(profile, resolved)?;
     check_root(profile, &place("root.embed"))?;
     check_attributes(profile)?;
@@ -88,6 +89,18 @@ fn check_command_line(line: &str) -> Result<()> {
     ensure!(
         line.matches('"').count().is_multiple_of(2),
         "`command-line` has a quote that is not closed\nhint: the kernel reads \"...\" as one word"
+    );
+    Ok(())
+}
+
+/// The boot configuration is a file.
+fn check_boot_config(profile: &Profile, place: &dyn Fn(&str) -> Place) -> Result<()> {
+    let Some(file) = &profile.kernel.boot_config else { return Ok(()) };
+    ensure!(
+        file.is_file(),
+        "{}: `boot-config` names {}, which is no file\nhint: a path counts from the directory of the profile",
+        place("kernel.boot-config"),
+        file.display()
     );
     Ok(())
 }

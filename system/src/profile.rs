@@ -109,6 +109,8 @@ pub struct Kernel {
     pub fragments: Vec<Fragment>,
     /// Added to the built-in command line.
     pub command_line: String,
+    /// The file of its boot configuration.
+    pub boot_config: Option<PathBuf>,
     /// Whether it has debug information.
     pub debug: bool,
 }
@@ -338,6 +340,12 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// A path, from the directory of the file that states it.
+    fn path(self, path: &str) -> Result<Option<PathBuf>> {
+        let Some(setting) = self.get(path) else { return Ok(None) };
+        Ok(Some(beside(&Item { text: self.text(path)?.into(), place: setting.place.clone() })))
+    }
+
     fn flag(self, path: &str) -> Result<bool> {
         match self.get(path) {
             Some(Setting { value: Value::Flag(on), .. }) => Ok(*on),
@@ -404,6 +412,7 @@ fn kernel(resolved: &Resolved, values: Values) -> Result<Kernel> {
         variant: variant(resolved),
         fragments: values.list("kernel.fragments")?.iter().map(fragment).collect(),
         command_line: values.text("kernel.command-line")?.into(),
+        boot_config: values.path("kernel.boot-config")?,
         debug: values.flag("kernel.debug")?,
     })
 }

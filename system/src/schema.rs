@@ -143,6 +143,12 @@ pub const TABLES: &[Table] = &[
             ),
             key("command-line", Form::Line, Default::Is("\"\""), "added to the built-in command line"),
             key(
+                "boot-config",
+                Form::Line,
+                Default::Absent("none"),
+                "a file from this one's directory with settings `kernel.*`, `init.*` and of programs, in the kernel's grammar of boot configurations. It is checked, built in, and seen in /proc/bootconfig; changing it compiles nothing",
+            ),
+            key(
                 "debug",
                 Form::Flag,
                 Default::Is("false"),

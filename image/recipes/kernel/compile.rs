@@ -6,16 +6,16 @@ use build_support::kconfig::{self, Merged, Tree};
 use build_support::{Arch, Built, Dirs, Job, Result, Stage, anyhow, fs, host, tree};
 use system::Profile;
 
-use super::link::{BUILD_TREE, INITRAMFS};
-use super::{BUILD, configure, install, make, targets};
+use super::link::{self, BUILD_TREE, INITRAMFS};
+use super::{BUILD, bootconfig, configure, install, make, targets};
 
 /// Leaves `kernel` for boot loaders and QEMU, `kernel.efi` for firmware where that takes another file, `kernel.config`, the
-/// built-in command line in `cmdline`, and `debug/vmlinux`. Where a profile embeds its root, also the build directory.
+/// built-in command line in `cmdline`, and `debug/vmlinux`. Where something is put inside later, also the build directory.
 pub fn compile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
     let linux = vendor::source("linux")?;
     let line = configure::command_line(arch, profile);
     let config = Merged::new(&configure::fragments(dirs, arch, profile)?);
-    Stage::new(dirs, "kernel", arch)
+    let stage = Stage::new(dirs, "kernel", arch)
         .instance(&profile.kernel.variant)
         .recipe("kernel/mod.rs", include_str!("mod.rs"))
         .recipe("kernel/compile.rs", include_str!("compile.rs"))
@@ -24,30 +24,39 @@ pub fn compile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
         .input("build", &BUILD.join("\n"))
         .input("embeds", &profile.root.embed.to_string())
         .input("debug", &profile.kernel.debug.to_string())
-        .tool("llvm", &toolchain::host_llvm()?.digest)
-        .build(|job| {
-            let source = linux.unpack(dirs)?;
-            let build = job.dir("build")?;
-            let seed = job.work.join("seed.config");
-            fs::write(&seed, config.seed())?;
-            let make = || make(job, arch, &source, &build);
-            make()?.arg("allnoconfig").env("KCONFIG_ALLCONFIG", &seed).run("configure the kernel")?;
-            let made = fs::read_to_string(build.join(".config"))?;
-            let symbols = Tree::linux(&source, arch.linux());
-            kconfig::check(&config, &made, Some(&symbols)).map_err(|dropped| anyhow!(kconfig::report(&dropped)))?;
-            configure::refuse_modules(&config, &made)?;
-            if profile.root.embed {
-                disk::cpio::write(&disk::Tree::new(), &build.join(INITRAMFS), disk::Compression::None)?; // `link` replaces it.
-            }
-            make()?.arg(format!("-j{}", host::jobs())).args(targets(arch)).run("build the kernel")?;
-            install(&build, &job.out, arch)?;
-            fs::write(job.out.join("cmdline"), format!("{line}\n"))?;
-            if profile.kernel.debug {
-                make()?.arg("scripts_gdb").run("make GDB's scripts")?;
-                install_scripts(&source, &build, &job.out.join("debug"))?;
-            }
-            if profile.root.embed { keep_build(job, &build) } else { Ok(()) }
-        })
+        .tool("llvm", &toolchain::host_llvm()?.digest);
+    link::inputs(stage, profile).build(|job| {
+        let source = linux.unpack(dirs)?;
+        let build = job.dir("build")?;
+        let seed = job.work.join("seed.config");
+        fs::write(&seed, config.seed())?;
+        let make = || make(job, arch, &source, &build);
+        make()?.arg("allnoconfig").env("KCONFIG_ALLCONFIG", &seed).run("configure the kernel")?;
+        let made = fs::read_to_string(build.join(".config"))?;
+        let symbols = Tree::linux(&source, arch.linux());
+        kconfig::check(&config, &made, Some(&symbols)).map_err(|dropped| anyhow!(kconfig::report(&dropped)))?;
+        configure::refuse_modules(&config, &made)?;
+        put_place_holders(&build, profile)?;
+        make()?.arg(format!("-j{}", host::jobs())).args(targets(arch)).run("build the kernel")?;
+        install(&build, &job.out, arch)?;
+        fs::write(job.out.join("cmdline"), format!("{line}\n"))?;
+        if profile.kernel.debug {
+            make()?.arg("scripts_gdb").run("make GDB's scripts")?;
+            install_scripts(&source, &build, &job.out.join("debug"))?;
+        }
+        if link::is_needed(profile) { keep_build(job, &build) } else { Ok(()) }
+    })
+}
+
+/// What this link takes, and the last one replaces.
+fn put_place_holders(build: &Path, profile: &Profile) -> Result<()> {
+    if profile.root.embed {
+        disk::cpio::write(&disk::Tree::new(), &build.join(INITRAMFS), disk::Compression::None)?;
+    }
+    if profile.kernel.boot_config.is_some() {
+        fs::write(build.join(bootconfig::FILE), "")?;
+    }
+    Ok(())
 }
 
 /// GDB's scripts as they lie beside `vmlinux`: `vmlinux-gdb.py` loads `scripts/gdb/linux`.

@@ -8,6 +8,7 @@ use system::Profile;
 use system::outputs;
 use system::profile::{OF_ARCH, RootKind};
 
+use super::bootconfig;
 use super::link::INITRAMFS;
 
 /// The profile's fragments, then what follows from the profile.
@@ -28,6 +29,9 @@ pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragm
     }
     if profile.kernel.debug {
         fragments.push(Fragment::read(&known("debug"))?);
+    }
+    if profile.kernel.boot_config.is_some() {
+        fragments.push(Fragment::parse(Path::new("the profile's kernel.boot-config"), bootconfig::CONFIG)?);
     }
     if profile.root.embed {
         fragments.push(Fragment::parse(Path::new("the profile's root.embed"), &embedding())?);

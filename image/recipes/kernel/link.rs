@@ -1,35 +1,63 @@
-//! Puts the root file system into the kernel: a last `make` in the build directory of the compilation, which compiles
-//! nothing and links anew.
+//! Puts root file system and boot configuration into the kernel: a last `make` in the build directory of the compilation,
+//! which compiles nothing and links anew.
 
 use build_support::{Arch, Built, Dirs, Job, Result, Stage, digest, ensure, fs, host};
 use system::Profile;
 use system::outputs::{self, KernelFiles, Root};
 
-use super::{install, make, targets};
+use super::{bootconfig, install, make, targets};
 
 /// The initramfs in the build directory.
 pub const INITRAMFS: &str = "initramfs.cpio";
 /// The packed build directory in the result of the compilation.
 pub const BUILD_TREE: &str = "build.tar.zst";
 
+/// Whether the profile puts anything inside.
+pub fn is_needed(profile: &Profile) -> bool {
+    profile.root.embed || profile.kernel.boot_config.is_some()
+}
+
+/// Adds to the key of the compilation what it leaves for this besides what `embeds` says.
+pub fn inputs<'a>(stage: Stage<'a>, profile: &Profile) -> Stage<'a> {
+    if profile.kernel.boot_config.is_some() { stage.input("boot configuration", "embedded") } else { stage }
+}
+
+/// What the profile puts inside the kernel.
+pub struct Inside<'a> {
+    /// Its root file system.
+    pub root: &'a Root,
+    /// Its boot configuration, checked.
+    pub boot_config: Option<&'a Built>,
+}
+
 /// The kernel with all that the profile puts inside it.
-pub fn link(dirs: &Dirs, arch: Arch, profile: &Profile, compiled: Built, root: &Root) -> Result<KernelFiles> {
-    if !profile.root.embed {
+pub fn link(dirs: &Dirs, arch: Arch, profile: &Profile, compiled: Built, inside: &Inside) -> Result<KernelFiles> {
+    if !is_needed(profile) {
         return Ok(KernelFiles { built: compiled });
     }
     let linux = vendor::source("linux")?;
-    let stage = Stage::new(dirs, "link", arch)
+    let mut stage = Stage::new(dirs, "link", arch)
         .instance(&profile.name)
         .recipe("kernel/mod.rs", include_str!("mod.rs"))
         .recipe("kernel/link.rs", include_str!("link.rs"))
-        .input("files", &digest::text(&root.tree.manifest_tsv()?))
         .needs(&compiled);
-    let built = outputs::writers(stage, dirs)?.build(|job| {
+    if profile.root.embed {
+        stage = outputs::writers(stage.input("files", &digest::text(&inside.root.tree.manifest_tsv()?)), dirs)?;
+    }
+    if let Some(checked) = inside.boot_config {
+        stage = stage.needs(checked);
+    }
+    let built = stage.build(|job| {
         let source = linux.unpack(dirs)?;
         let build = job.dir("build")?;
         unpack(job, &compiled)?;
         let objects = compiled_objects(job)?;
-        disk::cpio::write(&root.tree, &build.join(INITRAMFS), disk::Compression::None)?;
+        if profile.root.embed {
+            disk::cpio::write(&inside.root.tree, &build.join(INITRAMFS), disk::Compression::None)?;
+        }
+        if let Some(checked) = inside.boot_config {
+            fs::copy(checked.dir.join(bootconfig::FILE), build.join(bootconfig::FILE))?;
+        }
         make(job, arch, &source, &build)?
             .arg(format!("-j{}", host::jobs()))
             .args(targets(arch))

@@ -1,5 +1,6 @@
 //! The kernel: compiled once a variant, then linked with what a profile puts inside it.
 
+mod bootconfig;
 mod compile;
 mod configure;
 mod link;
@@ -9,8 +10,9 @@ use std::path::Path;
 use build_support::preflight::{self, HostClang};
 use build_support::{Arch, Cmd, Job, Result, fs};
 
+pub use bootconfig::check as check_boot_config;
 pub use compile::compile;
-pub use link::link;
+pub use link::{Inside, link};
 
 /// What the kernel says of its build instead of who, where and when (Documentation/kbuild/reproducible-builds.rst).
 const BUILD: &[&str] = &[

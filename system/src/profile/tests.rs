@@ -214,3 +214,13 @@ fn attributes_come_in_order_and_are_checked() {
     assert!(text.contains("own.toml:3: `capabilities` is refused"), "{text}");
     assert!(bench.refusal(&row("")).contains("the attributes of `usr/bin/ping` are not stated"));
 }
+
+#[test]
+fn a_boot_configuration_is_found_beside_the_profile() {
+    let bench = Bench::new();
+    bench.file("mine/boot.conf", "init.x = 1");
+    let with = |file: &str| format!("extends = \"base\"\n[kernel]\nboot-config = \"{file}\"\n");
+    assert!(bench.own(&with("boot.conf")).unwrap().kernel.boot_config.unwrap().ends_with("mine/boot.conf"));
+    let text = bench.refusal(&with("boot.cfg"));
+    assert!(text.contains("own.toml:3: `boot-config` names ") && text.contains("hint: "), "{text}");
+}
