@@ -1,4 +1,5 @@
-//! The disk that firmware boots without a boot loader: an EFI system partition with the kernel, and the root file system.
+//! The disk that firmware boots without a boot loader: an EFI system partition with the kernel, and the root file system, unless
+//! that is inside the kernel.
 //!
 //! The kernel is an EFI program that finds its root by PARTUUID; the same disk serves a kernel that QEMU loads itself.
 
@@ -61,8 +62,8 @@ pub struct EfiDisk<'a> {
     pub arch: Arch,
     /// The kernel, built as an EFI program.
     pub kernel: &'a Path,
-    /// The root file system.
-    pub root: &'a Tree,
+    /// The root file system; `None` for a kernel that has it inside.
+    pub root: Option<&'a Tree>,
     /// Bytes of the disk; what a MiB leaves over is not used.
     pub size: u64,
     /// Its identifiers.
@@ -86,17 +87,13 @@ impl EfiDisk<'_> {
         let kernel = format!("EFI/BOOT/{}", self.arch.efi_file());
         let files = vec![(kernel, FileContent::Host(self.kernel.into()))];
         let esp = Content::Fat { label: ESP_LABEL, volume_id: self.ids.volume_id, files };
-        let root = Content::Ext4 { label: ROOT_LABEL, uuid: self.ids.root_fs, tree: self.root };
-        let partitions = vec![
-            Partition {
-                name: "esp",
-                kind: gpt::ESP_TYPE,
-                guid: self.ids.esp,
-                size: Size::Bytes(ESP_SIZE),
-                content: esp,
-            },
-            Partition { name: "root", kind, guid: self.ids.root, size: Size::Rest, content: root },
-        ];
+        let size = if self.root.is_some() { Size::Bytes(ESP_SIZE) } else { Size::Rest };
+        let mut partitions =
+            vec![Partition { name: "esp", kind: gpt::ESP_TYPE, guid: self.ids.esp, size, content: esp }];
+        if let Some(tree) = self.root {
+            let content = Content::Ext4 { label: ROOT_LABEL, uuid: self.ids.root_fs, tree };
+            partitions.push(Partition { name: "root", kind, guid: self.ids.root, size: Size::Rest, content });
+        }
         Ok(Disk { size: self.size, id: self.ids.disk, partitions })
     }
 }

@@ -23,7 +23,7 @@ fn write(tree: &Tree, size: u64, arch: Arch, dir: &Path) -> anyhow::Result<PathB
     fs::create_dir_all(dir)?;
     fs::write(&kernel, pattern(3_300_000))?;
     let out = dir.join("out/full.img");
-    EfiDisk { arch, kernel: &kernel, root: tree, size, ids: DiskIds::of("test") }
+    EfiDisk { arch, kernel: &kernel, root: Some(tree), size, ids: DiskIds::of("test") }
         .write(&out, &dir.join("work"))
         .map(|()| out)
 }
@@ -71,6 +71,26 @@ fn every_checker_accepts_the_disk() {
     assert!(fs::metadata(&image).unwrap().blocks() * 512 < 32 * MIB, "the disk has no holes");
     assert_eq!(fs::metadata(&image).unwrap().len(), SIZE);
     assert_eq!(fs::read_dir(dir.join("work")).unwrap().count(), 0, "files on the way were left");
+}
+
+#[test]
+fn a_kernel_with_its_root_inside_has_the_disk_for_itself() {
+    let (_keep, dir) = scratch();
+    let kernel = dir.join("kernel");
+    fs::write(&kernel, pattern(3_300_000)).unwrap();
+    let disk = EfiDisk { arch: Arch::Arm64, kernel: &kernel, root: None, size: 40 * MIB, ids: DiskIds::of("test") };
+    let image = dir.join("disk.img");
+    disk.write(&image, &dir.join("work")).unwrap();
+    let verdict = run("sgdisk", &["-v", text(&image)]);
+    assert!(verdict.contains("No problems found"), "{verdict}");
+    let esp = dir.join("esp");
+    assert!(partition(&image, 1, &esp).to_lowercase().contains("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"));
+    assert_eq!(fs::metadata(&esp).unwrap().len(), 38 * MIB, "the tables of GPT take a MiB at each end");
+    run("fsck.fat", &["-n", text(&esp)]);
+    assert!(
+        run("sgdisk", &["-p", text(&image)]).lines().last().unwrap().trim().starts_with("1 "),
+        "it has a second one"
+    );
 }
 
 #[test]
@@ -319,7 +339,7 @@ fn on_a_small_disk() {
     let layers = [Layer::write(&tree, &roomy.join("layer"), 1).unwrap()];
     let container = Image { arch: Arch::X86_64, name: "x", tag: "y", version: "1", licences: "MIT", layers: &layers };
     let kernel = roomy.join("big");
-    let disk = EfiDisk { arch: Arch::X86_64, kernel: &kernel, root: &tree, size: SIZE, ids: DiskIds::of("test") };
+    let disk = EfiDisk { arch: Arch::X86_64, kernel: &kernel, root: Some(&tree), size: SIZE, ids: DiskIds::of("test") };
     let ext4 = Ext4 { uuid: DiskIds::of("test").root_fs, label: "small", size: 64 * MIB };
     let out = |name: &str| dir.join(name);
     for (name, result) in [

@@ -11,6 +11,7 @@ use build_support::{Arch, Dirs, digest, fs, tree, vars};
 
 use system::Profile;
 use system::outputs::{DiskFormat, PROFILE_MARK};
+use system::profile::RootKind;
 
 use super::{report, slots};
 
@@ -175,11 +176,15 @@ fn long_stage(dirs: &Dirs, profile: &Profile, arch: Arch) -> Result<Option<Strin
     Ok((variant != first).then(|| format!("kernel-{variant}-{arch}")))
 }
 
-/// The profiles of the project that have a disk, by their descriptions.
+/// The profiles of the project whose root file system is on a disk, by their descriptions.
 pub fn with_disk() -> Result<Vec<String>> {
     let dirs = Dirs::find()?;
     let mut names = system::resolve::names(&dirs)?;
-    let disk = |name: &String| Ok(system::outputs::disk(&Profile::read(&dirs, name)?, DiskFormat::Raw).is_some());
+    let disk = |name: &String| {
+        let profile = Profile::read(&dirs, name)?;
+        let on_disk = profile.root.kind == RootKind::Ext4;
+        anyhow::Ok(on_disk && system::outputs::disk(&profile, DiskFormat::Raw).is_some())
+    };
     let has = names.iter().map(disk).collect::<Result<Vec<bool>>>()?;
     let mut has = has.into_iter();
     names.retain(|_| has.next().unwrap_or_default());

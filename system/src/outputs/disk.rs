@@ -1,4 +1,4 @@
-//! A disk with GPT: the kernel on an EFI system partition, and the root file system.
+//! A disk with GPT: the kernel on an EFI system partition, and the root file system where the kernel has it not inside.
 
 use ::disk::{DiskIds, EfiDisk, Format as Converted, MIB, convert, ext4};
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +10,7 @@ use crate::schema::{Default, Form, OutputKind, file, key};
 
 const SCHEMA: OutputKind = OutputKind {
     name: "disk",
-    meaning: "A disk with GPT, an EFI system partition with the kernel, and the root file system.",
+    meaning: "A disk with GPT, an EFI system partition with the kernel, and the root file system. With `root.embed` the kernel is all that is on it.",
     keys: &[
         file("\"{profile}\""),
         key("size", Form::Size, Default::Required, "of the whole disk; the file is sparse"),
@@ -107,8 +107,8 @@ impl Kind for Disk {
     fn check(&self, output: &Output, profile: &Profile) -> Result<()> {
         let Output { place, name, .. } = output;
         ensure!(
-            profile.root.kind == RootKind::Ext4,
-            "{place}: the output `{name}` needs `root.kind = \"ext4\"`\nhint: state that kind, or use outputs of kind `efi`, `kernel` and `initramfs`"
+            profile.root.kind == RootKind::Ext4 || profile.root.embed,
+            "{place}: the output `{name}` needs `root.kind = \"ext4\"` or `root.embed`\nhint: state one of them, or use outputs of kind `kernel` and `initramfs`"
         );
         ensure!(
             !formats(output).is_empty(),
@@ -130,10 +130,12 @@ impl Kind for Disk {
 
     fn write(&self, job: &Job, cx: &Context) -> Result<()> {
         let raw = job.dir("disk")?.join("raw.img");
+        let embedded = cx.profile.root.embed;
+        let root = (!embedded).then(|| fitting(&cx.root.tree, ::disk::Output::Ext4));
         let disk = EfiDisk {
             arch: cx.arch,
             kernel: &cx.kernel.efi(),
-            root: &fitting(&cx.root.tree, ::disk::Output::Ext4),
+            root: root.as_ref(),
             size: size(cx.output)? / MIB * MIB,
             ids: disk_ids(cx.arch),
         };

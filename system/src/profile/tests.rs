@@ -119,7 +119,10 @@ fn what_does_not_go_together_is_refused() {
         ("[root]\nembed = true\n", ["`root.embed` needs `root.kind", "hint: "]),
         ("[[output]]\nkind = \"initramfs\"\n", ["own.toml:3: the output `initramfs` needs", "`archive`"]),
         ("[[output]]\nkind = \"iso\"\n", ["needs `root.embed = true`", "`disk`"]),
-        ("[root]\nkind = \"initramfs\"\n", ["the output `disk` needs `root.kind = \"ext4\"`", "`initramfs`"]),
+        (
+            "[root]\nkind = \"initramfs\"\n",
+            ["the output `disk` needs `root.kind = \"ext4\"` or `root.embed`", "`initramfs`"],
+        ),
         ("[budget]\nimage = \"5 MB\"\n[[output]]\nkind = \"disk\"\nenabled = false\n", ["budget.image", "hint: add"]),
         ("[budget]\nmemory = \"2 GiB\"\n", ["more than the 1 GiB of `machine.memory`", "hint: raise"]),
         (
