@@ -29,6 +29,7 @@ pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>
         tree.merge(&package.dir, "", &package.stage)?;
     }
     if profile.root.skeleton {
+        skeleton::drop_scripts(&mut tree)?;
         skeleton::add_inittab(&mut tree, arch, profile)?;
     }
     if let Some(service) = &profile.service {

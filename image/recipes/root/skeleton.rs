@@ -1,7 +1,7 @@
 //! Directories, links and files of every root file system.
 
 use build_support::{Arch, Result, fs};
-use disk::Tree;
+use disk::{Kind, Tree};
 use system::Profile;
 
 /// Empty directories, most of them mount points: path and mode.
@@ -53,11 +53,40 @@ pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
 pub fn add_inittab(tree: &mut Tree, arch: Arch, profile: &Profile) -> Result<()> {
     let text = fs::read_to_string(sysroot::skeleton().join("etc/inittab"))?;
     let consoles = if profile.has("init") { "consoles" } else { "" };
-    let mut text = text.replace("@CONSOLES@", consoles).replace("@SERIAL@", arch.serial_console());
+    let text = text.replace("@CONSOLES@", consoles).replace("@SERIAL@", arch.serial_console());
+    let mut text = with_program(tree, &text);
     if !profile.inittab.is_empty() {
         text += &format!("\n# Of the profile {}.\n{}\n", profile.name, profile.inittab.join("\n"));
     }
     tree.bytes("etc/inittab", text, 0o644, "skeleton")
+}
+
+/// The lines of inittab whose program is there: init would start another in vain, again and again. All programs are in one
+/// directory ([`LINKS`]).
+fn with_program(tree: &Tree, text: &str) -> String {
+    let is_there = |line: &&str| {
+        let Some(process) = line.splitn(4, ':').nth(3).filter(|_| !line.starts_with('#')) else { return true };
+        let program = process.trim_start_matches('-').split(' ').next().unwrap_or_default();
+        let name = program.rsplit('/').next().unwrap_or_default();
+        tree.get(&format!("usr/bin/{name}")).is_some()
+    };
+    text.lines().filter(is_there).map(|line| format!("{line}\n")).collect()
+}
+
+/// Takes the skeleton's scripts out of a system without the shell that they are for.
+pub fn drop_scripts(tree: &mut Tree) -> Result<()> {
+    if tree.get("usr/bin/sh").is_some() {
+        return Ok(());
+    }
+    let mut scripts = Vec::new();
+    for (path, entry) in tree.entries().filter(|(path, entry)| entry.stage == "skeleton" && path.starts_with("usr/")) {
+        if let Kind::File(content) = &entry.kind
+            && content.text()?.starts_with("#!/bin/sh")
+        {
+            scripts.push(path.to_string());
+        }
+    }
+    scripts.iter().try_for_each(|path| tree.remove(path))
 }
 
 /// The skeleton's hosts(5) with the system's own name, which resolves without a network so. The address is of the loopback
