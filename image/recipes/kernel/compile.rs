@@ -37,7 +37,7 @@ pub fn compile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
         kconfig::check(&config, &made, Some(&symbols)).map_err(|dropped| anyhow!(kconfig::report(&dropped)))?;
         configure::refuse_modules(&config, &made)?;
         put_place_holders(&build, profile)?;
-        make()?.arg(format!("-j{}", host::jobs())).args(targets(arch)).run("build the kernel")?;
+        make()?.arg(format!("-j{}", host::jobs())).args(targets(&build, arch)?).run("build the kernel")?;
         install(&build, &job.out, arch)?;
         fs::write(job.out.join("cmdline"), format!("{line}\n"))?;
         if profile.kernel.debug {

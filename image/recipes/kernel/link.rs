@@ -60,7 +60,7 @@ pub fn link(dirs: &Dirs, arch: Arch, profile: &Profile, compiled: Built, inside:
         }
         make(job, arch, &source, &build)?
             .arg(format!("-j{}", host::jobs()))
-            .args(targets(arch))
+            .args(targets(&build, arch)?)
             .run("link the kernel")?;
         install(&build, &job.out, arch)?;
         fs::copy(compiled.dir.join("cmdline"), job.out.join("cmdline"))?;

@@ -58,17 +58,25 @@ fn make(job: &Job, arch: Arch, source: &Path, build: &Path) -> Result<Cmd> {
     Ok(job.make().arg("-C").arg(source).def("O", build).args(tools(arch)?).args(BUILD))
 }
 
-/// The files that make is asked for.
-fn targets(arch: Arch) -> Vec<&'static str> {
-    let mut paths = vec![arch.kernel_image(), arch.efi_image()];
-    paths.dedup(); // On x86_64 one file is both.
-    paths.iter().map(|path| path.rsplit('/').next().unwrap_or(path)).collect()
+/// The files that make is asked for in a configured build directory.
+fn targets(build: &Path, arch: Arch) -> Result<Vec<&'static str>> {
+    let mut paths = vec![arch.kernel_image()];
+    if has_efi_image(build, arch)? {
+        paths.push(arch.efi_image());
+    }
+    Ok(paths.iter().map(|path| path.rsplit('/').next().unwrap_or(path)).collect())
+}
+
+/// Whether firmware gets another file than boot loaders: on arm64 the kernel that unpacks itself, where it is configured.
+fn has_efi_image(build: &Path, arch: Arch) -> Result<bool> {
+    let config = fs::read_to_string(build.join(".config"))?;
+    Ok(arch.efi_image() != arch.kernel_image() && config.lines().any(|line| line == "CONFIG_EFI_ZBOOT=y"))
 }
 
 /// Copies the kernel and its configuration out of a build directory.
 fn install(build: &Path, out: &Path, arch: Arch) -> Result<()> {
     fs::copy(build.join(arch.kernel_image()), out.join("kernel"))?;
-    if arch.efi_image() != arch.kernel_image() {
+    if has_efi_image(build, arch)? {
         fs::copy(build.join(arch.efi_image()), out.join("kernel.efi"))?;
     }
     fs::copy(build.join(".config"), out.join("kernel.config"))?;
