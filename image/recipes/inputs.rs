@@ -52,7 +52,7 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
     let fragments = profile.kernel.fragments.iter();
     inputs.extend(fragments.flat_map(|fragment| Arch::ALL.map(|arch| fragment.path(arch))));
     inputs.extend(profile.files.first().map(|file| file.with_file_name(format!("{}-local.config", profile.name)))); // What menuconfig writes beside a profile.
-    inputs.extend(profile.kernel.boot_config.clone());
+    inputs.extend(profile.kernel.boot_config.iter().chain(&profile.kernel.module_key).cloned());
     inputs.extend(profile.root.files.iter().cloned());
     for list in &profile.root.lists {
         inputs.push(list.clone());

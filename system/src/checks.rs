@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail, ensure};
 
 use crate::document::{Place, Value};
-use crate::profile::{Attribute, Boot, OWN_PACKAGES, Profile, RootKind, beside};
+use crate::profile::{Attribute, Boot, Modules, OWN_PACKAGES, Profile, RootKind, beside};
 use crate::resolve::Resolved;
 use crate::size;
 
@@ -23,7 +23,7 @@ pub fn check(profile: &Profile, resolved: &Resolved) -> Result<()> {
     check_inittab(resolved)?;
     check_command_line(&profile.kernel.command_line)
         .map_err(|why| anyhow::anyhow!("{}: {why}", place("kernel.command-line")))?;
-    check_boot_config(profile, &place)?;
+    check_kernel_files(profile, &place)?;
     check_service(profile, resolved)?;
     check_root(profile, &place("root.embed"))?;
     check_attributes(profile)?;
@@ -93,14 +93,22 @@ fn check_command_line(line: &str) -> Result<()> {
     Ok(())
 }
 
-/// The boot configuration is a file.
-fn check_boot_config(profile: &Profile, place: &dyn Fn(&str) -> Place) -> Result<()> {
-    let Some(file) = &profile.kernel.boot_config else { return Ok(()) };
+/// Files that the kernel is made with.
+fn check_kernel_files(profile: &Profile, place: &dyn Fn(&str) -> Place) -> Result<()> {
+    let kernel = &profile.kernel;
+    for (key, file) in [("boot-config", &kernel.boot_config), ("module-key", &kernel.module_key)] {
+        let Some(file) = file else { continue };
+        ensure!(
+            file.is_file(),
+            "{}: `{key}` names {}, which is no file\nhint: a path counts from the directory of the profile",
+            place(&format!("kernel.{key}")),
+            file.display()
+        );
+    }
     ensure!(
-        file.is_file(),
-        "{}: `boot-config` names {}, which is no file\nhint: a path counts from the directory of the profile",
-        place("kernel.boot-config"),
-        file.display()
+        kernel.module_key.is_none() || kernel.modules == Modules::Signed,
+        "{}: `module-key` signs modules, and this kernel has none that are signed\nhint: add `modules = \"signed\"` below [kernel]",
+        place("kernel.module-key")
     );
     Ok(())
 }

@@ -111,8 +111,30 @@ pub struct Kernel {
     pub command_line: String,
     /// The file of its boot configuration.
     pub boot_config: Option<PathBuf>,
+    /// What becomes of drivers that are not built in.
+    pub modules: Modules,
+    /// The user's key that signs modules.
+    pub module_key: Option<PathBuf>,
     /// Whether it has debug information.
     pub debug: bool,
+}
+
+impl Kernel {
+    /// Whether it has modules.
+    pub fn has_modules(&self) -> bool {
+        self.modules != Modules::None
+    }
+}
+
+/// What becomes of drivers that are not built in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Modules {
+    /// They are refused.
+    None,
+    /// They lie in the root file system.
+    Plain,
+    /// The same, signed, and the kernel loads no others.
+    Signed,
 }
 
 /// A fragment of a kernel's configuration.
@@ -413,6 +435,12 @@ fn kernel(resolved: &Resolved, values: Values) -> Result<Kernel> {
         fragments: values.list("kernel.fragments")?.iter().map(fragment).collect(),
         command_line: values.text("kernel.command-line")?.into(),
         boot_config: values.path("kernel.boot-config")?,
+        modules: match values.text("kernel.modules")? {
+            "plain" => Modules::Plain,
+            "signed" => Modules::Signed,
+            _ => Modules::None,
+        },
+        module_key: values.path("kernel.module-key")?,
         debug: values.flag("kernel.debug")?,
     })
 }

@@ -149,6 +149,18 @@ pub const TABLES: &[Table] = &[
                 "a file from this one's directory with settings `kernel.*`, `init.*` and of programs, in the kernel's grammar of boot configurations. It is checked, built in, and seen in /proc/bootconfig; changing it compiles nothing",
             ),
             key(
+                "modules",
+                Form::Word(&["none", "plain", "signed"]),
+                Default::Is("\"none\""),
+                "`none`: `=m` in a fragment is an error. `plain`: such drivers become modules, compressed, in the root file system below /usr/lib/modules, with the tables of modprobe(8). `signed`: the same, and the kernel loads no others",
+            ),
+            key(
+                "module-key",
+                Form::Line,
+                Default::Absent("one that the build makes, once a store"),
+                "a file from this one's directory, of PEM, with the RSA key that signs modules and its certificate; it is in no image and no log",
+            ),
+            key(
                 "debug",
                 Form::Flag,
                 Default::Is("false"),

@@ -4,17 +4,19 @@ use std::path::Path;
 
 use build_support::kconfig::{self, Merged, Tree};
 use build_support::{Arch, Built, Dirs, Job, Result, Stage, anyhow, fs, host, tree};
-use system::Profile;
+use system::{Profile, module_key};
 
 use super::link::{self, BUILD_TREE, INITRAMFS};
-use super::{BUILD, bootconfig, configure, install, make, targets};
+use super::{BUILD, bootconfig, configure, install, make, modules, targets};
 
 /// Leaves `kernel` for boot loaders and QEMU, `kernel.efi` for firmware where that takes another file, `kernel.config`, the
-/// built-in command line in `cmdline`, and `debug/vmlinux`. Where something is put inside later, also the build directory.
+/// built-in command line in `cmdline`, `debug/vmlinux`, and modules. Where something is put inside later, also the build
+/// directory.
 pub fn compile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
     let linux = vendor::source("linux")?;
     let line = configure::command_line(arch, profile);
     let config = Merged::new(&configure::fragments(dirs, arch, profile)?);
+    let (kernel, key) = (&profile.kernel, module_key::of(dirs, profile)?);
     let stage = Stage::new(dirs, "kernel", arch)
         .instance(&profile.kernel.variant)
         .recipe("kernel/mod.rs", include_str!("mod.rs"))
@@ -25,7 +27,8 @@ pub fn compile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
         .input("embeds", &profile.root.embed.to_string())
         .input("debug", &profile.kernel.debug.to_string())
         .tool("llvm", &toolchain::host_llvm()?.digest);
-    link::inputs(stage, profile).build(|job| {
+    let stage = link::inputs(modules::inputs(stage, kernel, key.as_ref()), profile);
+    stage.build(|job| {
         let source = linux.unpack(dirs)?;
         let build = job.dir("build")?;
         let seed = job.work.join("seed.config");
@@ -35,12 +38,21 @@ pub fn compile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
         let made = fs::read_to_string(build.join(".config"))?;
         let symbols = Tree::linux(&source, arch.linux());
         kconfig::check(&config, &made, Some(&symbols)).map_err(|dropped| anyhow!(kconfig::report(&dropped)))?;
-        configure::refuse_modules(&config, &made)?;
+        modules::check(kernel, &config, &made)?;
         put_place_holders(&build, profile)?;
-        make()?.arg(format!("-j{}", host::jobs())).args(targets(&build, arch)?).run("build the kernel")?;
+        modules::link_key(&build, key.as_ref())?;
+        make()?
+            .arg(format!("-j{}", host::jobs()))
+            .args(targets(&build, arch)?)
+            .args(modules::targets(kernel))
+            .run("build the kernel")?;
         install(&build, &job.out, arch)?;
+        if kernel.has_modules() {
+            modules::install(job, make()?, &build)?;
+        }
+        modules::unlink_key(&build, key.as_ref())?;
         fs::write(job.out.join("cmdline"), format!("{line}\n"))?;
-        if profile.kernel.debug {
+        if kernel.debug {
             make()?.arg("scripts_gdb").run("make GDB's scripts")?;
             install_scripts(&source, &build, &job.out.join("debug"))?;
         }

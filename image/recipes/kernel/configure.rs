@@ -8,8 +8,8 @@ use system::Profile;
 use system::outputs;
 use system::profile::{OF_ARCH, RootKind};
 
-use super::bootconfig;
 use super::link::INITRAMFS;
+use super::{bootconfig, modules};
 
 /// The profile's fragments, then what follows from the profile.
 pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragment>> {
@@ -27,6 +27,9 @@ pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragm
         );
         fragments.push(Fragment::read(&path)?);
     }
+    for name in modules::fragments(&profile.kernel) {
+        fragments.push(Fragment::read(&known(name))?);
+    }
     if profile.kernel.debug {
         fragments.push(Fragment::read(&known("debug"))?);
     }
@@ -41,12 +44,12 @@ pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragm
     Ok(fragments)
 }
 
-/// Refuses a configuration with modules: nothing compiles them, so the system would lack what they drive without a word.
+/// Refuses a configuration with modules where nothing installs them: the system would lack what they drive without a word.
 pub fn refuse_modules(merged: &Merged, made: &str) -> Result<()> {
     let modules = kconfig::modules(merged, made);
     ensure!(
         modules.is_empty(),
-        "the configuration has modules, which no stage compiles:\n{}\nhint: write =y",
+        "the configuration has modules, which this profile does not want:\n{}\nhint: write =y, or `modules = \"plain\"` below [kernel] of the profile",
         modules.join("\n")
     );
     Ok(())

@@ -2,10 +2,10 @@
 //! which compiles nothing and links anew.
 
 use build_support::{Arch, Built, Dirs, Job, Result, Stage, digest, ensure, fs, host};
-use system::Profile;
 use system::outputs::{self, KernelFiles, Root};
+use system::{Profile, module_key};
 
-use super::{bootconfig, install, make, targets};
+use super::{bootconfig, install, make, modules, targets};
 
 /// The initramfs in the build directory.
 pub const INITRAMFS: &str = "initramfs.cpio";
@@ -35,7 +35,7 @@ pub fn link(dirs: &Dirs, arch: Arch, profile: &Profile, compiled: Built, inside:
     if !is_needed(profile) {
         return Ok(KernelFiles { built: compiled });
     }
-    let linux = vendor::source("linux")?;
+    let (linux, key) = (vendor::source("linux")?, module_key::of(dirs, profile)?);
     let mut stage = Stage::new(dirs, "link", arch)
         .instance(&profile.name)
         .recipe("kernel/mod.rs", include_str!("mod.rs"))
@@ -58,6 +58,7 @@ pub fn link(dirs: &Dirs, arch: Arch, profile: &Profile, compiled: Built, inside:
         if let Some(checked) = inside.boot_config {
             fs::copy(checked.dir.join(bootconfig::FILE), build.join(bootconfig::FILE))?;
         }
+        modules::link_key(&build, key.as_ref())?; // make looks whether it is older than the certificate in the kernel.
         make(job, arch, &source, &build)?
             .arg(format!("-j{}", host::jobs()))
             .args(targets(&build, arch)?)

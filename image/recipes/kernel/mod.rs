@@ -4,6 +4,7 @@ mod bootconfig;
 mod compile;
 mod configure;
 mod link;
+mod modules;
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use build_support::{Arch, Cmd, Job, Result, fs};
 pub use bootconfig::check as check_boot_config;
 pub use compile::compile;
 pub use link::{Inside, link};
+pub use modules::INSTALLED as MODULES;
 
 /// What the kernel says of its build instead of who, where and when (Documentation/kbuild/reproducible-builds.rst).
 const BUILD: &[&str] = &[

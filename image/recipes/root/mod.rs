@@ -11,11 +11,23 @@ use system::Profile;
 use system::outputs::Root;
 use system::profile::RootKind;
 
+use super::kernel::MODULES;
+
 /// Puts the tree together. Later parts take the place of earlier ones.
-pub fn assemble(dirs: &Dirs, arch: Arch, profile: &Profile, init: Option<&Built>, packages: &[Built]) -> Result<Root> {
+pub fn assemble(
+    dirs: &Dirs,
+    arch: Arch,
+    profile: &Profile,
+    kernel: &Built,
+    init: Option<&Built>,
+    packages: &[Built],
+) -> Result<Root> {
     let mut tree = Tree::new();
     if profile.root.skeleton {
         skeleton::add(&mut tree, profile)?;
+    }
+    if profile.kernel.has_modules() {
+        tree.merge_plain(&kernel.dir.join(MODULES), "", "kernel")?;
     }
     if profile.has("busybox") {
         let (dir, _) = sysroot::busybox(arch.name()).ok_or_else(|| anyhow!("busybox was not built for {arch}"))?;

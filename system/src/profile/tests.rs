@@ -219,11 +219,23 @@ fn attributes_come_in_order_and_are_checked() {
 }
 
 #[test]
-fn a_boot_configuration_is_found_beside_the_profile() {
+fn files_of_the_kernel_are_found_beside_the_profile() {
     let bench = Bench::new();
     bench.file("mine/boot.conf", "init.x = 1");
-    let with = |file: &str| format!("extends = \"base\"\n[kernel]\nboot-config = \"{file}\"\n");
-    assert!(bench.own(&with("boot.conf")).unwrap().kernel.boot_config.unwrap().ends_with("mine/boot.conf"));
-    let text = bench.refusal(&with("boot.cfg"));
-    assert!(text.contains("own.toml:3: `boot-config` names ") && text.contains("hint: "), "{text}");
+    bench.file("mine/key.pem", "");
+    let with = |lines: &str| format!("extends = \"base\"\n[kernel]\n{lines}\n");
+    let kernel = bench.own(&with("boot-config = \"boot.conf\"\nmodules = \"signed\"")).unwrap().kernel;
+    assert!(kernel.boot_config.unwrap().ends_with("mine/boot.conf"));
+    assert_eq!((kernel.modules, kernel.module_key), (Modules::Signed, None));
+    let base = bench.own(&with("")).unwrap().kernel;
+    assert_eq!((base.boot_config.is_none(), base.modules, base.has_modules()), (true, Modules::None, false));
+    for (lines, part) in [
+        ("boot-config = \"boot.cfg\"", "own.toml:3: `boot-config` names "),
+        ("modules = \"signed\"\nmodule-key = \"no.pem\"", "own.toml:4: `module-key` names "),
+        ("modules = \"plain\"\nmodule-key = \"key.pem\"", "own.toml:4: `module-key` signs modules"),
+        ("modules = \"sined\"", "`signed` was probably meant"),
+    ] {
+        let text = bench.refusal(&with(lines));
+        assert!(text.contains(part) && text.contains("hint: "), "`{part}` is not in:\n{text}");
+    }
 }
