@@ -1,0 +1,200 @@
+//! The profile `single`: a machine in one file. For the host's architecture.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use build_support::{Arch, Dirs, fs, store};
+use common::guest::{Guest, Start};
+use common::outputs::{Outputs, check_with};
+use common::slots;
+use disk::cpio::{self, Member};
+use serde_json::json;
+use system::outputs::PROFILE_MARK;
+use system::{Profile, elf};
+
+/// How a signed module ends (include/linux/module_signature.h).
+const MARK: &str = "~Module signature appended~\n";
+/// Bytes of `struct module_signature`, of which the last four are the signature's size, in network order.
+const SIGNATURE_INFO: usize = 12;
+
+/// Without a shell the machine is asked to go down by its power button, which its first program hears.
+#[test]
+fn it_boots_in_every_way() -> Result<()> {
+    let (arch, dirs) = (Arch::host()?, Dirs::find()?);
+    let Some(outputs) = Outputs::of(arch, "single")? else { return Ok(()) };
+    for boot in Profile::read(&dirs, "single")?.machine.boots {
+        let _slot = slots::one();
+        let name = format!("single-{}", boot.name());
+        let mut guest = Guest::start(&outputs, &Start { boot: Some(boot), ..Start::new(&name, "single") })?;
+        press_until_down(&mut guest)?;
+        guest.ended(10.0)?;
+    }
+    Ok(())
+}
+
+/// Presses the power button again until it is heard: before PID 1 listens nobody does.
+fn press_until_down(guest: &mut Guest) -> Result<()> {
+    const PRESSES: u32 = 30;
+    for _ in 0..PRESSES {
+        guest.qmp("system_powerdown", json!({}))?;
+        if guest.until("the end", 2.0, |console| console.shows("reboot: Power down")).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(guest.failure("the power button was not heard"))
+}
+
+/// What is inside is what the profile says: programs, modules with signatures and tables, and neither shell nor libc.
+#[test]
+fn it_holds_signed_modules_and_no_shell() -> Result<()> {
+    let (arch, dirs) = (Arch::host()?, Dirs::find()?);
+    if Outputs::of(arch, "single")?.is_none() {
+        return Ok(());
+    }
+    let members = inside(&dirs, arch, "single")?;
+    let has = |path: &str| members.iter().any(|member| member.path == path);
+    ensure!(has("usr/bin/init") && has("dev/console") && !has("usr/bin/sh"), "{members:#?}");
+    let libc = members.iter().find(|member| member.path.ends_with(".so") || member.path.contains("/libc"));
+    ensure!(libc.is_none(), "{libc:?}");
+
+    let release = modules(&dirs, arch)?;
+    let text = |name: &str| fs::read_to_string(release.join(name));
+    ensure!(text("modules.alias")?.contains("alias virtio:d00000001v* virtio_net\n"), "no alias of virtio_net");
+    let needs = text("modules.dep")?;
+    let wanted = "/virtio_net.ko.zst: kernel/drivers/net/net_failover.ko.zst kernel/net/core/failover.ko.zst ";
+    ensure!(needs.contains(wanted), "{needs}");
+    ensure!(!release.join("build").exists(), "a link to the build directory is in the image");
+    for file in needs.lines().filter_map(|line| line.split(':').next()) {
+        let path = format!("usr/lib/modules/{}/{file}", release.file_name().unwrap_or_default().display());
+        ensure!(has(&path), "{path} is not inside");
+        ensure!(unpacked(&release.join(file))?.ends_with(MARK.as_bytes()), "{file} has no signature");
+    }
+    Ok(())
+}
+
+/// The private key is in no result of the store, and in no log.
+#[test]
+fn the_key_of_its_modules_stays_where_it_is() -> Result<()> {
+    let (arch, dirs) = (Arch::host()?, Dirs::find()?);
+    if Outputs::of(arch, "single")?.is_none() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(dirs.home.join("keys/modules.pem"))?;
+    let line = text.lines().nth(1).context("the key has no lines")?;
+    let build = tempfile::tempdir()?;
+    let compiled = result(&dirs, &format!("kernel-single-{arch}"))?;
+    let archive = compiled.join("build.tar.zst").display().to_string();
+    check_with("tar", &["--zstd", "-xf", &archive, "-C", &build.path().display().to_string()])?;
+    ensure!(build.path().join("certs/signing_key.x509").is_file(), "the certificate is not in the build directory");
+    ensure!(build.path().join("module-key.pem").symlink_metadata().is_err(), "the key is in the build directory");
+    let linked = result(&dirs, &format!("link-single-{arch}"))?;
+    let found = Command::new("grep")
+        .args(["-rlF", "-e", line])
+        .args([build.path(), &compiled, &linked, &dirs.log(arch), &dirs.output(arch).join("single")])
+        .output()?;
+    ensure!(found.status.code() == Some(1), "the key is in {}", String::from_utf8_lossy(&found.stdout));
+    Ok(())
+}
+
+/// The same machine with a shell and another boot configuration, which costs a link and no compilation.
+#[test]
+fn its_kernel_keeps_to_what_it_was_told() -> Result<()> {
+    let (arch, dirs) = (Arch::host()?, Dirs::find()?);
+    if Outputs::of(arch, "single")?.is_none() {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let text = "extends = \"single\"\ninittab = []\n[root]\npackages = { add = [\"busybox\", \"load\"] }\n\
+                files = [\"rootfs\"]\n[kernel]\nboot-config = \"my boot.conf\"\n";
+    let profile = dir.path().join("told.toml");
+    fs::write(&profile, text)?;
+    fs::write(
+        dir.path().join("my boot.conf"),
+        "kernel.panic_on_warn = 1\ninit.word\nmine { a = 1; b = two, three }\n",
+    )?;
+    fs::create_dir_all(dir.path().join("load"))?;
+    fs::write(dir.path().join("load/load.c"), LOAD)?;
+    let build = "mkdir -p \"$DESTDIR/usr/bin\"\n$CC -Os -o \"$DESTDIR/usr/bin/load\" load.c\n";
+    fs::write(dir.path().join("load/build.sh"), build)?;
+    write_bad_modules(&modules(&dirs, arch)?, &dir.path().join("rootfs/m"))?;
+    let path = profile.display().to_string();
+    // The outputs are of an earlier text, which no file of the checkout tells.
+    let mark = dirs.output(arch).join("told").join(PROFILE_MARK);
+    if mark.exists() {
+        fs::remove_file(mark)?;
+    }
+    let outputs = Outputs::of(arch, &path)?.context("another boot configuration compiled the kernel again")?;
+    let _slot = slots::one();
+    let mut guest = Guest::boot(&outputs, &Start::new("told", &path))?;
+    let boot_config = guest.run("cat /proc/bootconfig")?.replace('\r', "");
+    ensure!(boot_config.contains("mine.b = \"two\", \"three\"\n"), "{boot_config}");
+    guest.run(
+        "grep -q 'panic_on_warn=\"*1.* -- .*word' /proc/cmdline && [ $(cat /proc/sys/kernel/panic_on_warn) = 1 ]",
+    )?;
+    guest.run("grep -q '\\[confidentiality\\]' /sys/kernel/security/lockdown")?;
+    for bad in ["insmod /m/unsigned.ko", "load /m/unsigned.ko.zst", "insmod /m/tampered.ko"] {
+        let answer = guest.ask(bad)?;
+        let refused = answer.status != 0 && answer.output.contains("Key was rejected");
+        ensure!(refused, guest.failure(&format!("`{bad}` was not refused")));
+    }
+    guest.run("! grep -q '^mii ' /proc/modules && insmod /m/signed.ko && grep -q '^mii ' /proc/modules")?;
+    // By the tables: the device's module, after all that it needs, from the last to the first.
+    guest.run("cd /lib/modules/$(uname -r) && grep -q '^alias virtio:d00000001v[*] virtio_net' modules.alias")?;
+    guest.run(
+        "l=; for f in $(grep '^[^:]*/virtio_net.ko' modules.dep | tr -d :); do l=\"$f $l\"; done; load $l && cd /",
+    )?;
+    guest.run("i=0; until ip route | grep -q ^default || [ $i = 100 ]; do i=$((i+1)); sleep 0.2; done; ip route | grep ^default")?;
+    guest.power_off().map(drop)
+}
+
+/// busybox's small insmod unpacks by itself or not at all; the kernel unpacks for finit_module(2) with this flag.
+const LOAD: &str = "#include <fcntl.h>\n#include <linux/module.h>\n#include <stdio.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+    int main(int count, char **files) {\n  for (int i = 1; i < count; i++)\n    \
+    if (syscall(SYS_finit_module, open(files[i], O_RDONLY), \"\", MODULE_INIT_COMPRESSED_FILE)) return perror(files[i]), 1;\n  \
+    return 0;\n}\n";
+
+/// Copies of a module that the kernel must refuse, and one that it must take: `mii`, which needs no other.
+fn write_bad_modules(release: &Path, dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)?;
+    let signed = unpacked(&release.join("kernel/drivers/net/mii.ko.zst"))?;
+    let (body, size) = signed.split_at(signed.len() - MARK.len() - 4);
+    let size = u32::from_be_bytes(size[..4].try_into()?) as usize;
+    let unsigned = &body[..body.len() + 4 - SIGNATURE_INFO - size];
+    let mut tampered = signed.clone();
+    let at = signed.windows(12).position(|window| window == b"description=").context("no description")?;
+    tampered[at + 12] ^= 1;
+    for (name, bytes) in [("signed.ko", &signed[..]), ("unsigned.ko", unsigned), ("tampered.ko", &tampered)] {
+        fs::write(dir.join(name), bytes)?;
+    }
+    let unsigned = dir.join("unsigned.ko").display().to_string();
+    check_with("zstd", &["-q", &unsigned]).map(drop)
+}
+
+/// The files in the kernel of a profile.
+fn inside(dirs: &Dirs, arch: Arch, profile: &str) -> Result<Vec<Member>> {
+    let vmlinux = fs::read(result(dirs, &format!("link-{profile}-{arch}"))?.join("debug/vmlinux"))?;
+    let dir = tempfile::tempdir()?;
+    let archive = dir.path().join("initramfs");
+    fs::write(&archive, elf::initramfs(&vmlinux)?)?;
+    cpio::list(&archive, &dir.path().join("work"))
+}
+
+/// The directory of modules and tables of `single`.
+fn modules(dirs: &Dirs, arch: Arch) -> Result<PathBuf> {
+    let all = result(dirs, &format!("kernel-single-{arch}"))?.join("modules/usr/lib/modules");
+    Ok(fs::read_dir(&all)?.next().context("no modules")??.path())
+}
+
+fn result(dirs: &Dirs, stage: &str) -> Result<PathBuf> {
+    Ok(store::last(dirs, stage)?.with_context(|| format!("the store has no {stage}"))?.out())
+}
+
+fn unpacked(module: &Path) -> Result<Vec<u8>> {
+    let dir = tempfile::tempdir()?;
+    let plain = dir.path().join("plain");
+    check_with("zstd", &["-q", "-d", "-o", &plain.display().to_string(), &module.display().to_string()])?;
+    Ok(fs::read(plain)?)
+}
