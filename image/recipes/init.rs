@@ -7,14 +7,14 @@ use system::Profile;
 
 /// Programs that are linked into the same file when a profile has them as packages: each is a cargo feature of that name,
 /// and another name of the file (`init/src/main.rs`).
-const COMPANIONS: &[&str] = &["initctl", "echod"];
+const COMPANIONS: &[&str] = &["initctl", "echod", "modprobe"];
 
 /// The crates that the program is made of.
-const CRATES: &[&str] = &["init", "init/base", "initctl", "echod"];
+const CRATES: &[&str] = &["init", "init/base", "initctl", "echod", "modprobe"];
 
 /// Leaves `sbin/init`, links to it, and the same program with symbols and debug information, `debug/init.debug`.
 pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
-    let companions: Vec<&str> = COMPANIONS.iter().copied().filter(|name| profile.has(name)).collect();
+    let companions: Vec<&str> = COMPANIONS.iter().copied().filter(|name| is_in(profile, name)).collect();
     let lock = fs::read_to_string(dirs.root.join("Cargo.lock"))?;
     let rust = vendor::source("rust")?;
     let rustc = build_support::Cmd::new("rustc").arg("--version").dir(&dirs.root).read("ask rustc for its version")?;
@@ -65,6 +65,11 @@ pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
             .run("strip init")?;
         companions.iter().try_for_each(|name| tree::link("init", &sbin.join(name)))
     })
+}
+
+/// Whether a companion is linked in: also the one that loads the kernel's modules, if there are any.
+fn is_in(profile: &Profile, name: &str) -> bool {
+    profile.has(name) || name == "modprobe" && profile.kernel.has_modules()
 }
 
 /// Flags in a list: a path may have a space.

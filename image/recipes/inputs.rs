@@ -43,6 +43,7 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
         "init/base/Cargo.toml",
         "initctl",
         "echod",
+        "modprobe",
         "sysroot/skeleton",
         "Cargo.lock",
         "Cargo.toml",

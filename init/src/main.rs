@@ -1,5 +1,5 @@
 //! The program `/sbin/init`: the kernel starts it as PID 1. The programs of [`PROGRAMS`] are in the same file, each under its own
-//! name: they share most of their code, and one static file is smaller than three.
+//! name: they share most of their code, and one static file is smaller than several.
 //!
 //! It has a C `main` of its own because Rust's start-up code opens /dev/null for closed standard
 //! descriptors and aborts when that fails, which kills a PID 1 started in a root without device nodes
@@ -24,6 +24,10 @@ const PROGRAMS: &[(&str, Option<Program>)] = &[
     ("echod", Some(echod::run)),
     #[cfg(not(feature = "echod"))]
     ("echod", None),
+    #[cfg(feature = "modprobe")]
+    ("modprobe", Some(modprobe::run)),
+    #[cfg(not(feature = "modprobe"))]
+    ("modprobe", None),
 ];
 
 /// The exit code of a name whose program is not linked in: the shells' code for a program that is not there.

@@ -11,7 +11,12 @@ fn run_as(name: &str, argument: &str) -> Output {
 
 #[test]
 fn a_name_is_its_program_or_nothing() {
-    for (name, linked) in [("initctl", cfg!(feature = "initctl")), ("echod", cfg!(feature = "echod"))] {
+    let programs = [
+        ("initctl", cfg!(feature = "initctl")),
+        ("echod", cfg!(feature = "echod")),
+        ("modprobe", cfg!(feature = "modprobe")),
+    ];
+    for (name, linked) in programs {
         let help = run_as(name, "--help");
         let (out, err) = (String::from_utf8_lossy(&help.stdout), String::from_utf8_lossy(&help.stderr));
         if linked {

@@ -1,6 +1,7 @@
-//! What PID 1 shares with the programs beside it, `initctl` and `echod`: [`sys`], the only door to the kernel, and [`protocol`], the
-//! language of the control socket. Nothing here knows any of them.
+//! What PID 1 shares with the programs beside it, `initctl`, `echod` and `modprobe`: [`sys`], the only door to the kernel, [`protocol`], the
+//! language of the control socket, and what several of them read. Nothing here knows any of them.
 
+pub mod dropins;
 pub mod names;
 pub mod protocol;
 pub mod sys;

@@ -180,13 +180,39 @@ pub fn load<'a>(aliases: impl Iterator<Item = &'a String>) -> i32 {
     if let Err(error) = signal::block(&[]) {
         debug!("cannot unblock signals: {error}");
     }
-    load_with(program, aliases)
+    match Kind::of(program) {
+        Kind::Busybox => load_with(program, aliases),
+        kind => become_modprobe(program, kind, aliases),
+    }
 }
 
-/// One `program` for each alias, one after the other: busybox's modprobe takes one.
+/// The modprobe of a system, by what its file is a link to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The one in this program's file. It takes several names, and says on the console what could not be loaded.
+    Own,
+    /// kmod's, which takes several names.
+    Kmod,
+    /// busybox's small one takes one name, and complains of each without a module in spite of `-q`.
+    Busybox,
+}
+
+impl Kind {
+    fn of(program: &CStr) -> Kind {
+        let target = program.to_str().ok().and_then(|path| files::read_link(path).ok()).unwrap_or_default();
+        match target.rsplit('/').next() {
+            Some("init") => Kind::Own,
+            Some("kmod") => Kind::Kmod,
+            _ => Kind::Busybox,
+        }
+    }
+}
+
+/// One `program` for each alias, one after the other.
 fn load_with<'a>(program: &CStr, aliases: impl Iterator<Item = &'a String>) -> i32 {
     for alias in aliases {
-        match process::fork(|| become_modprobe(program, alias)).and_then(process::wait_for) {
+        let child = || become_modprobe(program, Kind::Busybox, core::iter::once(alias));
+        match process::fork(child).and_then(process::wait_for) {
             Ok(Exit::Code(NOT_RUN)) => return 1,
             // Most devices have no driver that is a module, which is 1 as well.
             Ok(Exit::Code(_)) => {}
@@ -200,22 +226,27 @@ fn load_with<'a>(program: &CStr, aliases: impl Iterator<Item = &'a String>) -> i
     0
 }
 
-fn become_modprobe(program: &CStr, alias: &str) -> i32 {
-    // busybox's complains of every alias without a module in spite of -q; what fails in a module the kernel says.
-    if let Err(error) = files::open_device("/dev/null").and_then(files::set_stdio) {
+fn become_modprobe<'a>(program: &CStr, kind: Kind, aliases: impl Iterator<Item = &'a String>) -> i32 {
+    // What fails in a module the kernel says as well.
+    if kind != Kind::Own
+        && let Err(error) = files::open_device("/dev/null").and_then(files::set_stdio)
+    {
         debug!("modprobe keeps the console: {error}");
     }
-    let error = match modprobe_arguments(alias) {
-        Some(arguments) => process::exec(program, &arguments, &[PATH.to_owned()]),
-        None => return 0,
-    };
+    let arguments = modprobe_arguments(kind, aliases);
+    if arguments.last().is_some_and(|last| last.as_c_str() == c"--") {
+        return 0;
+    }
+    let error = process::exec(program, &arguments, &[PATH.to_owned()]);
     error!("cannot run {}: {error}", program.to_string_lossy());
     NOT_RUN
 }
 
-/// The arguments that both busybox's modprobe and kmod's accept; nothing for a name that cannot be an argument.
-fn modprobe_arguments(alias: &str) -> Option<Vec<CString>> {
-    ["modprobe", "-b", "-q", "--", alias].into_iter().map(|word| CString::new(word).ok()).collect()
+/// The arguments that each kind accepts. A name that cannot be an argument is left out.
+fn modprobe_arguments<'a>(kind: Kind, aliases: impl Iterator<Item = &'a String>) -> Vec<CString> {
+    let several = if kind == Kind::Busybox { None } else { Some("-a") };
+    let options = ["modprobe", "-b", "-q"].into_iter().chain(several).chain(["--"]);
+    options.chain(aliases.map(String::as_str)).filter_map(|word| CString::new(word).ok()).collect()
 }
 
 /// The devices that were there before PID 1: what they say a driver for them is for.
@@ -259,6 +290,28 @@ mod tests {
         assert_eq!(load_with(&program, aliases.iter()), 0);
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "pci:v1sv*\nof:N b\ncpu:x\n");
         assert_eq!(load_with(c"/no/modprobe", aliases.iter()), 1);
+        assert_eq!(Kind::of(&program), Kind::Busybox);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_modprobe_that_takes_several_names_runs_once() {
+        let dir = std::env::temp_dir().join(format!("init-modprobes-{}", process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let aliases = ["pci:v1sv*".to_owned(), "a\0b".to_owned(), "cpu:x".to_owned()];
+        for (target, kind, arguments) in [
+            ("init", Kind::Own, "modprobe -b -q -a -- pci:v1sv* cpu:x"),
+            ("/bin/kmod", Kind::Kmod, "modprobe -b -q -a -- pci:v1sv* cpu:x"),
+            ("busybox", Kind::Busybox, "modprobe -b -q -- pci:v1sv* cpu:x"),
+        ] {
+            let link = dir.join("modprobe");
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            assert_eq!(Kind::of(&CString::new(link.to_str().unwrap()).unwrap()), kind);
+            let words: Vec<String> =
+                modprobe_arguments(kind, aliases.iter()).iter().map(|word| word.to_str().unwrap().to_owned()).collect();
+            assert_eq!(words.join(" "), arguments);
+            std::fs::remove_file(link).unwrap();
+        }
         std::fs::remove_dir_all(dir).unwrap();
     }
 }
