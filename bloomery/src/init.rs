@@ -7,7 +7,7 @@ use build_support::{Cmd, Dirs, Result, digest, store};
 
 /// Crates that the program is made of. Code of a generic function of another crate counts to the first of these that its
 /// name has.
-const CRATES: &[&str] = &["echod", "initctl", "modprobe", "init_base", "init"];
+const CRATES: &[&str] = &["dhcpc", "echod", "initctl", "modprobe", "init_base", "init"];
 /// What all else is.
 const OTHERS: &str = "core, alloc, std, musl and the linker's own";
 

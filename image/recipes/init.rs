@@ -7,10 +7,13 @@ use system::Profile;
 
 /// Programs that are linked into the same file when a profile has them as packages: each is a cargo feature of that name,
 /// and another name of the file (`init/src/main.rs`).
-const COMPANIONS: &[&str] = &["initctl", "echod", "modprobe"];
+const COMPANIONS: &[&str] = &["initctl", "echod", "dhcpc", "modprobe"];
+
+/// Those of the default profile, for which the stage has its plain name.
+const USUAL: &[&str] = &["initctl", "echod"];
 
 /// The crates that the program is made of.
-const CRATES: &[&str] = &["init", "init/base", "initctl", "echod", "modprobe"];
+const CRATES: &[&str] = &["init", "init/base", "initctl", "echod", "dhcpc", "modprobe"];
 
 /// Leaves `sbin/init`, links to it, and the same program with symbols and debug information, `debug/init.debug`.
 pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
@@ -30,8 +33,8 @@ pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
         stage = stage.input(&format!("{name}/src"), &digest::tree(&dir.join("src"))?);
         stage = stage.input(&format!("{name}/Cargo.toml"), &fs::read_to_string(dir.join("Cargo.toml"))?);
     }
-    if companions.len() != COMPANIONS.len() {
-        stage = stage.instance(if companions.is_empty() { "alone" } else { "partly" });
+    if companions != USUAL {
+        stage = stage.instance(&if companions.is_empty() { "alone".into() } else { companions.join("-") });
     }
     stage.tool("rustc", rustc.trim()).tool("toolchain", &toolchain::host()?.digest).build(|job| {
         let source = rust.unpack(dirs)?;

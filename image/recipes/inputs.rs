@@ -43,6 +43,7 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
         "init/base/Cargo.toml",
         "initctl",
         "echod",
+        "dhcpc",
         "modprobe",
         "sysroot/skeleton",
         "Cargo.lock",

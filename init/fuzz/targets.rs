@@ -11,11 +11,12 @@ use init::control::protocol;
 use init::devices::{access, names, partition, superblock, uevent};
 use init::handover::state;
 use init::logs::{Logs, lines};
-use init::net::{cmdline, config, reconcile::Reconciler, rtnetlink};
+use init::net::{cmdline, config, reconcile::Reconciler};
 use init::platform::{fstab, mountinfo, sysctl};
 use init::service::{file, notify};
 use init::spawn::{command, inittab};
 use init::sys::{input, signal};
+use init_base::rtnetlink;
 
 /// A parser's name, which is that of its directory in the corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));

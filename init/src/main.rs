@@ -24,6 +24,10 @@ const PROGRAMS: &[(&str, Option<Program>)] = &[
     ("echod", Some(echod::run)),
     #[cfg(not(feature = "echod"))]
     ("echod", None),
+    #[cfg(feature = "dhcpc")]
+    ("dhcpc", Some(dhcpc::run)),
+    #[cfg(not(feature = "dhcpc"))]
+    ("dhcpc", None),
     #[cfg(feature = "modprobe")]
     ("modprobe", Some(modprobe::run)),
     #[cfg(not(feature = "modprobe"))]

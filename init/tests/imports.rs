@@ -27,7 +27,14 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 /// The same for `init/base/src`.
-const BASE_RULES: &[(&str, &[&str])] = &[("names", &[]), ("sys", &[]), ("dropins", &["sys"]), ("protocol", &["sys"])];
+const BASE_RULES: &[(&str, &[&str])] = &[
+    ("names", &[]),
+    ("sys", &[]),
+    ("dropins", &["sys"]),
+    ("protocol", &["sys"]),
+    ("resolv", &["sys"]),
+    ("rtnetlink", &["sys"]),
+];
 
 /// A module's path below its crate, without `crate`.
 type Module = Vec<String>;

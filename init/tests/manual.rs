@@ -61,7 +61,7 @@ fn every_phase_of_the_boot_is_in_its_page() {
 
 #[test]
 fn every_option_of_a_tool_is_in_its_page() {
-    for program in ["initctl", "echod", "modprobe"] {
+    for program in ["initctl", "echod", "dhcpc", "modprobe"] {
         let page = format!("../{program}/man/{program}.8");
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();

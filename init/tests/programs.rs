@@ -14,6 +14,7 @@ fn a_name_is_its_program_or_nothing() {
     let programs = [
         ("initctl", cfg!(feature = "initctl")),
         ("echod", cfg!(feature = "echod")),
+        ("dhcpc", cfg!(feature = "dhcpc")),
         ("modprobe", cfg!(feature = "modprobe")),
     ];
     for (name, linked) in programs {

@@ -141,7 +141,7 @@ fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
         "{embed}: `root.embed` needs `root.kind = \"initramfs\"`: a kernel holds no ext4 file system\nhint: state that kind, or leave `embed` out"
     );
     if let Some(name) =
-        ["initctl", "echod", "modprobe"].into_iter().find(|name| profile.has(name) && !profile.has("init"))
+        ["initctl", "echod", "dhcpc", "modprobe"].into_iter().find(|name| profile.has(name) && !profile.has("init"))
     {
         bail!(
             "the profile {} has the package `{name}`, which is a part of `init`, and no `init`\nhint: add `init` to the packages below [root]",

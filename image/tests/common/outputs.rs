@@ -20,6 +20,7 @@ const SOURCES: &[&str] = &[
     "Cargo.lock",
     "Cargo.toml",
     "build-support/src",
+    "dhcpc",
     "disk/src",
     "echod",
     "image/build.rs",

@@ -4,4 +4,6 @@
 pub mod dropins;
 pub mod names;
 pub mod protocol;
+pub mod resolv;
+pub mod rtnetlink;
 pub mod sys;

@@ -4,7 +4,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use super::config::{Config, Pattern, Rule, Settings, Way};
-use super::rtnetlink::Prefix;
+use init_base::rtnetlink::Prefix;
 
 /// What the command line asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 
 use core::net::IpAddr;
 
-use super::rtnetlink::Prefix;
 use crate::config::table::{self, Entry, Fault, Reader, Value};
+use init_base::rtnetlink::Prefix;
 
 /// Which interfaces a rule is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Pattern {
     FirstWired,
 }
 
-/// A route of the configuration, see [`super::rtnetlink::Route`].
+/// A route of the configuration, see [`init_base::rtnetlink::Route`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
     /// Where to; nothing is everywhere.

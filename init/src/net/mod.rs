@@ -18,10 +18,9 @@ mod config_files;
 pub(crate) mod host_name;
 pub mod reconcile;
 pub(crate) mod resolver;
-pub mod rtnetlink;
 
+use init_base::rtnetlink::{self, Link, Message};
 use reconcile::{Action, Reconciler};
-use rtnetlink::{Link, Message};
 
 /// Bytes of the buffer for messages: the kernel fills up to 8 KiB of a list into one, and one interface with many
 /// virtual functions can need more.
@@ -312,7 +311,13 @@ impl Network {
                 }
             }
             Action::StartClient { name, metric, mtu } => {
-                return Some(Order::Start(client(&name, metric, mtu, host_name::current().as_deref())));
+                return Some(Order::Start(client(
+                    &name,
+                    metric,
+                    mtu,
+                    host_name::current().as_deref(),
+                    files::is_executable(OWN_CLIENT),
+                )));
             }
             Action::RestartClient(name) => return Some(Order::Restart(service(&name))),
             Action::Renew(name) => return Some(Order::Signal(service(&name), Signal::USR1)),
@@ -381,21 +386,35 @@ fn service(name: &str) -> String {
     format!("dhcp@{}", name.chars().map(plain).collect::<String>())
 }
 
-/// The client: a request a second until there is an answer, five in a row and then a pause of ten seconds. It asks for what
-/// its script uses besides the usual options: search list, routes, and (`mtu`) the size of packets. It tells the machine's name
-/// (option 12 of RFC 2132), by which routers answer for it.
-fn client(name: &str, metric: u32, mtu: bool, host: Option<&str>) -> Client {
-    let host = host.map(|host| format!("hostname:{host}"));
+/// Where the client is that is in this program's file. A system without it has busybox's.
+const OWN_CLIENT: &str = "/sbin/dhcpc";
+
+/// The client as a service. It tells the machine's name (option 12 of RFC 2132), by which routers answer for it, and takes the
+/// size of packets from the server (`mtu`) where the configuration does not say it.
+fn client(name: &str, metric: u32, mtu: bool, host: Option<&str>, own: bool) -> Client {
+    let words = if own { own_client(name, metric, mtu, host) } else { busybox_client(name, mtu, host) };
+    let environment = if own { Vec::new() } else { vec![format!("IF_METRIC={metric}")] };
+    Client { service: service(name), arguments: words, environment }
+}
+
+fn own_client(name: &str, metric: u32, mtu: bool, host: Option<&str>) -> Vec<String> {
+    let mut words = vec![OWN_CLIENT.to_owned(), format!("--metric={metric}")];
+    words.extend(mtu.then(|| "--mtu".to_owned()));
+    words.extend(host.map(|host| format!("--host-name={host}")));
+    words.push(name.into());
+    words
+}
+
+/// busybox's: a request a second until there is an answer, five in a row and then a pause of ten seconds. It asks for what
+/// its script uses besides the usual options: search list and routes.
+fn busybox_client(name: &str, mtu: bool, host: Option<&str>) -> Vec<String> {
     let arguments =
         ["udhcpc", "-f", "-i", name, "-t", "5", "-T", "1", "-A", "10", "-O", "search", "-O", "staticroutes"];
     let mtu = if mtu { ["-O", "mtu"].as_slice() } else { &[] };
+    let host = host.map(|host| format!("hostname:{host}"));
     let host = host.as_deref().map(|host| ["-x", host]);
     let more = mtu.iter().chain(host.as_slice().as_flattened());
-    Client {
-        service: service(name),
-        arguments: arguments.iter().chain(more).copied().map(String::from).collect(),
-        environment: vec![format!("IF_METRIC={metric}")],
-    }
+    arguments.iter().chain(more).copied().map(String::from).collect()
 }
 
 fn describe(route: &rtnetlink::Route) -> String {
@@ -443,8 +462,11 @@ mod tests {
 
     #[test]
     fn a_dhcp_client_tells_the_machines_name() {
-        let last = |host| client("eth0", 100, true, host).arguments.join(" ");
+        let last = |host| client("eth0", 100, true, host, false).arguments.join(" ");
         assert!(last(Some("iron")).ends_with(" -O mtu -x hostname:iron"), "{}", last(Some("iron")));
         assert!(!last(None).contains("hostname"));
+        let own = client("eth0", 100, true, Some("iron"), true);
+        assert_eq!(own.arguments.join(" "), "/sbin/dhcpc --metric=100 --mtu --host-name=iron eth0");
+        assert!(own.environment.is_empty());
     }
 }

@@ -6,8 +6,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::config::{Config, Pattern, Settings};
-use super::rtnetlink::{Link, Prefix, Route};
 use crate::config::glob;
+use init_base::rtnetlink::{Link, Prefix, Route};
 
 mod desired;
 

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use crate::net::config::{self, Settings, Way};
-use crate::net::rtnetlink::{Prefix, Route};
+use init_base::rtnetlink::{Prefix, Route};
 
 /// The metric of an interface's routes: without one in the configuration the card that came first is the way out, and
 /// another one takes over when it is gone. Each has ten, because the script of DHCP clients counts on for further routers.

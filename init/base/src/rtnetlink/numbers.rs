@@ -34,8 +34,8 @@ numbers!(netlink as u32: IFA_F_DADFAILED IFA_F_TENTATIVE);
 numbers!(rtattr_type_t as u16: RTA_DST RTA_OIF RTA_GATEWAY RTA_PRIORITY);
 numbers!(rt_class_t as u8: RT_TABLE_MAIN);
 numbers!(rt_scope_t as u8: RT_SCOPE_LINK);
-// Static routes: by the administrator, not by the kernel or a routing daemon.
-numbers!(netlink as u8: RTPROT_STATIC RTN_UNICAST);
+// Who made a route: the administrator, or a DHCP client.
+numbers!(netlink as u8: RTPROT_STATIC RTPROT_DHCP RTN_UNICAST);
 numbers!(netlink as u32: RTNH_F_ONLINK);
 
 numbers!(net as u8: AF_UNSPEC AF_INET AF_INET6 AF_BRIDGE);

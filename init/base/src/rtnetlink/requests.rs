@@ -99,6 +99,15 @@ pub(super) fn broadcast(address: Ipv4Addr, length: u8) -> Option<Ipv4Addr> {
 /// A request to add a route through an interface (`add`), or to remove it. The kernel answers EEXIST when that very route is
 /// there. It would take another card's route for the same one when it is asked to replace, and both have the same metric.
 pub fn change_route(sequence: u32, index: u32, route: &Route, add: bool) -> Vec<u8> {
+    change_route_of(RTPROT_STATIC, sequence, index, route, add)
+}
+
+/// The same for a route that a DHCP server told.
+pub fn change_dhcp_route(sequence: u32, index: u32, route: &Route, add: bool) -> Vec<u8> {
+    change_route_of(RTPROT_DHCP, sequence, index, route, add)
+}
+
+fn change_route_of(origin: u8, sequence: u32, index: u32, route: &Route, add: bool) -> Vec<u8> {
     let (kind, flags) = if add { (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND) } else { (RTM_DELROUTE, 0) };
     let known = route.to.map(|prefix| prefix.address).or(route.via);
     // `struct rtmsg`: family, lengths of destination and source, type of service, table, protocol, scope, type, flags.
@@ -106,7 +115,7 @@ pub fn change_route(sequence: u32, index: u32, route: &Route, add: bool) -> Vec<
     body[0] = known.map_or(AF_INET, family);
     body[1] = route.to.map_or(0, |prefix| prefix.length);
     body[4] = RT_TABLE_MAIN;
-    body[5] = RTPROT_STATIC;
+    body[5] = origin;
     body[6] = if route.via.is_none() && body[0] == AF_INET { RT_SCOPE_LINK } else { 0 };
     body[7] = RTN_UNICAST;
     let on_link = if route.on_link && route.via.is_some() { RTNH_F_ONLINK } else { 0 };

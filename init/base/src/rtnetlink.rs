@@ -10,7 +10,7 @@ mod numbers;
 mod requests;
 
 use numbers::*;
-pub use requests::{change_address, change_route, list_addresses, list_links, set_mtu, set_up};
+pub use requests::{change_address, change_dhcp_route, change_route, list_addresses, list_links, set_mtu, set_up};
 
 /// Multicast groups whose news [`decode`] understands: interfaces, IPv4 and IPv6 addresses, and options of router advertisements
 /// that are for programs.
