@@ -14,6 +14,7 @@ mod uring;
 
 use std::os::unix::net::UnixDatagram;
 
+use init_base::bootconfig;
 use options::{Asked, Engine, Options};
 use service::Service;
 use sys::files::to_stderr;
@@ -24,7 +25,9 @@ const OTHER_DESCRIPTORS: u32 = 64;
 
 /// Runs it with the arguments after the name, until a signal stops it; returns the exit code.
 pub fn run(args: &[&str]) -> i32 {
-    let options = match options::parse(args) {
+    let configured = options::configured(&bootconfig::below("echod"));
+    let words: Vec<&str> = configured.iter().map(String::as_str).chain(args.iter().copied()).collect();
+    let options = match options::parse(&words) {
         Ok(Asked::Serve(options)) => options,
         Ok(Asked::Help) => {
             let _ = files::write_all(rustix::stdio::stdout(), options::USAGE.as_bytes());

@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::net::IpAddr;
 
+use init_base::bootconfig::Entry;
+
 /// The port of RFC 862. Below 1024, so root or the capability `net_bind_service` is needed.
 const PORT: u16 = 7;
 /// Ports of one kind.
@@ -82,6 +84,12 @@ Sends back what it receives by TCP and UDP (RFC 862).
   --help                  show this
 signals: TERM, INT stop; USR1 writes statistics to the standard error
 ";
+
+/// The options that the boot configuration states, as words that precede those of the command line: `echod.tcp = 7, 7777` is
+/// `--tcp=7,7777`.
+pub fn configured(entries: &[Entry]) -> Vec<String> {
+    entries.iter().map(|entry| format!("--{}={}", entry.key, entry.joined())).collect()
+}
 
 /// Reads the arguments.
 ///
@@ -216,6 +224,18 @@ mod tests {
             engine: Engine::Epoll,
         };
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_boot_configuration() {
+        let entry = |key: &str, values: &[&str]| Entry {
+            key: key.into(),
+            values: values.iter().map(|value| (*value).into()).collect(),
+        };
+        let mut words = configured(&[entry("tcp", &["7", "7777"]), entry("udp", &["9"])]);
+        words.push("--udp=8".into());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert_eq!((options(&words).tcp, options(&words).udp), (vec![7, 7777], vec![8]));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use init::platform::{fstab, mountinfo, sysctl};
 use init::service::{file, notify};
 use init::spawn::{command, inittab};
 use init::sys::{input, signal};
-use init_base::rtnetlink;
+use init_base::{bootconfig, rtnetlink};
 
 /// A parser's name, which is that of its directory in the corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -83,7 +83,7 @@ pub fn network_file(data: &[u8]) {
 pub fn command_line(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let words: Vec<&str> = text.split_ascii_whitespace().take(8).collect();
-    options::parse(&text, &words);
+    options::parse(&bootconfig::parse(&text), &text, &words);
     let request = cmdline::parse(&text);
     let config = request.with_files(Vec::new());
     assert!(config.rules.len() <= text.split_ascii_whitespace().count() + 1);

@@ -30,6 +30,7 @@ const RULES: &[(&str, &[&str])] = &[
 const BASE_RULES: &[(&str, &[&str])] = &[
     ("names", &[]),
     ("sys", &[]),
+    ("bootconfig", &["sys"]),
     ("dropins", &["sys"]),
     ("protocol", &["sys"]),
     ("resolv", &["sys"]),

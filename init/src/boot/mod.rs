@@ -64,7 +64,7 @@ struct Phase {
 const PHASES: &[Phase] = &[
     // First, because each of the others may hang in a driver.
     Phase { name: "watchdog", always: false, again: true,  work: |supervisor, _| open_watchdog(supervisor) },
-    Phase { name: "hostname", always: true,  again: false, work: |_, _| set_host_name() },
+    Phase { name: "hostname", always: true,  again: false, work: |supervisor, _| set_host_name(supervisor.options.host_name.as_deref()) },
     Phase { name: "loopback", always: false, again: false, work: |_, _| set_loopback_up() },
     Phase { name: "clock",    always: true,  again: false, work: |_, _| clock::start() },
     // Before the modules and the disks: what they bring is seen as it comes.
@@ -256,7 +256,7 @@ fn read_options(boot: &mut Boot) {
     boot.options = options::load(boot.arguments);
     log::set_level(boot.options.level);
     for word in &boot.options.unknown {
-        warn!("'{word}' on the kernel command line is not understood");
+        warn!("'{word}' on the kernel command line or in the boot configuration is not understood");
     }
 }
 
@@ -283,11 +283,15 @@ fn load_modules(supervisor: &mut Supervisor) {
 /// The file that names the machine.
 const HOST_NAME: &str = "/etc/hostname";
 
-fn set_host_name() {
-    let content = match files::read_file(HOST_NAME) {
-        Ok(content) => content,
-        Err(Errno::NOENT) => return,
-        Err(error) => return error!("cannot read {HOST_NAME}: {error}"),
+/// Gives the machine the name that a run or the boot configuration asks for, or the one of the root file system.
+fn set_host_name(asked: Option<&str>) {
+    let content = match asked {
+        Some(name) => name.into(),
+        None => match files::read_file(HOST_NAME) {
+            Ok(content) => content,
+            Err(Errno::NOENT) => return,
+            Err(error) => return error!("cannot read {HOST_NAME}: {error}"),
+        },
     };
     match host_name(&String::from_utf8_lossy(&content)) {
         Some(name) => {
@@ -299,10 +303,10 @@ fn set_host_name() {
     }
 }
 
-/// The name in the file: the first line that is not empty or a comment. The kernel takes 64 bytes (uname(2)).
+/// The name in the file: the first line that is not empty or a comment.
 fn host_name(content: &str) -> Option<&str> {
     let line = content.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
-    (line.len() <= 64 && !line.contains(char::is_whitespace) && !line.contains('\0')).then_some(line)
+    options::host_name(line)
 }
 
 fn set_loopback_up() {

@@ -1,6 +1,8 @@
-//! What the kernel command line and PID 1's arguments ask of it. The boot reads them once.
+//! What the kernel command line, the boot configuration and PID 1's arguments ask of it. The boot reads them once.
 
 use core::time::Duration;
+
+use init_base::bootconfig::{self, Entry};
 
 use crate::log::Level;
 use crate::sys::files;
@@ -34,6 +36,8 @@ pub struct Options {
     pub watchdog: Option<i32>,
     /// `init.skip=PHASE,PHASE`: phases of the boot that are left out.
     pub skip: Vec<String>,
+    /// `init.hostname=NAME`: the machine's name, in place of the one in /etc/hostname.
+    pub host_name: Option<String>,
     /// Words that start like options and are none.
     pub unknown: Vec<String>,
 }
@@ -49,14 +53,24 @@ impl Default for Options {
             grace: GRACE,
             watchdog: None,
             skip: Vec::new(),
+            host_name: None,
             unknown: Vec::new(),
         }
     }
 }
 
-/// The options in the kernel's command line and in the words that it passed on to PID 1. Unknown words are for others.
-pub fn parse(command_line: &str, arguments: &[&str]) -> Options {
+/// The options in the boot configuration (keys below `init`), in the kernel's command line, which a run can add to and which
+/// therefore wins, and in the words that the kernel passed on to PID 1. Unknown words are for others.
+pub fn parse(configured: &[Entry], command_line: &str, arguments: &[&str]) -> Options {
     let mut options = Options::default();
+    for entry in configured {
+        let word = format!("{}={}", entry.key, entry.joined());
+        match entry.key.as_str() {
+            "single" => options.single = true,
+            "emergency" => options.emergency = true,
+            _ => options.take_or_name(&word),
+        }
+    }
     for word in command_line.split_ascii_whitespace() {
         match word {
             // After `--` come PID 1's own arguments, which are in `arguments`.
@@ -66,12 +80,8 @@ pub fn parse(command_line: &str, arguments: &[&str]) -> Options {
             "single" => options.single = true,
             "emergency" => options.emergency = true,
             _ => {
-                if let Some(own) = word.strip_prefix("init.")
-                    && options.take(own).is_none()
-                    && options.unknown.len() < MOST_UNKNOWN
-                    && !options.unknown.iter().any(|known| known == word)
-                {
-                    options.unknown.push(word.into());
+                if let Some(own) = word.strip_prefix("init.") {
+                    options.take_or_name(own);
                 }
             }
         }
@@ -82,6 +92,14 @@ pub fn parse(command_line: &str, arguments: &[&str]) -> Options {
 }
 
 impl Options {
+    /// Takes an option, and remembers one that is none.
+    fn take_or_name(&mut self, own: &str) {
+        let word = || format!("init.{own}");
+        if self.take(own).is_none() && self.unknown.len() < MOST_UNKNOWN && !self.unknown.contains(&word()) {
+            self.unknown.push(word());
+        }
+    }
+
     /// Takes an option of PID 1's own, without `init.`; `None` when there is no such option, or its value is none.
     fn take(&mut self, word: &str) -> Option<()> {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
@@ -91,16 +109,23 @@ impl Options {
             "grace" => self.grace = Duration::from_secs(value.parse().ok()?).min(LONGEST_GRACE),
             "watchdog" => self.watchdog = Some(value.parse().ok().filter(|seconds| *seconds > 0)?),
             "skip" => self.skip = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect(),
+            "hostname" => self.host_name = Some(host_name(value)?.to_owned()),
             _ => return None,
         }
         Some(())
     }
 }
 
-/// Reads the kernel's command line; without proc only the arguments count.
+/// A machine's name: one word of at most 64 bytes, which is what the kernel takes (uname(2)).
+pub fn host_name(text: &str) -> Option<&str> {
+    let good = |name: &&str| (1..=64).contains(&name.len()) && !name.contains(['\0', ' ', '\t', '\n']);
+    Some(text).filter(good)
+}
+
+/// Reads boot configuration and command line of the kernel; without proc only the arguments count.
 pub fn load(arguments: &[&str]) -> Options {
     let content = files::read_file(COMMAND_LINE).unwrap_or_default();
-    parse(&String::from_utf8_lossy(&content), arguments)
+    parse(&bootconfig::below("init"), &String::from_utf8_lossy(&content), arguments)
 }
 
 #[cfg(test)]
@@ -109,48 +134,63 @@ mod tests {
 
     #[test]
     fn words_are_understood() {
-        let options = parse("root=/dev/vda2 ro quiet init.epoll init.grace=7 init.ro", &[]);
+        let options = parse(&[], "root=/dev/vda2 ro quiet init.epoll init.grace=7 init.ro", &[]);
         assert_eq!(options.level, Level::Warn);
         assert!(options.epoll && options.keep_read_only && !options.single);
         assert_eq!(options.grace, Duration::from_secs(7));
     }
 
     #[test]
+    fn the_boot_configuration_comes_before_the_command_line() {
+        let entry = |key: &str, values: &[&str]| Entry {
+            key: key.into(),
+            values: values.iter().map(|value| (*value).into()).collect(),
+        };
+        let configured =
+            [entry("grace", &["9"]), entry("skip", &["clock", "seed"]), entry("epoll", &[""]), entry("fast", &["x"])];
+        let options = parse(&configured, "init.grace=7 init.hostname=iron", &["fast=x"]);
+        assert_eq!((options.grace, options.epoll), (Duration::from_secs(7), true));
+        assert_eq!((options.skip.join(" ").as_str(), options.host_name.as_deref()), ("clock seed", Some("iron")));
+        assert_eq!(options.unknown, ["init.fast=x"]);
+        assert!(parse(&[entry("single", &[""])], "", &[]).single);
+    }
+
+    #[test]
     fn ro_alone_does_not_keep_the_root_read_only() {
-        assert_eq!(parse("ro console=ttyS0", &[]), Options::default());
+        assert_eq!(parse(&[], "ro console=ttyS0", &[]), Options::default());
     }
 
     #[test]
     fn single_user_mode_as_busybox_knows_it() {
         for word in ["single", "-s", "1"] {
-            assert!(parse("", &[word]).single);
+            assert!(parse(&[], "", &[word]).single);
         }
-        assert!(parse("single", &[]).single);
-        assert!(!parse("", &["3", "single"]).single);
-        assert!(!parse("-- single", &[]).single);
+        assert!(parse(&[], "single", &[]).single);
+        assert!(!parse(&[], "", &["3", "single"]).single);
+        assert!(!parse(&[], "-- single", &[]).single);
     }
 
     #[test]
     fn emergency_as_a_word_and_as_an_argument() {
-        assert!(parse("ro emergency", &[]).emergency);
-        assert!(parse("", &["-b"]).emergency);
-        assert!(!parse("single", &["x", "-b"]).emergency);
+        assert!(parse(&[], "ro emergency", &[]).emergency);
+        assert!(parse(&[], "", &["-b"]).emergency);
+        assert!(!parse(&[], "single", &["x", "-b"]).emergency);
     }
 
     #[test]
     fn values_and_their_bounds() {
-        assert_eq!(parse("init.grace=0", &[]).grace, Duration::ZERO);
-        assert_eq!(parse("init.grace=99999999", &[]).grace, LONGEST_GRACE);
-        assert_eq!(parse("init.watchdog=30", &[]).watchdog, Some(30));
-        assert_eq!(parse("init.skip=modules,,clock", &[]).skip, ["modules", "clock"]);
+        assert_eq!(parse(&[], "init.grace=0", &[]).grace, Duration::ZERO);
+        assert_eq!(parse(&[], "init.grace=99999999", &[]).grace, LONGEST_GRACE);
+        assert_eq!(parse(&[], "init.watchdog=30", &[]).watchdog, Some(30));
+        assert_eq!(parse(&[], "init.skip=modules,,clock", &[]).skip, ["modules", "clock"]);
     }
 
     #[test]
     fn what_is_not_understood_is_named_once() {
-        let options = parse("init.grace=x init.watchdog=-1 init.fast init.fast initrd=x init=/sbin/init", &[]);
+        let options = parse(&[], "init.grace=x init.watchdog=-1 init.fast init.fast initrd=x init=/sbin/init", &[]);
         assert_eq!(options.unknown, ["init.grace=x", "init.watchdog=-1", "init.fast"]);
         assert_eq!((options.grace, options.watchdog), (GRACE, None));
         let many: Vec<String> = (0..99).map(|number| format!("init.{number}")).collect();
-        assert_eq!(parse(&many.join(" "), &[]).unknown.len(), MOST_UNKNOWN);
+        assert_eq!(parse(&[], &many.join(" "), &[]).unknown.len(), MOST_UNKNOWN);
     }
 }

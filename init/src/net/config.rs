@@ -6,6 +6,7 @@
 use core::net::IpAddr;
 
 use crate::config::table::{self, Entry, Fault, Reader, Value};
+use init_base::bootconfig;
 use init_base::rtnetlink::Prefix;
 
 /// Which interfaces a rule is for.
@@ -82,6 +83,46 @@ pub fn parse(text: &str) -> (Option<Rule>, Vec<Fault>) {
             (rule, reader.finish())
         }
         Err(faults) => (None, faults),
+    }
+}
+
+/// The texts of files that would say what keys `NAME.KEY` say, with their names. A table of a route is `NAME.routes.ANY.KEY`.
+pub fn texts(entries: &[bootconfig::Entry]) -> Vec<(String, String)> {
+    let mut texts: Vec<(String, String, String)> = Vec::new();
+    for entry in entries {
+        let Some((name, key)) = entry.key.split_once('.') else { continue };
+        let place = texts.iter().position(|(known, ..)| known == name).unwrap_or(texts.len());
+        if place == texts.len() {
+            texts.push((name.into(), String::new(), String::new()));
+        }
+        let Some((_, head, routes)) = texts.get_mut(place) else { continue };
+        match key.strip_prefix("routes.").and_then(|rest| rest.split_once('.')) {
+            Some((route, key)) => {
+                let mark = format!("# {route}\n");
+                if !routes.contains(&mark) {
+                    routes.push_str(&format!("[[routes]]\n{mark}"));
+                }
+                routes.push_str(&line(key, &entry.values));
+            }
+            None => head.push_str(&line(key, &entry.values)),
+        }
+    }
+    let whole = |(name, mut head, routes): (String, String, String)| {
+        if !head.contains("match = ") {
+            head.push_str(&line("match", core::slice::from_ref(&name)));
+        }
+        (name, head + &routes)
+    };
+    texts.into_iter().map(whole).collect()
+}
+
+/// A line of TOML. The boot configuration knows texts alone; what can be a number or a truth value is one.
+fn line(key: &str, values: &[String]) -> String {
+    let text = |value: &String| format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
+    match values {
+        [one] if matches!(one.as_str(), "true" | "false") || one.parse::<u32>().is_ok() => format!("{key} = {one}\n"),
+        [one] => format!("{key} = {}\n", text(one)),
+        many => format!("{key} = [{}]\n", many.iter().map(text).collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -259,6 +300,24 @@ mod tests {
             ways,
             [(prefix("10.0.0.0/8"), "192.168.1.2".into()), (None, "192.168.1.1".into()), (None, "fd00::1".into())]
         );
+    }
+
+    #[test]
+    fn the_boot_configuration_says_the_same() {
+        let text = "eth0.addresses = \"192.168.1.5/24\", \"fd00::5/64\"\neth0.gateway = \"192.168.1.1\"\neth0.mtu = \"9000\"\n\
+                    lan.match = \"en*\"\nlan.ra = \"false\"\neth0.routes.a.to = \"10.0.0.0/8\"\neth0.routes.a.via = \"192.168.1.2\"\n\
+                    eth0.routes.b.to = \"172.16.0.0/12\"\neth0.routes.b.via = \"192.168.1.3\"\nlan.colour = \"a\\b\"\nalone = \"x\"\n";
+        let texts = texts(&bootconfig::parse(text));
+        assert_eq!(texts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["eth0", "lan"]);
+        let first = rule(&texts[0].1);
+        assert_eq!(first.patterns, [Pattern::Name("eth0".into())]);
+        assert_eq!(
+            (first.settings.addresses.len(), first.settings.routes.len(), first.settings.mtu),
+            (2, 3, Some(9000))
+        );
+        let (second, faults) = parse(&texts[1].1);
+        assert_eq!(second.unwrap().settings.ra, Some(false));
+        assert!(faults.len() == 1 && faults[0].message.contains("colour"), "{faults:?}");
     }
 
     #[test]
