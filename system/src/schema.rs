@@ -108,7 +108,7 @@ pub const TABLES: &[Table] = &[
                 "packages",
                 Form::List,
                 Default::Is("[]"),
-                "`busybox`, `init`, `initctl` and `echod` (which are linked into `init`), `toolchain`, or the path of a directory with a `build.sh` (docs/packages.md)",
+                "`busybox`, `init`, `initctl`, `echod`, `dhcpc` and `modprobe` (which are linked into `init`), `toolchain`, or the path of a directory with a `build.sh` (docs/packages.md)",
             ),
             key("files", Form::List, Default::Is("[]"), "directories that are laid over the root file system"),
             key(
@@ -152,7 +152,7 @@ pub const TABLES: &[Table] = &[
                 "modules",
                 Form::Word(&["none", "plain", "signed"]),
                 Default::Is("\"none\""),
-                "`none`: `=m` in a fragment is an error. `plain`: such drivers become modules, compressed, in the root file system below /usr/lib/modules, with the tables of modprobe(8). `signed`: the same, and the kernel loads no others",
+                "`none`: `=m` in a fragment is an error. `plain`: such drivers become modules, compressed, in the root file system below /usr/lib/modules, with the tables of modprobe(8), and init loads them for the devices that there are. `signed`: the same, and the kernel loads no others",
             ),
             key(
                 "module-key",
