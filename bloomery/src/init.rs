@@ -8,8 +8,10 @@ use build_support::{Cmd, Dirs, Result, digest, store};
 /// Crates that the program is made of. Code of a generic function of another crate counts to the first of these that its
 /// name has.
 const CRATES: &[&str] = &["dhcpc", "echod", "initctl", "modprobe", "init_base", "init"];
-/// What all else is.
-const OTHERS: &str = "core, alloc, std, musl and the linker's own";
+/// What other Rust code is.
+const STD: &str = "core, alloc, std and small crates";
+/// What has names of C: Rust's have a path.
+const C: &str = "musl and compiler-rt";
 
 /// The program with symbols and debug information: of the result in the store whose program the image has. `manifest` is
 /// the image's list of files. None where the image has another init, or the store no result any more.
@@ -49,7 +51,8 @@ fn by_crate(table: &str) -> Vec<(String, u64)> {
         // No bytes of the file.
         {
             let is_of = |word: &&&str| name.match_indices(&format!("{word}::")).any(|(at, _)| begins(name, at));
-            *sizes.entry(CRATES.iter().find(is_of).copied().unwrap_or(OTHERS)).or_default() += size;
+            let other = if name.contains("::") || name.contains("rust") { STD } else { C };
+            *sizes.entry(CRATES.iter().find(is_of).copied().unwrap_or(other)).or_default() += size;
         }
     }
     let mut parts: Vec<(String, u64)> = sizes.into_iter().map(|(name, size)| (name.to_string(), size)).collect();
@@ -74,8 +77,11 @@ mod tests {
                      0000000000200032 0000000000000003 r core::init::x\n\
                      0000000000200035 0000000000000004 t <init_base::sys::Errno as core::fmt::Debug>::fmt\n\
                      0000000000200039 0000000000000100 b init::BUFFER\n\
-                     0000000000200139 T _start\n";
+                     0000000000200139 T _start\n\
+                     0000000000200140 0000000000000005 T memcpy\n\
+                     0000000000200150 0000000000000001 T __rust_alloc\n";
         let pair = |name: &str, size| (name.to_string(), size);
-        assert_eq!(by_crate(table), [pair("echod", 0x22), pair("init", 0x10), pair("init_base", 4), pair(OTHERS, 3)]);
+        let expected = [pair("echod", 0x22), pair("init", 0x10), pair(C, 5), pair(STD, 4), pair("init_base", 4)];
+        assert_eq!(by_crate(table), expected);
     }
 }

@@ -2,16 +2,20 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Dirs, fs, store};
-use common::guest::{Guest, Start};
+use common::guest::{self, Guest, Start};
 use common::outputs::{Outputs, check_with};
 use common::slots;
 use disk::cpio::{self, Member};
 use serde_json::json;
+use system::machine::Options;
 use system::outputs::PROFILE_MARK;
 use system::{Profile, elf};
 
@@ -20,19 +24,49 @@ const MARK: &str = "~Module signature appended~\n";
 /// Bytes of `struct module_signature`, of which the last four are the signature's size, in network order.
 const SIGNATURE_INFO: usize = 12;
 
-/// Without a shell the machine is asked to go down by its power button, which its first program hears.
+/// Its driver is a module, its address comes by DHCP, and its one service answers. Without a shell the machine is asked to go
+/// down by its power button, which its first program hears.
 #[test]
-fn it_boots_in_every_way() -> Result<()> {
+fn it_boots_and_answers_in_every_way() -> Result<()> {
     let (arch, dirs) = (Arch::host()?, Dirs::find()?);
     let Some(outputs) = Outputs::of(arch, "single")? else { return Ok(()) };
     for boot in Profile::read(&dirs, "single")?.machine.boots {
         let _slot = slots::one();
         let name = format!("single-{}", boot.name());
-        let mut guest = Guest::start(&outputs, &Start { boot: Some(boot), ..Start::new(&name, "single") })?;
+        let port = free_port()?;
+        let options = Options { ports: vec![(port, 7)], ..Options::default() };
+        let mut guest = Guest::start(&outputs, &Start { boot: Some(boot), options, ..Start::new(&name, "single") })?;
+        echo(&mut guest, port)?;
         press_until_down(&mut guest)?;
         guest.ended(10.0)?;
     }
     Ok(())
+}
+
+/// Sends until something comes back: QEMU takes connections before the guest has an address.
+fn echo(guest: &mut Guest, port: u16) -> Result<()> {
+    const TRIES: u32 = 60;
+    for _ in 0..TRIES {
+        if answers(port).unwrap_or(false) {
+            return Ok(());
+        }
+        // Also shows what ended the guest.
+        let _ = guest.until("a line", 1.0, |_| false);
+    }
+    Err(guest.failure("the echo service does not answer"))
+}
+
+fn answers(port: u16) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(b"one file, one machine")?;
+    let mut back = [0; 21];
+    stream.read_exact(&mut back)?;
+    Ok(&back == b"one file, one machine")
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Presses the power button again until it is heard: before PID 1 listens nobody does.
@@ -107,19 +141,7 @@ fn its_kernel_keeps_to_what_it_was_told() -> Result<()> {
         return Ok(());
     }
     let dir = tempfile::tempdir()?;
-    let text = "extends = \"single\"\ninittab = []\n[root]\npackages = { add = [\"busybox\", \"load\"] }\n\
-                files = [\"rootfs\"]\n[kernel]\nboot-config = \"my boot.conf\"\n";
-    let profile = dir.path().join("told.toml");
-    fs::write(&profile, text)?;
-    fs::write(
-        dir.path().join("my boot.conf"),
-        "kernel.panic_on_warn = 1\ninit.word\nmine { a = 1; b = two, three }\n",
-    )?;
-    fs::create_dir_all(dir.path().join("load"))?;
-    fs::write(dir.path().join("load/load.c"), LOAD)?;
-    let build = "mkdir -p \"$DESTDIR/usr/bin\"\n$CC -Os -o \"$DESTDIR/usr/bin/load\" load.c\n";
-    fs::write(dir.path().join("load/build.sh"), build)?;
-    write_bad_modules(&modules(&dirs, arch)?, &dir.path().join("rootfs/m"))?;
+    let profile = write_told(&dirs, arch, dir.path())?;
     let path = profile.display().to_string();
     // The outputs are of an earlier text, which no file of the checkout tells.
     let mark = dirs.output(arch).join("told").join(PROFILE_MARK);
@@ -128,26 +150,73 @@ fn its_kernel_keeps_to_what_it_was_told() -> Result<()> {
     }
     let outputs = Outputs::of(arch, &path)?.context("another boot configuration compiled the kernel again")?;
     let _slot = slots::one();
-    let mut guest = Guest::boot(&outputs, &Start::new("told", &path))?;
+    // A socket of PCI Express for the card that is plugged in later.
+    let extra = guest::extra(&["-device", "pcie-root-port,id=socket,chassis=1"]);
+    let options = Options { extra, ..Options::default() };
+    let mut guest = Guest::boot(&outputs, &Start { options, ..Start::new("told", &path) })?;
+    sees_its_boot_configuration(&mut guest)?;
+    refuses_modules(&mut guest)?;
+    loads_what_devices_ask_for(&mut guest)?;
+    guest.power_off().map(drop)
+}
+
+/// Writes a profile that extends `single`, with a shell and modules to refuse.
+fn write_told(dirs: &Dirs, arch: Arch, dir: &Path) -> Result<PathBuf> {
+    let text = "extends = \"single\"\ninittab = []\n[root]\npackages = { add = [\"busybox\", \"load\"] }\n\
+                files = [\"rootfs\"]\n[kernel]\nboot-config = \"my boot.conf\"\n";
+    let profile = dir.join("told.toml");
+    fs::write(&profile, text)?;
+    fs::write(dir.join("my boot.conf"), TOLD)?;
+    fs::create_dir_all(dir.join("load"))?;
+    fs::write(dir.join("load/load.c"), LOAD)?;
+    let build = "mkdir -p \"$DESTDIR/usr/bin\"\n$CC -Os -o \"$DESTDIR/usr/bin/load\" load.c\n";
+    fs::write(dir.join("load/build.sh"), build)?;
+    write_bad_modules(dirs, arch, &dir.join("rootfs/m"))?;
+    Ok(profile)
+}
+
+/// What the machine is told: the kernel, init, the network and the service.
+const TOLD: &str = "kernel.panic_on_warn = 1\ninit.hostname = told\ninit.word\nechod.tcp = 7, 7777\n\
+    network.plugged {\n\tmatch = eth1\n\taddresses = 192.168.77.5/24\n}\nmine { a = 1; b = two, three }\n";
+
+fn sees_its_boot_configuration(guest: &mut Guest) -> Result<()> {
     let boot_config = guest.run("cat /proc/bootconfig")?.replace('\r', "");
     ensure!(boot_config.contains("mine.b = \"two\", \"three\"\n"), "{boot_config}");
     guest.run(
         "grep -q 'panic_on_warn=\"*1.* -- .*word' /proc/cmdline && [ $(cat /proc/sys/kernel/panic_on_warn) = 1 ]",
     )?;
-    guest.run("grep -q '\\[confidentiality\\]' /sys/kernel/security/lockdown")?;
-    for bad in ["insmod /m/unsigned.ko", "load /m/unsigned.ko.zst", "insmod /m/tampered.ko"] {
-        let answer = guest.ask(bad)?;
-        let refused = answer.status != 0 && answer.output.contains("Key was rejected");
-        ensure!(refused, guest.failure(&format!("`{bad}` was not refused")));
+    guest.run("[ $(hostname) = told ] && netstat -lnt | grep -q ':7777 '")?;
+    guest.run("grep -q '\\[confidentiality\\]' /sys/kernel/security/lockdown").map(drop)
+}
+
+/// Only what the kernel's own key signed is loaded, in whichever form it comes.
+fn refuses_modules(guest: &mut Guest) -> Result<()> {
+    for bad in ["unsigned", "tampered", "stranger"] {
+        for command in [format!("insmod /m/{bad}.ko"), format!("load /m/{bad}.ko.zst")] {
+            let answer = guest.ask(&command)?;
+            let refused = answer.status != 0 && answer.output.contains("Key was rejected");
+            ensure!(refused, guest.failure(&format!("`{command}` was not refused")));
+        }
     }
     guest.run("! grep -q '^mii ' /proc/modules && insmod /m/signed.ko && grep -q '^mii ' /proc/modules")?;
-    // By the tables: the device's module, after all that it needs, from the last to the first.
-    guest.run("cd /lib/modules/$(uname -r) && grep -q '^alias virtio:d00000001v[*] virtio_net' modules.alias")?;
+    guest
+        .run("modprobe -r mii && ! grep -q '^mii ' /proc/modules && load /m/signed.ko.zst && modprobe -r mii")
+        .map(drop)
+}
+
+/// The card that is there has its driver, with all that it needs, and a lease; so has one that is plugged in later.
+fn loads_what_devices_ask_for(guest: &mut Guest) -> Result<()> {
+    guest.run("grep -q '^virtio_net ' /proc/modules && grep -q '^net_failover .*virtio_net' /proc/modules")?;
+    guest.run("ip route | grep -q '^default via 10.0.2.2 dev eth0 ' && grep -q 10.0.2.3 /etc/resolv.conf")?;
     guest.run(
-        "l=; for f in $(grep '^[^:]*/virtio_net.ko' modules.dep | tr -d :); do l=\"$f $l\"; done; load $l && cd /",
+        "ip -6 route | grep -q '^default via fe80'; initctl log dhcp@eth0 | grep -q '10.0.2.15/24 from 10.0.2.2'",
     )?;
-    guest.run("i=0; until ip route | grep -q ^default || [ $i = 100 ]; do i=$((i+1)); sleep 0.2; done; ip route | grep ^default")?;
-    guest.power_off().map(drop)
+    guest.run("! grep -q '^e1000e ' /proc/modules && ! [ -e /sys/class/net/eth1 ]")?;
+    guest.qmp("netdev_add", json!({ "type": "user", "id": "later" }))?;
+    guest.qmp("device_add", json!({ "driver": "e1000e", "id": "plugged", "bus": "socket", "netdev": "later" }))?;
+    let has_address = "ip address show dev eth1 2>/dev/null | grep -q 192.168.77.5";
+    guest.run(&format!("i=0; until {has_address} || [ $i = 150 ]; do i=$((i+1)); sleep 0.2; done; {has_address}"))?;
+    guest.run("grep -q '^e1000e ' /proc/modules").map(drop)
 }
 
 /// busybox's small insmod unpacks by itself or not at all; the kernel unpacks for finit_module(2) with this flag.
@@ -156,10 +225,10 @@ const LOAD: &str = "#include <fcntl.h>\n#include <linux/module.h>\n#include <std
     if (syscall(SYS_finit_module, open(files[i], O_RDONLY), \"\", MODULE_INIT_COMPRESSED_FILE)) return perror(files[i]), 1;\n  \
     return 0;\n}\n";
 
-/// Copies of a module that the kernel must refuse, and one that it must take: `mii`, which needs no other.
-fn write_bad_modules(release: &Path, dir: &Path) -> Result<()> {
+/// Copies of a module that the kernel must refuse, and one that it must take: `mii`, which needs no other. Each also compressed.
+fn write_bad_modules(dirs: &Dirs, arch: Arch, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir)?;
-    let signed = unpacked(&release.join("kernel/drivers/net/mii.ko.zst"))?;
+    let signed = unpacked(&modules(dirs, arch)?.join("kernel/drivers/net/mii.ko.zst"))?;
     let (body, size) = signed.split_at(signed.len() - MARK.len() - 4);
     let size = u32::from_be_bytes(size[..4].try_into()?) as usize;
     let unsigned = &body[..body.len() + 4 - SIGNATURE_INFO - size];
@@ -169,8 +238,23 @@ fn write_bad_modules(release: &Path, dir: &Path) -> Result<()> {
     for (name, bytes) in [("signed.ko", &signed[..]), ("unsigned.ko", unsigned), ("tampered.ko", &tampered)] {
         fs::write(dir.join(name), bytes)?;
     }
-    let unsigned = dir.join("unsigned.ko").display().to_string();
-    check_with("zstd", &["-q", &unsigned]).map(drop)
+    sign_by_a_stranger(dirs, arch, &dir.join("unsigned.ko"), &dir.join("stranger.ko"))?;
+    for name in ["signed", "unsigned", "tampered", "stranger"] {
+        check_with("zstd", &["-q", &dir.join(format!("{name}.ko")).display().to_string()])?;
+    }
+    Ok(())
+}
+
+/// Signs a module by the kernel's own program, with a key that the kernel does not know.
+fn sign_by_a_stranger(dirs: &Dirs, arch: Arch, module: &Path, out: &Path) -> Result<()> {
+    let work = tempfile::tempdir()?;
+    let path = |name: &str| work.path().join(name).display().to_string();
+    let archive = result(dirs, &format!("kernel-single-{arch}"))?.join("build.tar.zst").display().to_string();
+    check_with("tar", &["--zstd", "-xf", &archive, "-C", &path(""), "./scripts/sign-file"])?;
+    let make = ["req", "-new", "-x509", "-batch", "-nodes", "-newkey", "rsa:4096", "-subj", "/CN=stranger", "-keyout"];
+    check_with("openssl", &[&make[..], &[&path("key"), "-out", &path("certificate")]].concat())?;
+    let (module, out) = (module.display().to_string(), out.display().to_string());
+    check_with(&path("scripts/sign-file"), &["sha512", &path("key"), &path("certificate"), &module, &out]).map(drop)
 }
 
 /// The files in the kernel of a profile.
