@@ -43,12 +43,15 @@ fn a_shell_from_an_initramfs(arch: Arch) -> Result<()> {
 }
 
 fn one_program_is_a_system(arch: Arch) -> Result<()> {
-    let Some(outputs) = Outputs::of(arch, "lab-hello")? else { return Ok(()) };
-    let _slot = slots::one();
-    let mut guest = Guest::start(&outputs, &Start { options: once(), ..Start::new("lab-hello", "lab-hello") })?;
-    guest.line("Hello from PID 1,")?;
-    guest.type_keys("\n")?;
-    guest.ended(10.0)
+    for profile in ["lab-hello", "lab-nolibc"] {
+        let Some(outputs) = Outputs::of(arch, profile)? else { continue };
+        let _slot = slots::one();
+        let mut guest = Guest::start(&outputs, &Start { options: once(), ..Start::new(profile, profile) })?;
+        guest.line("Hello from PID 1,")?;
+        guest.type_keys("\n")?;
+        guest.ended(10.0)?;
+    }
+    Ok(())
 }
 
 /// GDB in batch mode: a stop at the first C function, source lines, a stop in the kernel's last function before PID 1, and

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use build_support::{Arch, Cmd, Job, Result, fs, host};
 use toolchain::cross;
 
+/// Where the kernel's source is, for programs of its `tools/`.
+pub const LINUX: &str = "LINUX_SOURCE";
+
 /// Directories of cargo and rustup below the user's home: programs and caches, which do not change what is built.
 const RUST: &[(&str, &str)] = &[("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
 

@@ -23,9 +23,16 @@ pub fn build_all(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Built
 /// Leaves what `build.sh` installs below `$DESTDIR`.
 fn build(dirs: &Dirs, arch: Arch, package: &Path) -> Result<Built> {
     let script = package.join("build.sh");
-    let outside = outside::of(package, &fs::read_to_string(&script)?)?;
+    let text = fs::read_to_string(&script)?;
+    let outside = outside::of(package, &text)?;
     let name = package.file_name().unwrap_or_default().to_string_lossy();
-    Stage::new(dirs, "package", arch)
+    // Unpacked only for those that name it.
+    let linux = if text.contains(environment::LINUX) { Some(vendor::source("linux")?) } else { None };
+    let mut stage = Stage::new(dirs, "package", arch);
+    if let Some(linux) = &linux {
+        stage = stage.source("linux", &linux.id());
+    }
+    stage
         .instance(&name)
         .recipe("package/mod.rs", include_str!("mod.rs"))
         .recipe("package/environment.rs", include_str!("environment.rs"))
@@ -37,15 +44,17 @@ fn build(dirs: &Dirs, arch: Arch, package: &Path) -> Result<Built> {
         .build(|job| {
             let build = job.dir("build")?;
             outside::copy(package, &build)?;
-            run(job, arch, &build)?;
+            let linux = linux.map(|linux| linux.unpack(dirs)).transpose()?;
+            run(job, arch, &build, linux.as_deref())?;
             ensure!(fs::read_dir(&job.out)?.next().is_some(), "{} installed nothing below $DESTDIR", script.display());
             Ok(())
         })
 }
 
 /// Runs the script: files that it makes without saying a mode have the same one whatever umask the user has.
-fn run(job: &Job, arch: Arch, build: &Path) -> Result<()> {
+fn run(job: &Job, arch: Arch, build: &Path, linux: Option<&Path>) -> Result<()> {
     let cmd = job.cmd("sh").args(["-c", "umask 022; exec sh -e build.sh"]).dir(build).header_hint(HEADER_HINT);
+    let cmd = linux.into_iter().fold(cmd, |cmd, source| cmd.env(environment::LINUX, source));
     environment::set(cmd, job, arch)?.run("build the package")
 }
 
