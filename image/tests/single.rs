@@ -109,6 +109,44 @@ fn it_holds_signed_modules_and_no_shell() -> Result<()> {
     Ok(())
 }
 
+/// What kernel-hardening-checker asks for is so, but for the exceptions that docs/hardening.md gives reasons for.
+#[test]
+fn its_kernel_is_hardened_as_the_page_says() -> Result<()> {
+    let dirs = Dirs::find()?;
+    let list = fs::read_to_string(dirs.root.join("image/tests/hardening.list"))?;
+    let page = fs::read_to_string(dirs.root.join("docs/hardening.md"))?;
+    let exceptions: Vec<(&str, &str)> = page.lines().filter_map(|line| exception(line)).collect();
+    ensure!(exceptions.len() > 20, "{exceptions:?}");
+    for arch in Arch::ALL {
+        if Outputs::of(arch, "single")?.is_none() {
+            continue;
+        }
+        let config = fs::read_to_string(result(&dirs, &format!("kernel-single-{arch}"))?.join("kernel.config"))?;
+        let is_so = |symbol: &str, value: &str| value_of(&config, symbol) == value;
+        for line in list.lines().filter(|line| !line.starts_with('#')) {
+            let (setting, of) = line.split_once(' ').unwrap_or((line, arch.name()));
+            let (symbol, value) = setting.split_once('=').context("no value")?;
+            ensure!(of != arch.name() || is_so(symbol, value), "{arch}: {symbol} is {}", value_of(&config, symbol));
+        }
+        for (symbol, value) in &exceptions {
+            ensure!(!is_so(symbol, value), "{arch}: {symbol} is {value}; the page has it as an exception");
+        }
+    }
+    Ok(())
+}
+
+/// The setting in a row of the table of exceptions.
+fn exception(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("| `CONFIG_")?;
+    line.split('`').nth(1)?.split_once('=')
+}
+
+/// What a configuration sets a symbol to; `n` for one that is not in it.
+fn value_of<'a>(config: &'a str, symbol: &str) -> &'a str {
+    let value = |line: &'a str| line.strip_prefix(symbol)?.strip_prefix('=');
+    config.lines().find_map(value).map_or("n", |value| value.trim_matches('"'))
+}
+
 /// The private key is in no result of the store, and in no log.
 #[test]
 fn the_key_of_its_modules_stays_where_it_is() -> Result<()> {
