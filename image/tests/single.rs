@@ -1,4 +1,4 @@
-//! The profile `single`: a machine in one file. For the host's architecture.
+//! The profile `single`: a machine in one file.
 
 mod common;
 
@@ -24,11 +24,18 @@ const MARK: &str = "~Module signature appended~\n";
 /// Bytes of `struct module_signature`, of which the last four are the signature's size, in network order.
 const SIGNATURE_INFO: usize = 12;
 
+for_each_arch! {
+    it_boots_and_answers_in_every_way,
+    it_holds_signed_modules_and_no_shell,
+    its_kernel_is_hardened_as_the_page_says,
+    its_kernel_keeps_to_what_it_was_told,
+    the_key_of_its_modules_stays_where_it_is,
+}
+
 /// Its driver is a module, its address comes by DHCP, and its one service answers. Without a shell the machine is asked to go
 /// down by its power button, which its first program hears.
-#[test]
-fn it_boots_and_answers_in_every_way() -> Result<()> {
-    let (arch, dirs) = (Arch::host()?, Dirs::find()?);
+fn it_boots_and_answers_in_every_way(arch: Arch) -> Result<()> {
+    let dirs = Dirs::find()?;
     let Some(outputs) = Outputs::of(arch, "single")? else { return Ok(()) };
     for boot in Profile::read(&dirs, "single")?.machine.boots {
         let _slot = slots::one();
@@ -82,9 +89,8 @@ fn press_until_down(guest: &mut Guest) -> Result<()> {
 }
 
 /// What is inside is what the profile says: programs, modules with signatures and tables, and neither shell nor libc.
-#[test]
-fn it_holds_signed_modules_and_no_shell() -> Result<()> {
-    let (arch, dirs) = (Arch::host()?, Dirs::find()?);
+fn it_holds_signed_modules_and_no_shell(arch: Arch) -> Result<()> {
+    let dirs = Dirs::find()?;
     if Outputs::of(arch, "single")?.is_none() {
         return Ok(());
     }
@@ -110,27 +116,24 @@ fn it_holds_signed_modules_and_no_shell() -> Result<()> {
 }
 
 /// What kernel-hardening-checker asks for is so, but for the exceptions that docs/hardening.md gives reasons for.
-#[test]
-fn its_kernel_is_hardened_as_the_page_says() -> Result<()> {
+fn its_kernel_is_hardened_as_the_page_says(arch: Arch) -> Result<()> {
     let dirs = Dirs::find()?;
+    if Outputs::of(arch, "single")?.is_none() {
+        return Ok(());
+    }
     let list = fs::read_to_string(dirs.root.join("image/tests/hardening.list"))?;
     let page = fs::read_to_string(dirs.root.join("docs/hardening.md"))?;
-    let exceptions: Vec<(&str, &str)> = page.lines().filter_map(|line| exception(line)).collect();
+    let exceptions: Vec<(&str, &str)> = page.lines().filter_map(exception).collect();
     ensure!(exceptions.len() > 20, "{exceptions:?}");
-    for arch in Arch::ALL {
-        if Outputs::of(arch, "single")?.is_none() {
-            continue;
-        }
-        let config = fs::read_to_string(result(&dirs, &format!("kernel-single-{arch}"))?.join("kernel.config"))?;
-        let is_so = |symbol: &str, value: &str| value_of(&config, symbol) == value;
-        for line in list.lines().filter(|line| !line.starts_with('#')) {
-            let (setting, of) = line.split_once(' ').unwrap_or((line, arch.name()));
-            let (symbol, value) = setting.split_once('=').context("no value")?;
-            ensure!(of != arch.name() || is_so(symbol, value), "{arch}: {symbol} is {}", value_of(&config, symbol));
-        }
-        for (symbol, value) in &exceptions {
-            ensure!(!is_so(symbol, value), "{arch}: {symbol} is {value}; the page has it as an exception");
-        }
+    let config = fs::read_to_string(result(&dirs, &format!("kernel-single-{arch}"))?.join("kernel.config"))?;
+    let is_so = |symbol: &str, value: &str| value_of(&config, symbol) == value;
+    for line in list.lines().filter(|line| !line.starts_with('#')) {
+        let (setting, of) = line.split_once(' ').unwrap_or((line, arch.name()));
+        let (symbol, value) = setting.split_once('=').context("no value")?;
+        ensure!(of != arch.name() || is_so(symbol, value), "{symbol} is {}", value_of(&config, symbol));
+    }
+    for (symbol, value) in &exceptions {
+        ensure!(!is_so(symbol, value), "{symbol} is {value}; the page has it as an exception");
     }
     Ok(())
 }
@@ -148,9 +151,8 @@ fn value_of<'a>(config: &'a str, symbol: &str) -> &'a str {
 }
 
 /// The private key is in no result of the store, and in no log.
-#[test]
-fn the_key_of_its_modules_stays_where_it_is() -> Result<()> {
-    let (arch, dirs) = (Arch::host()?, Dirs::find()?);
+fn the_key_of_its_modules_stays_where_it_is(arch: Arch) -> Result<()> {
+    let dirs = Dirs::find()?;
     if Outputs::of(arch, "single")?.is_none() {
         return Ok(());
     }
@@ -172,9 +174,8 @@ fn the_key_of_its_modules_stays_where_it_is() -> Result<()> {
 }
 
 /// The same machine with a shell and another boot configuration, which costs a link and no compilation.
-#[test]
-fn its_kernel_keeps_to_what_it_was_told() -> Result<()> {
-    let (arch, dirs) = (Arch::host()?, Dirs::find()?);
+fn its_kernel_keeps_to_what_it_was_told(arch: Arch) -> Result<()> {
+    let dirs = Dirs::find()?;
     if Outputs::of(arch, "single")?.is_none() {
         return Ok(());
     }
