@@ -14,6 +14,7 @@ mod run;
 mod size;
 mod store;
 mod usage;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use system::{Profile, outputs};
 use crate::build;
 use crate::context::{Context, arch};
 use crate::usage::{BadValue, say, wrong};
+use crate::watch;
 
 /// Boot an image in QEMU, with its console on this terminal. What is missing is built first
 ///
@@ -63,6 +64,9 @@ pub struct Args {
     /// Build nothing
     #[arg(long)]
     no_build: bool,
+    /// Build and boot anew whenever a file of the profile or of its packages is saved
+    #[arg(long, conflicts_with_all = ["no_build", "dry_run", "gdb"])]
+    watch: bool,
     /// Print the QEMU command, build and boot nothing
     #[arg(long)]
     dry_run: bool,
@@ -195,6 +199,10 @@ fn boot_image(context: &Context, image: &Image, args: Args) -> Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     explain(image, &qemu, &options, &host);
+    if args.watch {
+        let (archs, profiles) = ([machine.arch], [image.name.to_string()]);
+        return watch::run(&qemu, machine.profile, || build::cargo(context, &archs, &profiles));
+    }
     let error = Command::new(&qemu.program).args(&qemu.args).exec();
     Err(error).with_context(|| format!("cannot start {program}"))
 }
@@ -226,7 +234,7 @@ impl Image<'_> {
     /// Builds what is missing, as far as the options allow. A status, when there is nothing to boot.
     fn build(&self, context: &Context, args: &Args) -> Result<Option<ExitCode>> {
         let missing = self.missing()?;
-        if missing.is_none() && !args.build {
+        if missing.is_none() && !args.build && !args.watch {
             return Ok(None);
         }
         let (archs, profiles) = ([self.machine.arch], [self.name.to_string()]);

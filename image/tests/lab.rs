@@ -2,19 +2,26 @@
 
 mod common;
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
-use anyhow::{Result, ensure};
-use build_support::{Arch, Dirs, vars};
+use anyhow::{Context as _, Result, ensure};
+use build_support::{Arch, Dirs, fs, tree, vars};
 use common::guest::{Guest, Start, extra};
 use common::outputs::Outputs;
-use common::{report, slots};
+use common::{limit, report, slots};
 use system::machine::Options;
 
 /// The most bytes of the kernel on x86_64, without debug information.
 const KERNEL: u64 = 900_000;
+/// Seconds without a line after which a machine is taken for dead.
+const SILENCE: f64 = 60.0;
 
-for_each_arch! { a_shell_from_an_initramfs, one_program_is_a_system, gdb_sees_the_kernel }
+for_each_arch! {
+    a_shell_from_an_initramfs, gdb_sees_the_kernel, one_program_is_a_system, what_is_saved_boots_at_once,
+}
 
 /// A reset ends QEMU: a kernel without ACPI cannot switch the machine off.
 fn once() -> Options {
@@ -52,6 +59,59 @@ fn one_program_is_a_system(arch: Arch) -> Result<()> {
         guest.ended(10.0)?;
     }
     Ok(())
+}
+
+/// `--watch`: the machine starts anew with the program that was saved.
+fn what_is_saved_boots_at_once(arch: Arch) -> Result<()> {
+    let dirs = Dirs::find()?;
+    let dir = tempfile::tempdir()?;
+    let profile = dir.path().join("watched.toml");
+    fs::write(&profile, "extends = \"lab-hello\"\n[root]\npackages = [\"hello\"]\n")?;
+    tree::copy(&dirs.root.join("image/examples/hello"), &dir.path().join("hello"))?;
+    let path = profile.display().to_string();
+    if Outputs::of(arch, &path)?.is_none() {
+        return Ok(());
+    }
+    let _slot = slots::one();
+    let mut run = Command::new("cargo");
+    run.args(["bloomery", "run", arch.name(), "--watch", "--profile", &path, "--", "-no-reboot"])
+        .current_dir(&dirs.root);
+    if std::env::var_os("CARGO_TARGET_DIR").is_some() {
+        run.env("CARGO_TARGET_DIR", &dirs.target);
+    }
+    let mut run = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let lines = lines_of(run.stdout.take().context("no pipe")?);
+    wait_for(&lines, "Hello from PID 1")?;
+    let source = dir.path().join("hello/hello.c");
+    let text = fs::read_to_string(&source)?;
+    let saved = Instant::now();
+    fs::write(&source, text.replace("Hello from", "Saved by"))?;
+    wait_for(&lines, "Saved by PID 1")?;
+    report(&format!("{arch}: {:.1} s from saving a program to its first line", saved.elapsed().as_secs_f64()));
+    // Enter restarts the machine, which ends QEMU and with it the watch.
+    run.stdin.take().context("no pipe")?.write_all(b"\n")?;
+    ensure!(run.wait()?.success(), "the watch did not end with the machine");
+    Ok(())
+}
+
+/// The lines that come, from a thread of its own.
+fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        let lines = BufReader::new(output).lines();
+        lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    lines
+}
+
+/// Waits for a line with a text, for as long as lines come.
+fn wait_for(lines: &Receiver<String>, text: &str) -> Result<()> {
+    loop {
+        let line = lines.recv_timeout(limit(SILENCE)).with_context(|| format!("`{text}` did not come"))?;
+        if line.contains(text) {
+            return Ok(());
+        }
+    }
 }
 
 /// GDB in batch mode: a stop at the first C function, source lines, a stop in the kernel's last function before PID 1, and
