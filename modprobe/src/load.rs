@@ -105,7 +105,7 @@ impl Loader<'_> {
             return true;
         }
         if let Err(error) = kernel::remove(name) {
-            to_stderr(format_args!("modprobe: cannot remove {name}: {error}\n"));
+            to_stderr(format_args!("modprobe: cannot remove {name}: {error}{}\n", reason(error)));
             return false;
         }
         let needed: Vec<&str> = self.tables.files(name).map(|(_, needs)| needs.collect()).unwrap_or_default();
@@ -146,6 +146,7 @@ fn reason(error: Errno) -> &'static str {
     match error {
         Errno::KEYREJECTED | Errno::NOKEY => ": it is not signed by a key of this kernel",
         Errno::NOEXEC => ": it was made for another kernel",
+        Errno::NOSYS => ": the kernel was built without it (CONFIG_MODULES, CONFIG_MODULE_UNLOAD)",
         Errno::NOENT => ": it uses a symbol or a parameter that the kernel does not have",
         _ => "",
     }
