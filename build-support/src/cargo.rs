@@ -68,21 +68,27 @@ pub fn locked(lock: &str, package: &str) -> Result<String> {
     let mut wanted = vec![package];
     let mut next = 0;
     while let Some(name) = wanted.get(next).copied() {
-        for entry in entries.iter().filter(|entry| name_of(entry) == name) {
+        for entry in entries.iter().filter(|entry| is_named(entry, name)) {
             let dependencies = entry.get("dependencies").and_then(toml::Value::as_array).into_iter().flatten();
-            // `name`, or `name version` where there are several.
-            let names = dependencies.filter_map(|text| text.as_str()?.split(' ').next());
-            let new: Vec<&str> = names.filter(|name| !wanted.contains(name)).collect();
+            let new: Vec<&str> =
+                dependencies.filter_map(toml::Value::as_str).filter(|name| !wanted.contains(name)).collect();
             wanted.extend(new);
         }
         next += 1;
     }
-    let kept = entries.iter().filter(|entry| wanted.contains(&name_of(entry)));
+    let kept = entries.iter().filter(|entry| wanted.iter().any(|name| is_named(entry, name)));
     Ok(kept.map(|entry| format!("{entry}\n")).collect())
 }
 
-fn name_of(entry: &toml::Value) -> &str {
-    entry.get("name").and_then(toml::Value::as_str).unwrap_or_default()
+/// Whether an entry is meant by a dependency: `name`, or `name version` where the file has several of a name.
+fn is_named(entry: &toml::Value, dependency: &str) -> bool {
+    let text = |key: &str| entry.get(key).and_then(toml::Value::as_str).unwrap_or_default();
+    match dependency.split_once(' ') {
+        Some((name, version)) => {
+            text("name") == name && text("version") == version.split(' ').next().unwrap_or_default()
+        }
+        None => text("name") == dependency,
+    }
 }
 
 #[cfg(test)]
@@ -93,7 +99,8 @@ mod tests {
             [[package]]\nname = \"a\"\nversion = \"1\"\ndependencies = [\n \"b\",\n \"c 2.0.0\",\n]\n\n\
             [[package]]\nname = \"b\"\nversion = \"1\"\ndependencies = [\n \"a\",\n]\n\n\
             [[package]]\nname = \"c\"\nversion = \"2.0.0\"\nchecksum = \"123\"\n\n\
-            [[package]]\nname = \"other\"\nversion = \"1\"\ndependencies = [\n \"a\",\n]\n";
+            [[package]]\nname = \"c\"\nversion = \"1.0.0\"\nchecksum = \"of other\"\n\n\
+            [[package]]\nname = \"other\"\nversion = \"1\"\ndependencies = [\n \"a\",\n \"c 1.0.0\",\n]\n";
         let locked = |lock: &str, package: &str| super::locked(lock, package).unwrap();
         let entries = locked(lock, "a");
         assert_eq!(entries.lines().count(), 3, "{entries}");
