@@ -42,6 +42,7 @@ packages() {
         libncurses-dev - menuconfig
         dosfstools fsck.fat checks the EFI system partition in tests
         gdisk sgdisk checks the partition table in tests
+        sbsigntool sbverify checks signatures of EFI programs in tests
         xorriso xorriso writes a CD, where a profile asks for one
         gdb-multiarch gdb-multiarch debugs kernels of both architectures
         pkg-config pkg-config finds the target's libraries for packages that ask it

@@ -25,6 +25,7 @@ const BEYOND_A_BUILD: &[&str] = &[
     "libncurses-dev",
     "dosfstools",
     "gdisk",
+    "sbsigntool",
     "xorriso",
     "shellcheck",
     "gdb-multiarch",
