@@ -3,7 +3,7 @@
 //! A [`profile`] states it. [`schema`] defines every key of a profile once: the parser, the messages and
 //! `docs/profiles.md` follow from it. [`outputs`] has a file for each kind of output. Nothing is compiled here: `image`
 //! makes the kernel and the root file system, and hands them to [`outputs::build`]. [`machine`] makes the QEMU command that
-//! boots a system. [`bootconfig`], [`modules`], [`module_key`] and [`elf`] read the files that the kernel's recipes make.
+//! boots a system. [`bootconfig`], [`modules`], [`module_key`], [`pem`] and [`elf`] read the files that the kernel's recipes make.
 
 pub mod bootconfig;
 pub mod elf;
@@ -11,6 +11,7 @@ pub mod machine;
 pub mod module_key;
 pub mod modules;
 pub mod outputs;
+pub mod pem;
 pub mod profile;
 pub mod reference;
 pub mod resolve;

@@ -6,9 +6,10 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use build_support::{Cmd, Dirs, digest, fs, host, stage};
+use anyhow::{Context as _, Result};
+use build_support::{Cmd, Dirs, fs, stage};
 
+use crate::pem;
 use crate::profile::{Modules, Profile};
 
 /// A key.
@@ -34,18 +35,12 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Option<ModuleKey>> {
     if profile.kernel.modules != Modules::Signed {
         return Ok(None);
     }
-    ensure!(
-        host::find_program("openssl").is_some(),
-        "`openssl` is not installed; it makes and checks the key of kernel modules\nhint: install it (Debian: openssl)"
-    );
+    pem::need_openssl("makes and checks the key of kernel modules")?;
     let file = match &profile.kernel.module_key {
         Some(file) => file.clone(),
         None => own(dirs)?,
     };
-    let wanted = || format!("the key {} cannot sign kernel modules", file.display());
-    let text = fs::read_to_string(&file)?;
-    let public = digest::text(certificate(&text).with_context(wanted)?);
-    check_pair(&file).with_context(wanted)?;
+    let public = check(&file).with_context(|| format!("the key {} cannot sign kernel modules", file.display()))?;
     Ok(Some(ModuleKey { file, public }))
 }
 
@@ -78,32 +73,15 @@ fn own(dirs: &Dirs) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The certificate in a file of PEM.
-fn certificate(text: &str) -> Result<&str> {
+/// The digest of the certificate in a file with both, which must be of the kind that the kernel has code for
+/// (image/kernel/modules-signed.config).
+fn check(file: &Path) -> Result<String> {
     const HINT: &str = "hint: name a file of PEM that has both, without a passphrase: `cat key.pem cert.pem >both.pem`";
-    if text.contains("ENCRYPTED") {
-        bail!("it has a passphrase, which nobody types during a build\n{HINT}");
-    }
-    ensure!(text.contains("PRIVATE KEY-----"), "it has no private key\n{HINT}");
-    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
-    let inside = text.split_once(begin).and_then(|(_, rest)| Some(rest.split_once(end)?.0.trim()));
-    inside.with_context(|| format!("it has no certificate\n{HINT}"))
-}
-
-/// Checks that the two belong together and are of the kind that the kernel has code for (image/kernel/modules-signed.config).
-fn check_pair(file: &Path) -> Result<()> {
-    let ask = |args: &[&str]| Cmd::new("openssl").args(args).arg("-in").arg(file).read("ask openssl for a public key");
-    let key = ask(&["pkey", "-pubout"])?;
-    ensure!(
-        key == ask(&["x509", "-noout", "-pubkey"])?,
-        "the certificate is of another private key\nhint: put the two that belong together into one file"
-    );
-    let kind = ask(&["x509", "-noout", "-text"])?;
-    ensure!(
-        kind.contains("Public Key Algorithm: rsaEncryption"),
-        "it is no RSA key, and the kernel checks RSA alone\nhint: openssl req -new -x509 -nodes -newkey rsa:4096 ..."
-    );
-    Ok(())
+    let text = fs::read_to_string(file)?;
+    let public = pem::check_private_key(&text).and_then(|()| pem::certificate_digest(&text));
+    let public = public.map_err(|error| anyhow::anyhow!("{error}\n{HINT}"))?;
+    pem::check_pair(file, file)?;
+    Ok(public)
 }
 
 #[cfg(test)]
