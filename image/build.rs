@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use build_support::{Arch, Dirs, Result, cargo, report, vars};
-use system::{Profile, outputs};
+use system::Profile;
+use system::outputs::{self, Parts};
 
 mod recipes;
 
-use recipes::{init, inputs, kernel, licences, package, root};
+use recipes::{init, inputs, kernel, licences, package, root, signer};
 
 fn main() -> ExitCode {
     report::run(build)
@@ -31,6 +32,9 @@ fn build() -> Result<()> {
 
 fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
     profile.check_arch(arch)?;
+    for key in profile.signing_keys() {
+        key.check()?;
+    }
     let boot_config = kernel::check_boot_config(dirs, arch, profile)?;
     let compiled = kernel::compile(dirs, arch, profile)?;
     let init = if profile.has("init") { Some(init::build(dirs, arch, profile)?) } else { None };
@@ -38,6 +42,9 @@ fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
     let root = root::assemble(dirs, arch, profile, &compiled, init.as_ref(), &packages)?;
     let inside = kernel::Inside { root: &root, boot_config: boot_config.as_ref() };
     let kernel = kernel::link(dirs, arch, profile, compiled, &inside)?;
-    outputs::build(dirs, arch, profile, &kernel, &root, &licences::of(profile)?)?;
+    let signer = if profile.is_signed() { Some(signer::build(dirs)?) } else { None };
+    let licences = licences::of(profile)?;
+    let parts = Parts { kernel: &kernel, root: &root, licences: &licences, signer: signer.as_ref() };
+    outputs::build(dirs, arch, profile, &parts)?;
     cargo::rerun_if_changed(&inputs::of(dirs, profile)?)
 }

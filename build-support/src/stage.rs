@@ -34,6 +34,8 @@ const PLAN: &[&str] = &[
     "package",
     "root",
     "link",
+    "signer",
+    "signed",
     "image",
 ];
 

@@ -6,3 +6,4 @@ pub mod kernel;
 pub mod licences;
 pub mod package;
 pub mod root;
+pub mod signer;

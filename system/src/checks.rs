@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail, ensure};
 
 use crate::document::{Place, Value};
+use crate::outputs;
 use crate::profile::{Attribute, Boot, Modules, OWN_PACKAGES, Profile, RootKind, beside};
 use crate::resolve::Resolved;
 use crate::size;
@@ -29,6 +30,7 @@ pub fn check(profile: &Profile, resolved: &Resolved) -> Result<()> {
     check_attributes(profile)?;
     check_inputs(resolved)?;
     check_files(profile)?;
+    outputs::check_signing(profile)?;
     check_budget(profile, &place)?;
     check_boots(profile, &place("machine.boots"))
 }

@@ -62,6 +62,8 @@ pub enum Value {
         /// Entries to add at the end.
         add: Vec<Item>,
     },
+    /// Of [`Form::Files`]: a path for each of its keys.
+    Files(BTreeMap<&'static str, Item>),
 }
 
 /// A value and its place.
@@ -257,10 +259,28 @@ impl Reader<'_> {
             (Form::Mode, DeValue::Integer(number)) if number.radix() == 8 => mode(number.as_str()),
             (Form::Account, DeValue::String(text)) => account(text),
             (Form::Account, DeValue::Integer(number)) if number.radix() == 10 => account(number.as_str()),
+            (Form::Files(names), DeValue::Table(table)) => self.files(names, table),
             (Form::List, found) => self.list(found, &|text| line(text)),
             (Form::Words(words), found) => self.list(found, &|text| one_of(words, text)),
             _ => Err(format!("must be {}", wanted(form))),
         }
+    }
+
+    fn files(&self, names: &'static [&'static str], table: &DeTable) -> Result<Value, String> {
+        if let Some(name) = table.keys().map(|name| name.get_ref()).find(|name| !names.contains(&name.as_ref())) {
+            return Err(format!("has no key `{name}`{}", choice(name, names)));
+        }
+        let mut files = BTreeMap::new();
+        for name in names {
+            let Some(value) = table.get(*name) else {
+                return Err(format!("has no `{name}`; it must be {}", wanted(Form::Files(names))));
+            };
+            let DeValue::String(text) = value.get_ref() else {
+                return Err(format!("has a `{name}` that is no text in quotes"));
+            };
+            files.insert(*name, Item { text: line(text)?, place: self.place(value.span().start) });
+        }
+        Ok(Value::Files(files))
     }
 
     fn list(&self, value: &DeValue, check: &dyn Fn(&str) -> Result<String, String>) -> Result<Value, String> {
@@ -338,6 +358,10 @@ fn wanted(form: Form) -> String {
         Form::Words(words) => format!("a list of {}", words.join(", ")),
         Form::Mode => "permissions in octal, such as \"0640\" or 0o640".into(),
         Form::Account => "a name or a number, such as \"nobody\" or 65534".into(),
+        Form::Files(names) => {
+            let parts: Vec<String> = names.iter().map(|name| format!("{name} = \"...\"")).collect();
+            format!("a table of paths: {{ {} }}", parts.join(", "))
+        }
     }
 }
 
@@ -483,6 +507,27 @@ mod tests {
         assert!(faults("[attribute]\npath = \"x\"\n").contains("double brackets"));
         assert!(faults("[attributes]\npath = \"x\"\n").contains("`attribute` was probably meant"));
         assert!(faults("[root]\nmode = \"600\"\n").contains("stands in an [[attribute]]"));
+    }
+
+    #[test]
+    fn a_table_of_files_is_whole() {
+        let text = |value: &str| format!("[[output]]\nkind = \"disk\"\nsize = \"64 MiB\"\nsign = {value}\n");
+        let document = read(Path::new("mine.toml"), &text("{ cert = \"a\", key = \"b\" }")).unwrap();
+        let Value::Files(files) = &document.outputs[0]["sign"].value else { panic!() };
+        assert_eq!((files["key"].text.as_str(), files["cert"].place.line), ("b", 4));
+        for (value, part) in [
+            ("{ key = \"b\" }", "`sign` has no `cert`; it must be a table of paths: { key = \"...\", cert = \"...\" }"),
+            ("{ cert = \"b\" }", "`sign` has no `key`"),
+            ("{ key = \"a\", certs = \"b\" }", "has no key `certs`; `cert` was probably meant"),
+            ("{ key = \"a\", cert = 3 }", "has a `cert` that is no text in quotes"),
+            ("\"a.pem\"", "`sign` must be a table of paths"),
+        ] {
+            let text = faults(&text(value));
+            assert!(text.contains("mine.toml:4: ") && text.contains(part), "`{part}` is not in:\n{text}");
+        }
+        let other = faults("[[output]]\nkind = \"oci\"\nsign = { key = \"a\", cert = \"b\" }\n");
+        assert!(other.contains("mine.toml:3: unknown key `sign` in an [[output]] of kind `oci`"), "{other}");
+        assert!(other.contains("stands in an [[output]] of kind `disk`"), "{other}");
     }
 
     #[test]

@@ -445,11 +445,12 @@ fn kernel(resolved: &Resolved, values: Values) -> Result<Kernel> {
     })
 }
 
-/// The nearest profile that states anything the kernel is compiled from.
+/// The nearest profile that states anything the kernel is compiled from. A signed one takes nothing from outside.
 fn variant(resolved: &Resolved) -> String {
     let of_kernel = |path: &str| path.starts_with("kernel.") || ["root.kind", "root.embed"].contains(&path);
     let stated = resolved.settings.iter().filter(|(path, _)| of_kernel(path));
-    let places: Vec<&Path> = stated.filter_map(|(_, setting)| setting.place.file.as_deref()).collect();
+    let signs = resolved.outputs.iter().flat_map(|(_, output)| output.get_key_value("sign"));
+    let places: Vec<&Path> = stated.chain(signs).filter_map(|(_, setting)| setting.place.file.as_deref()).collect();
     let nearest = resolved.files.iter().find(|file| places.contains(&&***file));
     nearest.and_then(|file| file.file_stem()).map_or(resolved.name.clone(), |stem| stem.to_string_lossy().into_owned())
 }

@@ -79,6 +79,10 @@ fn form(form: Form) -> String {
         Form::Words(known) => format!("list of {}", words(known)),
         Form::Mode => "octal, such as `\"0640\"`".into(),
         Form::Account => "name or number".into(),
+        Form::Files(names) => {
+            let parts: Vec<String> = names.iter().map(|name| format!("{name} = \"...\"")).collect();
+            format!("`{{ {} }}`", parts.join(", "))
+        }
     }
 }
 

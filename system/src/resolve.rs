@@ -303,5 +303,10 @@ pub fn show(value: &Value) -> String {
         Value::Count(number) => number.to_string(),
         Value::List(items) => format!("[{}]", list(items)),
         Value::Change { remove, add } => format!("{{ remove = [{}], add = [{}] }}", list(remove), list(add)),
+        Value::Files(files) => {
+            let parts: Vec<String> =
+                files.iter().map(|(name, file)| format!("{name} = {}", quote(&file.text))).collect();
+            format!("{{ {} }}", parts.join(", "))
+        }
     }
 }

@@ -24,6 +24,8 @@ pub enum Form {
     Mode,
     /// The name or the number of a user or a group.
     Account,
+    /// A table of these keys, each a path. All of them are stated, by one profile.
+    Files(&'static [&'static str]),
 }
 
 /// A key of a table.

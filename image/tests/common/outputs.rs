@@ -22,6 +22,8 @@ const SOURCES: &[&str] = &[
     "build-support/src",
     "dhcpc",
     "disk/src",
+    "efi-sign/Cargo.toml",
+    "efi-sign/src",
     "echod",
     "image/build.rs",
     "image/kernel",

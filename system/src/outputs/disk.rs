@@ -4,6 +4,7 @@ use ::disk::{DiskIds, EfiDisk, Format as Converted, MIB, convert, ext4};
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Built, Job, Stage};
 
+use super::sign::SIGN;
 use super::{Context, Kind, Medium, Output, fitting, place, tools, writers};
 use crate::profile::{Profile, RootKind};
 use crate::schema::{Default, Form, OutputKind, file, key};
@@ -20,6 +21,7 @@ const SCHEMA: OutputKind = OutputKind {
             Default::Is("[\"raw\", \"qcow2\"]"),
             "`raw` (suffix `.img`) to be written to a disk, `qcow2` for QEMU (what a guest writes stays in it), `vmdk` for VMware, `vhdx` for Hyper-V, `vdi` for VirtualBox",
         ),
+        SIGN,
     ],
 };
 
@@ -123,8 +125,8 @@ impl Kind for Disk {
         let stage = stage
             .recipe("outputs/disk.rs", include_str!("disk.rs"))
             .input("size", &size(cx.output)?.to_string())
-            .input("formats", &names.join(" "))
-            .needs(&cx.kernel.built);
+            .input("formats", &names.join(" "));
+        let stage = cx.needs_efi_program(stage);
         tools(tools(writers(stage, cx.dirs)?, ext4::TOOLS)?, ::disk::convert::TOOLS)
     }
 
@@ -134,7 +136,7 @@ impl Kind for Disk {
         let root = (!embedded).then(|| fitting(&cx.root.tree, ::disk::Output::Ext4));
         let disk = EfiDisk {
             arch: cx.arch,
-            kernel: &cx.kernel.efi(),
+            kernel: &cx.efi_program(),
             root: root.as_ref(),
             size: size(cx.output)? / MIB * MIB,
             ids: disk_ids(cx.arch),

@@ -3,13 +3,14 @@
 use anyhow::Result;
 use build_support::{Job, Stage, tree};
 
+use super::sign::SIGN;
 use super::{Context, Kind, Medium, Output, place};
 use crate::schema::{OutputKind, file};
 
 const SCHEMA: OutputKind = OutputKind {
     name: "efi",
     meaning: "The kernel as one EFI program, suffix `.efi`. With `root.embed` it is a whole system.",
-    keys: &[file("\"{profile}\"")],
+    keys: &[file("\"{profile}\""), SIGN],
 };
 
 fn path(output: &Output) -> String {
@@ -41,12 +42,12 @@ impl Kind for Efi {
     }
 
     fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>> {
-        Ok(stage.recipe("outputs/efi.rs", include_str!("efi.rs")).needs(&cx.kernel.built))
+        Ok(cx.needs_efi_program(stage.recipe("outputs/efi.rs", include_str!("efi.rs"))))
     }
 
     fn write(&self, job: &Job, cx: &Context) -> Result<()> {
         let out = job.out.join(path(cx.output));
         place::make_parent(&out)?;
-        tree::copy(&cx.kernel.efi(), &out)
+        tree::copy(&cx.efi_program(), &out)
     }
 }

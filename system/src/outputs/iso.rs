@@ -5,6 +5,7 @@ use ::disk::{Content, MIB};
 use anyhow::{Result, ensure};
 use build_support::{EPOCH, Job, Stage, fs, host};
 
+use super::sign::SIGN;
 use super::{Context, Kind, Medium, Output, place, writers};
 use crate::profile::Profile;
 use crate::schema::{OutputKind, file};
@@ -12,7 +13,7 @@ use crate::schema::{OutputKind, file};
 const SCHEMA: OutputKind = OutputKind {
     name: "iso",
     meaning: "A CD that UEFI firmware starts, suffix `.iso`. It needs `root.embed`, and `xorriso` on the machine that builds.",
-    keys: &[file("\"{profile}\"")],
+    keys: &[file("\"{profile}\""), SIGN],
 };
 
 fn path(output: &Output) -> String {
@@ -55,7 +56,7 @@ impl Kind for Iso {
 
     fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>> {
         super::need("xorriso", "xorriso", "writes the CD")?;
-        let stage = stage.recipe("outputs/iso.rs", include_str!("iso.rs")).needs(&cx.kernel.built);
+        let stage = cx.needs_efi_program(stage.recipe("outputs/iso.rs", include_str!("iso.rs")));
         Ok(writers(stage, cx.dirs)?.tool("xorriso", &host::version("xorriso", "-version")?))
     }
 
@@ -63,7 +64,7 @@ impl Kind for Iso {
     fn write(&self, job: &Job, cx: &Context) -> Result<()> {
         let (content, out) = (job.dir("content")?, job.out.join(path(cx.output)));
         place::make_parent(&out)?;
-        let kernel = cx.kernel.efi();
+        let kernel = cx.efi_program();
         let size = (fs::metadata(&kernel)?.len() + 2 * MIB).next_multiple_of(MIB);
         let file = (format!("EFI/BOOT/{}", cx.arch.efi_file()), Content::Host(kernel));
         Fat { size, volume_id: super::disk::disk_ids(cx.arch).volume_id, label: "BLOOMERY", files: vec![file] }

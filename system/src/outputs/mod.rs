@@ -11,13 +11,14 @@ mod iso;
 mod kernel;
 mod oci;
 mod place;
+mod sign;
 mod sysroot;
 
 use std::path::{Path, PathBuf};
 
 use ::disk::Tree;
 use ::disk::tools::Tool;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use build_support::{Arch, Built, Dirs, Job, Stage, cargo, digest, fs, host, progress};
 
 use crate::document::{Place, Settings};
@@ -26,6 +27,8 @@ use crate::schema::OutputKind;
 use crate::size;
 
 pub use disk::Format as DiskFormat;
+pub use sign::SigningKey;
+pub(crate) use sign::check as check_signing;
 
 /// Every kind, in the order of `docs/profiles.md`.
 pub const KINDS: &[&dyn Kind] = &[
@@ -158,6 +161,46 @@ pub struct Context<'a> {
     pub licences: &'a str,
     /// The output.
     pub output: &'a Output,
+    /// The kernel with the signature of the output's key, if it has one.
+    signed: Option<Built>,
+}
+
+impl Context<'_> {
+    /// The EFI program that the output holds.
+    fn efi_program(&self) -> PathBuf {
+        self.signed.as_ref().map_or_else(|| self.kernel.efi(), sign::program)
+    }
+
+    /// Adds that program to the key of a stage.
+    fn needs_efi_program<'a>(&self, stage: Stage<'a>) -> Stage<'a> {
+        stage.needs(self.signed.as_ref().unwrap_or(&self.kernel.built))
+    }
+}
+
+/// What all outputs of a profile are written from.
+pub struct Parts<'a> {
+    /// The kernel with all that is inside it.
+    pub kernel: &'a KernelFiles,
+    /// The root file system.
+    pub root: &'a Root,
+    /// The licences of what is in the root file system, an SPDX expression.
+    pub licences: &'a str,
+    /// The program that signs, where [`Profile::is_signed`].
+    pub signer: Option<&'a Built>,
+}
+
+impl<'a> Parts<'a> {
+    fn context(&self, dirs: &'a Dirs, arch: Arch, profile: &'a Profile, output: &'a Output) -> Result<Context<'a>> {
+        let Parts { kernel, root, licences, signer } = *self;
+        let signed = match output.signing_key() {
+            None => None,
+            Some(key) => {
+                let signer = signer.context("nothing was built that signs")?;
+                Some(sign::build(dirs, arch, &format!("{}-{}", profile.name, output.name), &key, kernel, signer)?)
+            }
+        };
+        Ok(Context { dirs, arch, profile, kernel, root, licences, output, signed })
+    }
 }
 
 /// The result of the kernel's last stage.
@@ -226,26 +269,18 @@ pub fn media(profile: &Profile) -> Vec<Medium> {
 ///
 /// # Errors
 /// What a kind cannot write, and a budget that is exceeded.
-pub fn build(
-    dirs: &Dirs,
-    arch: Arch,
-    profile: &Profile,
-    kernel: &KernelFiles,
-    root: &Root,
-    licences: &str,
-) -> Result<()> {
-    let manifest = root.tree.manifest_tsv()?;
+pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile, parts: &Parts) -> Result<()> {
+    let manifest = parts.root.tree.manifest_tsv()?;
     let mut built = Vec::new();
     for output in &profile.outputs {
-        let cx = Context { dirs, arch, profile, kernel, root, licences, output };
+        let cx = parts.context(dirs, arch, profile, output)?;
         let result = stage(&cx, &manifest)?.build(|job| output.kind.write(job, &cx))?;
         check_budget(&cx, &result, &manifest)?;
-        built.push(result);
+        built.push((cx, result));
     }
     let placed = place::Placed::open(dirs, arch, profile)?;
-    for (output, result) in profile.outputs.iter().zip(&built) {
-        let cx = Context { dirs, arch, profile, kernel, root, licences, output };
-        placed.update(output, result, || output.kind.place(result, &cx))?;
+    for (cx, result) in &built {
+        placed.update(cx.output, result, || cx.output.kind.place(result, cx))?;
     }
     placed.finish(arch, &manifest)
 }
@@ -302,7 +337,7 @@ fn check_budget(cx: &Context, built: &Built, manifest: &str) -> Result<()> {
         return Ok(());
     }
     let mut parts: Vec<(u64, String)> = manifest.lines().skip(1).filter_map(part).collect();
-    parts.push((cx.kernel.efi().metadata()?.len(), "the kernel".into()));
+    parts.push((cx.efi_program().metadata()?.len(), "the kernel".into()));
     parts.sort();
     let parts: Vec<String> = parts
         .iter()
