@@ -3,7 +3,8 @@
 //! A [`profile`] states it. [`schema`] defines every key of a profile once: the parser, the messages and
 //! `docs/profiles.md` follow from it. [`outputs`] has a file for each kind of output. Nothing is compiled here: `image`
 //! makes the kernel and the root file system, and hands them to [`outputs::build`]. [`machine`] makes the QEMU command that
-//! boots a system. [`bootconfig`], [`modules`], [`module_key`], [`pem`] and [`elf`] read the files that the kernel's recipes make.
+//! boots a system. [`bootconfig`], [`modules`], [`module_key`], [`pem`] and [`elf`] read the files that the kernel's recipes
+//! make. [`secure_boot`] makes keys, and [`variables`] writes what firmware keeps of them.
 
 pub mod bootconfig;
 pub mod elf;
@@ -16,7 +17,9 @@ pub mod profile;
 pub mod reference;
 pub mod resolve;
 pub mod schema;
+pub mod secure_boot;
 pub mod size;
+pub mod variables;
 
 mod checks;
 mod document;

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use build_support::{Cmd, Dirs, fs, stage};
+use build_support::{Dirs, fs, stage};
 
 use crate::pem;
 use crate::profile::{Modules, Profile};
@@ -55,21 +55,9 @@ fn own(dirs: &Dirs) -> Result<PathBuf> {
     }
     fs::create_dir_all(&dir)?;
     fs::set_permissions(&dir, Permissions::from_mode(0o700))?;
-    let (settings, new) = (dir.join("modules.cnf"), dir.join("modules.new"));
-    fs::write(&settings, REQUEST)?;
-    Cmd::new("openssl")
-        .args(["req", "-new", "-x509", "-batch", "-nodes", "-utf8", "-sha512", "-newkey", "rsa:4096"])
-        .args(["-days", "36500"]) // The kernel looks at no clock when it checks a module.
-        .arg("-config")
-        .arg(&settings)
-        .args(["-outform", "PEM", "-out"])
-        .arg(&new)
-        .arg("-keyout")
-        .arg(&new)
-        .run("make a key for kernel modules")?;
-    fs::set_permissions(&new, Permissions::from_mode(0o600))?;
+    let new = dir.join("modules.new");
+    pem::make_pair(REQUEST, "rsa:4096", "-sha512", &new, &new)?;
     fs::rename(&new, &file)?;
-    fs::remove_file(settings)?;
     Ok(file)
 }
 
@@ -86,6 +74,8 @@ fn check(file: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use build_support::Cmd;
+
     use super::*;
 
     fn dirs(dir: &Path) -> Dirs {

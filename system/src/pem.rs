@@ -1,9 +1,11 @@
 //! Keys and certificates in files of PEM. openssl checks them and makes keys.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use build_support::{Cmd, digest, host};
+use build_support::{Cmd, digest, fs, host};
 
 /// Refuses a machine without openssl.
 ///
@@ -15,6 +17,28 @@ pub fn need_openssl(purpose: &str) -> Result<()> {
         "`openssl` is not installed; it {purpose}\nhint: install it (Debian: openssl)"
     );
     Ok(())
+}
+
+/// Makes a private key of RSA, for its owner alone, and a certificate of it. The two may be one file. `request` has the settings
+/// of openssl-req(1), `kind` the algorithm (`rsa:4096`) and `digest` the option that names the digest.
+///
+/// # Errors
+/// What openssl refuses, and files that cannot be written.
+pub fn make_pair(request: &str, kind: &str, digest: &str, key: &Path, certificate: &Path) -> Result<()> {
+    let settings = key.with_added_extension("cnf");
+    fs::write(&settings, request)?;
+    Cmd::new("openssl")
+        .args(["req", "-new", "-x509", "-batch", "-nodes", "-utf8", digest, "-newkey", kind])
+        .args(["-days", "36500"]) // Neither kernel nor firmware looks at a clock.
+        .arg("-config")
+        .arg(&settings)
+        .args(["-outform", "PEM", "-out"])
+        .arg(certificate)
+        .arg("-keyout")
+        .arg(key)
+        .run("make a key")?;
+    fs::set_permissions(key, Permissions::from_mode(0o600))?;
+    Ok(fs::remove_file(settings)?)
 }
 
 /// Refuses a text without a private key that can be used unasked.
