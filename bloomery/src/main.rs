@@ -8,6 +8,7 @@ mod enter;
 mod gdb;
 mod init;
 mod initramfs;
+mod keys;
 mod menuconfig;
 mod pe;
 mod run;
@@ -44,6 +45,7 @@ enum Command {
     Config(config::Args),
     Size(size::Args),
     Initramfs(initramfs::Args),
+    Keys(keys::Args),
     Store(store::Args),
     Commands(store::CommandsArgs),
     /// Show, fetch, verify, re-pin and export the pinned upstream sources
@@ -79,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Config(args) => config::run(&context, &args),
         Command::Size(args) => size::run(&context, &args),
         Command::Initramfs(args) => initramfs::run(&context, &args),
+        Command::Keys(args) => keys::run(&context, &args),
         Command::Store(args) => store::run(&context, &args),
         Command::Commands(args) => store::commands(&context, &args),
         Command::Sources(args) => vendor::cli::run(&args).map(|()| ExitCode::SUCCESS),

@@ -30,6 +30,7 @@ fn help_names_every_command() {
         "config",
         "size",
         "initramfs",
+        "keys",
         "store",
         "commands",
         "sources",
@@ -266,4 +267,17 @@ fn sources_are_listed_and_verified() {
     let output = project.bloomery(&["sources", "verify", "glibc"]).output().unwrap();
     assert!(output.status.code() == Some(1) && errors(&output).contains("glibc"), "{}", errors(&output));
     project.refuses(&["sources", "fecth"], 2, &["there is no command `fecth`", "did you mean `fetch`?"]);
+}
+
+#[test]
+fn keys_are_made_and_kept() {
+    let project = Project::new();
+    let printed = project.prints(&["keys", "my keys"]);
+    let files: Vec<&str> = printed.lines().collect();
+    assert_eq!(files[..3], ["my keys/secure-boot.key", "my keys/secure-boot.crt", "my keys/secure-boot.cer"]);
+    assert!(files.contains(&"my keys/x86_64-vars.fd") && files.contains(&"my keys/arm64-vars.fd"), "{printed}");
+    let key = fs::read(project.root().join("my keys/secure-boot.key")).unwrap();
+    project.prints(&["keys", "my keys"]);
+    assert!(fs::read(project.root().join("my keys/secure-boot.key")).unwrap() == key);
+    project.refuses(&["keys"], 2, &["<DIR> is missing"]);
 }
