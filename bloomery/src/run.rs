@@ -37,6 +37,9 @@ pub struct Args {
     /// The same as --boot uefi
     #[arg(long, conflicts_with = "boot")]
     uefi: bool,
+    /// UEFI variables to boot with, such as those of `cargo bloomery keys`; the machine writes to them [default: its own]
+    #[arg(long, value_name = "FILE")]
+    vars: Option<PathBuf>,
     /// Add to the kernel's command line (with --boot kernel)
     #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     append: String,
@@ -157,7 +160,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
     profile.check_arch(arch)?;
     let boot = match args.boot {
         Some(BootName(boot)) => boot,
-        None if args.uefi => Boot::Uefi,
+        None if args.uefi || args.vars.is_some() => Boot::Uefi,
         None => profile.machine.boots.first().copied().unwrap_or(Boot::Kernel),
     };
     let dir = context.dirs.output(arch);
@@ -182,6 +185,7 @@ fn boot_image(context: &Context, image: &Image, args: Args) -> Result<ExitCode> 
         processors: args.smp,
         append: args.append,
         ports: args.ports,
+        variables: args.vars.map(std::path::absolute).transpose()?,
         snapshot: args.snapshot,
         gdb: args.gdb,
         accelerator,
@@ -193,7 +197,7 @@ fn boot_image(context: &Context, image: &Image, args: Args) -> Result<ExitCode> 
     ensure!(host::find_program(program).is_some(), "{program} is not installed\nhint: run ./setup.sh");
     let host = Host::find(machine.arch, accelerator, &context.dirs.home);
     let qemu = machine.command(&options, &host)?;
-    machine.prepare(&host)?; // In a dry run too: the command that it prints is one to use.
+    machine.prepare(&options, &host)?; // In a dry run too: the command that it prints is one to use.
     if args.dry_run {
         println!("{qemu}");
         return Ok(ExitCode::SUCCESS);

@@ -8,7 +8,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use build_support::{Arch, fs, tree};
 
 use crate::outputs::{self, Medium};
@@ -59,6 +59,8 @@ pub struct Options {
     pub append: String,
     /// Forwarded TCP ports: of the host's 127.0.0.1, and of the guest.
     pub ports: Vec<(u16, u16)>,
+    /// The file of the firmware's variables, which the machine writes to. Its own copy of the firmware's when there is none.
+    pub variables: Option<PathBuf>,
     /// Whether all that the guest writes is forgotten.
     pub snapshot: bool,
     /// Whether the machine waits for GDB before its first instruction.
@@ -113,7 +115,8 @@ impl Machine<'_> {
     /// an option that does not go with the boot.
     pub fn command(&self, options: &Options, host: &Host) -> Result<Qemu> {
         self.profile.check_boot(self.boot)?;
-        check_append(self.boot, &options.append)?;
+        self.check_append(&options.append)?;
+        self.check_variables(options, host)?;
         let kvm = options.runs_by_kvm(host)?;
         let values = Values { machine: self, options, host, kvm };
         let mut args = Vec::new();
@@ -139,21 +142,69 @@ impl Machine<'_> {
     ///
     /// # Errors
     /// Missing firmware, and files that cannot be written.
-    pub fn prepare(&self, host: &Host) -> Result<()> {
+    pub fn prepare(&self, options: &Options, host: &Host) -> Result<()> {
         if self.boot != Boot::Uefi {
             return Ok(());
         }
-        let firmware = self.firmware(host)?;
-        let copy = self.own(VARIABLES);
-        // Another size is that of another firmware.
-        if copy.metadata().map(|meta| meta.len()).ok() != Some(fs::metadata(&firmware.variables)?.len()) {
-            tree::write_atomically(&copy, &fs::read(&firmware.variables)?)?;
+        if options.variables.is_none() {
+            self.copy_variables(host)?;
         }
         if let Some(Medium::Efi(file)) = parts::medium(self.profile, self.boot) {
             let at = self.own(ESP).join("EFI/BOOT");
             fs::create_dir_all(&at)?;
             tree::link(self.dir.join(file), &at.join(self.arch.efi_file()))?;
         }
+        Ok(())
+    }
+
+    fn copy_variables(&self, host: &Host) -> Result<()> {
+        let firmware = self.firmware(host)?;
+        let copy = self.own(VARIABLES);
+        // Another size is that of another firmware.
+        if copy.metadata().map(|meta| meta.len()).ok() != Some(fs::metadata(&firmware.variables)?.len()) {
+            tree::write_atomically(&copy, &fs::read(&firmware.variables)?)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses words for a kernel that gets its command line from nobody.
+    fn check_append(&self, append: &str) -> Result<()> {
+        if append.is_empty() {
+            return Ok(());
+        }
+        ensure!(
+            self.boot == Boot::Kernel,
+            "--append does not go with --{}: firmware starts the kernel with its built-in command line\nhint: leave one of them out",
+            self.boot.name()
+        );
+        ensure!(
+            !self.profile.is_signed(),
+            "--append does not go with the profile {}: a signed kernel has its command line built in\nhint: `command-line` below [kernel] of the profile",
+            self.profile.name
+        );
+        Ok(())
+    }
+
+    /// Refuses variables that the firmware cannot use.
+    fn check_variables(&self, options: &Options, host: &Host) -> Result<()> {
+        let Some(file) = &options.variables else { return Ok(()) };
+        ensure!(
+            self.boot == Boot::Uefi,
+            "--vars does not go with --boot {}: only firmware has variables\nhint: --uefi",
+            self.boot.name()
+        );
+        ensure!(
+            file.is_file(),
+            "there is no file {}\nhint: `cargo bloomery keys DIR` makes variables with a key for Secure Boot",
+            file.display()
+        );
+        let firmware = self.firmware(host)?;
+        ensure!(
+            file.metadata()?.len() == firmware.variables.metadata()?.len(),
+            "{} has another size than the variables of the firmware {}\nhint: take those of the same architecture and firmware",
+            file.display(),
+            firmware.code.display()
+        );
         Ok(())
     }
 
@@ -193,17 +244,6 @@ impl Options {
             }
         }
     }
-}
-
-/// Refuses words for a kernel that gets its command line from nobody.
-fn check_append(boot: Boot, append: &str) -> Result<()> {
-    if append.is_empty() || boot == Boot::Kernel {
-        return Ok(());
-    }
-    bail!(
-        "--append does not go with --{}: firmware starts the kernel with its built-in command line\nhint: leave one of them out",
-        boot.name()
-    )
 }
 
 /// What the placeholders of a description become.
@@ -249,7 +289,7 @@ impl Values<'_> {
                 self.options.ports.iter().map(|(host, guest)| forward(*host, *guest)).collect::<String>().into()
             }
             Piece::Firmware => machine.firmware(self.host)?.code.clone().into(),
-            Piece::Variables => machine.own(VARIABLES).into(),
+            Piece::Variables => self.options.variables.clone().unwrap_or_else(|| machine.own(VARIABLES)).into(),
             Piece::Esp => machine.own(ESP).into(),
             Piece::CommandLine => machine.command_line(&self.options.append)?.into(),
         })

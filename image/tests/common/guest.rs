@@ -79,7 +79,7 @@ impl Start<'_> {
         if self.by == By::Test {
             let machine = Machine { arch: outputs.arch, profile: &profile, boot, dir: &dir };
             let host = Host::find(outputs.arch, self.options.accelerator, &dirs.home);
-            machine.prepare(&host)?;
+            machine.prepare(&self.options, &host)?;
             let qemu = machine.command(&Options { qmp: Some(socket), ..self.options.clone() }, &host)?;
             let mut command = Command::new(qemu.program);
             command.args(qemu.args);
@@ -107,6 +107,7 @@ fn words(options: &Options) -> Result<Vec<String>> {
     if !options.append.is_empty() {
         words.extend(["--append".into(), options.append.clone()]);
     }
+    words.extend(options.variables.iter().flat_map(|file| ["--vars".into(), file.display().to_string()]));
     words.extend(options.memory.iter().flat_map(|bytes| ["--memory".into(), format!("{}M", bytes >> 20)]));
     words.extend(options.processors.iter().flat_map(|count| ["--smp".into(), count.to_string()]));
     words.extend(options.ports.iter().flat_map(|(host, guest)| ["--port".into(), format!("{host}:{guest}")]));

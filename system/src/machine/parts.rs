@@ -236,7 +236,7 @@ fn firmware() -> Vec<Part> {
         ),
         part(
             When::Always,
-            "Its variables, a copy of this image's own.",
+            "Its variables, which it writes to.",
             flash("if=pflash,unit=1,format=raw,file=", Piece::Variables),
         ),
     ]

@@ -26,12 +26,31 @@ if [ "$boot" = uefi ]; then
     done <<'FIRMWARE'
 @firmware@FIRMWARE
     [ -n "$firmware" ] || stop 1 "no UEFI firmware is installed" "install it (Debian: @package@)"
-    variables=$own/@variables@
+    variables=$vars
+    if [ -n "$vars" ]; then
+        [ -e "$vars" ] || stop 1 "there is no file $vars" "\`cargo bloomery keys DIR\` makes variables with a key for Secure Boot"
+        if [ "$(wc -c <"$vars")" != "$(wc -c <"$template")" ]; then
+            stop 1 "$vars has another size than the variables of the firmware $firmware" "take those of the same architecture and firmware"
+        fi
+    else
+        variables=$own/@variables@
+    fi
     # Another size is that of another firmware.
     if [ ! -e "$variables" ] || [ "$(wc -c <"$variables")" != "$(wc -c <"$template")" ]; then
         cp -- "$template" "$variables.$$"
         mv -- "$variables.$$" "$variables"
     fi
+fi
+"#;
+
+/// The options that only firmware has.
+const UEFI_HELP: &str = "  --uefi             the same as --boot uefi
+  --vars FILE        UEFI variables to boot with, such as a key for Secure Boot; the machine writes to them
+";
+
+/// Refuses words that a signed kernel does not take.
+const SIGNED: &str = r#"if [ -n "$append" ]; then
+    stop 2 "--append does not go with @profile@: a signed kernel has its command line built in" "leave it out"
 fi
 "#;
 
@@ -57,7 +76,8 @@ pub fn script(arch: Arch, profile: &Profile) -> Result<Option<String>> {
     for (mark, value) in [
         ("@uefi@", if uefi { uefi_part(arch) } else { String::new() }),
         ("@arguments@", arguments(arch, profile)?),
-        ("@uefi_help@", if uefi { "  --uefi             the same as --boot uefi\n".into() } else { String::new() }),
+        ("@uefi_help@", if uefi { UEFI_HELP.into() } else { String::new() }),
+        ("@signed@", if profile.is_signed() { SIGNED.into() } else { String::new() }),
         ("@boot_help@", names.iter().map(|name| meaning(name)).collect::<Vec<_>>().join("; ")),
         ("@boot_pattern@", names.join(" | ")),
         ("@boot_list@", names.join(", ")),

@@ -39,6 +39,13 @@ impl Bench {
         bench
     }
 
+    /// The profile with another text.
+    fn reread(&self, text: &str) -> Profile {
+        let root = self.dir.path().to_path_buf();
+        fs::write(root.join("image/profiles/own.toml"), format!("{HEAD}{text}")).unwrap();
+        Profile::read(&Dirs { home: root.join("home"), target: root.join("target"), root }, "own").unwrap()
+    }
+
     /// What a build leaves, in a directory whose name QEMU and a shell would take apart.
     fn out(&self) -> PathBuf {
         self.dir.path().canonicalize().unwrap().join("it's, odd")
@@ -149,7 +156,7 @@ fn firmware_starts_a_disk_a_cd_or_a_directory() {
             let text = bench.text(arch, Boot::Uefi, &Options::default());
             assert!(text.contains("if=pflash,unit=0") && !text.contains("-kernel"), "{text}");
             assert!(parts.iter().all(|part| text.contains(part)), "{parts:?} are not in {text}");
-            bench.machine(arch, Boot::Uefi).prepare(&host(arch)).unwrap();
+            bench.machine(arch, Boot::Uefi).prepare(&DEFAULT, &host(arch)).unwrap();
             let own = bench.out().join("own");
             assert!(own.join("uefi-vars.fd").metadata().unwrap().len() > 100_000);
             let program = own.join("esp/EFI/BOOT").join(arch.efi_file());
@@ -165,14 +172,14 @@ fn variables_are_copied_once() {
     let host = host(Arch::X86_64);
     let machine = bench.machine(Arch::X86_64, Boot::Uefi);
     let variables = bench.out().join("own/uefi-vars.fd");
-    machine.prepare(&host).unwrap();
+    machine.prepare(&DEFAULT, &host).unwrap();
     let mut bytes = fs::read(&variables).unwrap();
     bytes[0] ^= 1;
     fs::write(&variables, &bytes).unwrap();
-    machine.prepare(&host).unwrap();
+    machine.prepare(&DEFAULT, &host).unwrap();
     assert!(fs::read(&variables).unwrap() == bytes, "they were copied again");
     fs::write(&variables, "of other firmware").unwrap();
-    machine.prepare(&host).unwrap();
+    machine.prepare(&DEFAULT, &host).unwrap();
     assert_eq!(fs::metadata(&variables).unwrap().len(), bytes.len() as u64);
 }
 
@@ -259,6 +266,7 @@ static DEFAULT: Options = Options {
     processors: None,
     append: String::new(),
     ports: Vec::new(),
+    variables: None,
     snapshot: false,
     gdb: false,
     accelerator: Accelerator::Auto,
@@ -349,4 +357,56 @@ fn the_script_is_clean() {
 fn what_does_not_boot_has_no_script() {
     let bench = Bench::new("[[output]]\nkind = \"oci\"\n");
     assert!(script(Arch::X86_64, &bench.profile).unwrap().is_none());
+}
+
+/// Variables of the user's own take the place of the copy, in the command and in the script.
+#[test]
+fn variables_can_be_the_users() {
+    let bench = Bench::new(DISK);
+    let arch = Arch::X86_64;
+    let template = host(arch).firmware.unwrap().variables;
+    let file = bench.dir.path().join("keys, mine.fd");
+    fs::copy(template, &file).unwrap();
+    let options = Options { variables: Some(file.clone()), ..DEFAULT.clone() };
+    let text = bench.text(arch, Boot::Uefi, &options);
+    assert!(text.contains("if=pflash,unit=1,format=raw,file=") && text.contains("/keys,, mine.fd' "), "{text}");
+    bench.machine(arch, Boot::Uefi).prepare(&options, &host(arch)).unwrap();
+    assert!(!bench.out().join("own/uefi-vars.fd").exists());
+    let name = file.to_str().unwrap();
+    let output = run_script(&bench, arch, &["--vars", name, "--accel", "tcg", "--dry-run"]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), text.trim_end(), "{:?}", output.stderr);
+
+    let short = bench.dir.path().join("short");
+    fs::write(&short, "short").unwrap();
+    for (boot, file, part) in [
+        (Boot::Kernel, &file, "--vars does not go with --boot kernel"),
+        (Boot::Uefi, &short, "has another size than the variables of the firmware"),
+        (Boot::Uefi, &bench.dir.path().join("none"), "there is no file"),
+    ] {
+        let error = bench.refusal(boot, &Options { variables: Some(file.clone()), ..DEFAULT.clone() }, &host(arch));
+        assert!(error.contains(part) && error.contains("hint: "), "`{part}` is not in: {error}");
+        let args = ["--boot", boot.name(), "--vars", file.to_str().unwrap(), "--accel", "tcg", "--dry-run"];
+        let said = String::from_utf8(run_script(&bench, arch, &args).stderr).unwrap();
+        assert!(said.contains(part) && said.contains("hint: "), "`{part}` is not in: {said}");
+    }
+}
+
+/// Nothing from outside reaches a signed kernel, so words for it are a mistake.
+#[test]
+fn a_signed_kernel_takes_no_words() {
+    let bench = Bench::new(EFI);
+    for name in ["key", "crt"] {
+        fs::write(bench.dir.path().join(name), "").unwrap();
+    }
+    let signed = format!("{EFI}sign = {{ key = \"../../key\", cert = \"../../crt\" }}\n");
+    let bench = Bench { profile: bench.reread(&signed), ..bench };
+    let error =
+        bench.refusal(Boot::Kernel, &Options { append: "quiet".into(), ..DEFAULT.clone() }, &host(Arch::X86_64));
+    assert!(error.contains("a signed kernel has its command line built in\nhint: "), "{error}");
+    let output = run_script(&bench, Arch::X86_64, &["--append", "quiet"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(2) && said.contains("--append does not go with own: a signed kernel"),
+        "{said}"
+    );
 }
