@@ -30,6 +30,9 @@ pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragm
     for name in modules::fragments(&profile.kernel) {
         fragments.push(Fragment::read(&known(name))?);
     }
+    if profile.is_signed() {
+        fragments.push(Fragment::read(&known(&format!("signed-{arch}")))?);
+    }
     if profile.kernel.debug {
         fragments.push(Fragment::read(&known("debug"))?);
     }
@@ -62,14 +65,16 @@ pub fn command_line(arch: Arch, profile: &Profile) -> String {
         RootKind::Initramfs => String::new(),
     };
     let line = [
+        // The EFI stub reads it up to `--`, which may be in the profile's words.
+        if profile.is_signed() { "noinitrd" } else { "" },
         &root,
         // The last console is /dev/console; a machine without a serial line uses the screen.
         &format!("console=tty0 console={}", arch.serial_console()),
         "panic=10", // A machine far away comes back by itself.
         &profile.kernel.command_line,
-    ]
-    .join(" ");
-    line.trim().into()
+    ];
+    let line: Vec<&str> = line.into_iter().filter(|words| !words.is_empty()).collect();
+    line.join(" ").trim().into()
 }
 
 fn command_line_setting(arch: Arch, line: &str) -> String {
