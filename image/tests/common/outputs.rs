@@ -60,8 +60,7 @@ impl Outputs {
     pub fn of(arch: Arch, profile: &str) -> Result<Option<Outputs>> {
         let dirs = Dirs::find()?;
         let outputs = Outputs { dir: dirs.output(arch), root: dirs.root.clone(), arch };
-        if vars::get(vars::ARCH).is_some() && !vars::archs()?.contains(&arch) {
-            testing::skip(&format!("BLOOMERY_ARCH leaves {arch} out"));
+        if !is_wanted(arch)? {
             return Ok(None);
         }
         let known = Profile::read(&dirs, profile)?;
@@ -166,6 +165,15 @@ impl Outputs {
         }
         Ok(true)
     }
+}
+
+/// Whether an architecture is to be tested. The reason is said when it is not.
+pub fn is_wanted(arch: Arch) -> Result<bool> {
+    let wanted = vars::get(vars::ARCH).is_none() || vars::archs()?.contains(&arch);
+    if !wanted {
+        testing::skip(&format!("BLOOMERY_ARCH leaves {arch} out"));
+    }
+    Ok(wanted)
 }
 
 /// The stage that makes the test of a profile too long, if it is not in the store: LLVM on board of another architecture
