@@ -198,6 +198,7 @@ mod tests {
             routes: vec![],
             name_servers: vec![Ipv4Addr::new(9, 9, 9, 9)],
             search: vec!["a.org".into(), "b.org".into()],
+            host_name: None,
             mtu: None,
             seconds: 60,
             renew: None,

@@ -87,6 +87,11 @@ impl Client {
         self.exchange
     }
 
+    /// Whether an answer may come: the state of a lease that nobody asks about needs no open port.
+    pub fn is_asking(&self) -> bool {
+        !matches!(self.state, State::Bound { asking: false, .. })
+    }
+
     /// Does what is due.
     pub fn tick(&mut self, now: Duration) -> Vec<Action> {
         if now < self.due {
@@ -190,8 +195,10 @@ impl Client {
         let for_ever = offer.seconds == u32::MAX;
         // A lease of no time at all would be asked for without a pause.
         let whole = seconds(offer.seconds.max(60));
-        let rebind = offer.rebind.map(seconds).filter(|time| *time < whole).unwrap_or(whole / 8 * 7);
-        let renew = offer.renew.map(seconds).filter(|time| *time < rebind).unwrap_or((whole / 2).min(rebind));
+        // At no time at all it would be asked for without a pause, too.
+        let said = |time: Option<u32>| time.filter(|time| *time > 0).map(seconds);
+        let rebind = said(offer.rebind).filter(|time| *time < whole).unwrap_or(whole / 8 * 7);
+        let renew = said(offer.renew).filter(|time| *time < rebind).unwrap_or((whole / 2).min(rebind));
         let lease = Lease {
             server,
             renew: now + renew,
@@ -263,6 +270,7 @@ mod tests {
             routes: vec![],
             name_servers: vec![],
             search: vec![],
+            host_name: None,
             mtu: None,
             seconds,
             renew: None,
@@ -315,7 +323,9 @@ mod tests {
     #[test]
     fn a_renewed_lease_begins_anew_and_says_nothing() {
         let mut client = bound(3600);
+        assert!(!client.is_asking());
         client.tick(at(1800));
+        assert!(client.is_asking());
         assert_eq!(client.receive(reply(Kind::Ack, offer(5, 3600)), at(1801)), [Action::Bind(offer(5, 3600))]);
         assert_eq!(client.due(), at(1801 + 1800));
         // Nobody asked.
@@ -377,6 +387,11 @@ mod tests {
 
     #[test]
     fn leases_for_ever_and_for_no_time() {
+        let mut client = bound(3600);
+        client.tick(at(1800));
+        let at_once = Offer { renew: Some(0), rebind: Some(0), ..offer(5, 3600) };
+        client.receive(reply(Kind::Ack, at_once), at(1800));
+        assert_eq!(client.due(), at(3600));
         let mut client = bound(u32::MAX);
         assert!(client.due() > at(1 << 30));
         assert!(client.tick(at(1 << 30)).is_empty());

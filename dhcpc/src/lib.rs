@@ -10,9 +10,11 @@ mod client;
 mod message;
 mod socket;
 
+use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 
+use init_base::host_name;
 use init_base::sys::files::{self, to_stderr};
 use init_base::sys::signal::{self, Signal};
 use init_base::sys::{Errno, random, retry, system};
@@ -25,6 +27,8 @@ use message::Identity;
 use socket::Socket;
 
 const SIGNALS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::USR1];
+/// What is said when the socket cannot be opened.
+const NO_PORT: &str = "cannot open the port of DHCP clients";
 /// Bytes of the longest datagram that Ethernet carries.
 const BUFFER: usize = 1500;
 
@@ -55,7 +59,8 @@ struct Work {
     name: String,
     identity: Identity,
     interface: Interface,
-    socket: Socket,
+    /// Nothing while no answer is waited for, so that the port is closed for strangers.
+    socket: Option<Socket>,
     signals: OwnedFd,
     client: Client,
 }
@@ -69,7 +74,8 @@ impl Work {
         let signals = signal::block(&SIGNALS).and_then(|()| signal::descriptor(&SIGNALS));
         Ok(Work {
             interface: interface.map_err(|error| format!("cannot change it: {error}"))?,
-            socket: Socket::open(name).map_err(|error| format!("cannot open the port of DHCP clients: {error}"))?,
+            // Opened again for later questions, which only say what fails.
+            socket: Some(Socket::open(name).map_err(|error| format!("{NO_PORT}: {error}"))?),
             signals: signals.map_err(|error| format!("cannot take signals: {error}"))?,
             client: Client::new(seed(identity.mac), system::uptime()),
             name: name.clone(),
@@ -83,6 +89,9 @@ impl Work {
             let now = system::uptime();
             let actions = self.client.tick(now);
             self.carry_out(actions);
+            if !self.client.is_asking() {
+                self.socket = None;
+            }
             let pause = self.client.due().saturating_sub(now);
             let (answer, asked) = self.wait(pause).map_err(|error| format!("cannot wait: {error}"))?;
             if asked {
@@ -103,11 +112,14 @@ impl Work {
 
     /// Waits for the socket and for signals; which of them have something.
     fn wait(&self, pause: Duration) -> Result<(bool, bool), Errno> {
-        let mut polled = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+        let signals = PollFd::new(&self.signals, PollFlags::IN);
+        let socket = self.socket.iter().map(|socket| PollFd::new(socket, PollFlags::IN));
+        let mut polled: Vec<PollFd<'_>> = core::iter::once(signals).chain(socket).collect();
         let pause = Timespec::try_from(pause).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
         retry(|| rustix::event::poll(&mut polled, Some(&pause)))?;
-        let [socket, signals] = polled.map(|polled| !polled.revents().is_empty());
-        Ok((socket, signals))
+        let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
+        let signal = ready.next().unwrap_or_default();
+        Ok((ready.next().unwrap_or_default(), signal))
     }
 
     fn signal(&self) -> Option<Signal> {
@@ -120,7 +132,8 @@ impl Work {
     fn receive(&mut self) {
         let mut buffer = [0; BUFFER];
         loop {
-            let count = match self.socket.receive(&mut buffer) {
+            let Some(socket) = &self.socket else { return };
+            let count = match socket.receive(&mut buffer) {
                 Ok(count) => count,
                 Err(Errno::AGAIN) => return,
                 // The interface is down; the next request says it too.
@@ -139,18 +152,44 @@ impl Work {
             match action {
                 Action::Send(request, server) => {
                     let bytes = message::encode(&request, &self.identity);
-                    if let Err(error) = self.socket.send(&bytes, server) {
-                        self.say(&format!("cannot send: {error}"));
+                    if let Err(error) = self.send(&bytes, server) {
+                        self.say(&error);
                     }
                 }
                 Action::Bind(offer) => {
                     for fault in self.interface.bind(&offer) {
                         self.say(&fault);
                     }
+                    self.take_name(offer.host_name.as_deref());
                 }
                 Action::Unbind => self.interface.unbind(),
                 Action::Say(words) => self.say(&words),
             }
+        }
+    }
+
+    /// Sends a message to a server; nothing is everyone.
+    fn send(&mut self, bytes: &[u8], server: Option<Ipv4Addr>) -> Result<(), String> {
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => Socket::open(&self.name).map_err(|error| format!("{NO_PORT}: {error}"))?,
+        };
+        let sent = socket.send(bytes, server).map_err(|error| format!("cannot send: {error}"));
+        self.socket = Some(socket);
+        sent
+    }
+
+    /// Gives a machine without a name the one that the server has for it.
+    fn take_name(&mut self, name: Option<&str>) {
+        let Some(name) = name else { return };
+        match host_name::give(name) {
+            Ok(true) => {
+                self.say(&format!("this machine is {name}"));
+                // It is told with the next question, as init has it told by a client that starts later.
+                self.identity.host_name = Some(name.into());
+            }
+            Ok(false) => {}
+            Err(error) => self.say(&format!("cannot name the machine {name}: {error}")),
         }
     }
 

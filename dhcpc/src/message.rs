@@ -3,6 +3,8 @@
 
 use core::net::Ipv4Addr;
 
+use init_base::host_name;
+
 /// What every message begins with, before its options.
 const HEADER: usize = 240;
 /// The first four bytes of the options (RFC 2131, section 3).
@@ -44,6 +46,7 @@ const WANTED: &[u8] = &[
     option::NAME_SERVERS,
     option::DOMAIN,
     option::SEARCH,
+    option::HOST_NAME,
     option::MTU,
     option::RENEW,
     option::REBIND,
@@ -149,6 +152,8 @@ pub struct Offer {
     pub name_servers: Vec<Ipv4Addr>,
     /// Domains in which short names are looked for.
     pub search: Vec<String>,
+    /// The machine's name.
+    pub host_name: Option<String>,
     /// The largest packet in bytes.
     pub mtu: Option<u16>,
     /// How long it is ours, in seconds; `u32::MAX` is for ever.
@@ -237,6 +242,7 @@ impl Options {
             routes: self.get(option::STATIC_ROUTES).map(routes).unwrap_or_default(),
             name_servers: self.addresses(option::NAME_SERVERS),
             search: search.unwrap_or_else(|| domain().into_iter().collect()),
+            host_name: self.get(option::HOST_NAME).and_then(name_of_host),
             // 576 bytes is what every host must take (RFC 791).
             mtu: self
                 .get(option::MTU)
@@ -283,6 +289,12 @@ fn routes(mut bytes: &[u8]) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
         bytes = rest;
     }
     routes
+}
+
+/// The machine's name, which some servers end with a zero byte (RFC 2132, section 2).
+fn name_of_host(value: &[u8]) -> Option<String> {
+    let name = core::str::from_utf8(value).ok()?.trim_end_matches(['\0', '.']);
+    host_name::is_valid(name).then(|| name.into())
 }
 
 /// A domain that can be a word of resolv.conf(5).
@@ -390,6 +402,7 @@ mod tests {
                 (option::ROUTERS, &[10, 0, 2, 2, 10, 0, 2, 3]),
                 (option::NAME_SERVERS, &[9, 9, 9, 9]),
                 (option::DOMAIN, b"example.org\0"),
+                (option::HOST_NAME, b"node-7\0"),
                 (option::MTU, &[0x05, 0xaa]),
                 (option::SECONDS, &[0, 0, 0x0e, 0x10]),
                 (option::SERVER, &[10, 0, 2, 2]),
@@ -404,6 +417,9 @@ mod tests {
         assert_eq!((offer.address.to_string().as_str(), offer.length), ("10.0.2.15", 20));
         assert_eq!(offer.routers.len(), 2);
         assert_eq!(offer.search, ["example.org"]);
+        assert_eq!(offer.host_name.as_deref(), Some("node-7"));
+        let odd = reply(5, &[(option::HOST_NAME, b"a b")]);
+        assert_eq!(decode(&odd, 7, MAC).unwrap().offer.host_name, None);
         assert_eq!((offer.mtu, offer.seconds, offer.renew, offer.rebind), (Some(1450), 3600, Some(60), None));
         let gateway = |last| Ipv4Addr::new(10, 0, 2, last);
         let expected = [(Ipv4Addr::UNSPECIFIED, 0, gateway(2)), (Ipv4Addr::new(172, 16, 0, 0), 12, gateway(9))];

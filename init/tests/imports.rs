@@ -32,6 +32,7 @@ const BASE_RULES: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("bootconfig", &["sys"]),
     ("dropins", &["sys"]),
+    ("host_name", &["sys"]),
     ("protocol", &["sys"]),
     ("resolv", &["sys"]),
     ("rtnetlink", &["sys"]),

@@ -1,7 +1,9 @@
-//! The machine's own name: DHCP servers are told it, and a line of `/etc/hosts` makes it resolve without a server.
+//! A line of `/etc/hosts` makes the machine's own name resolve without a server.
 
-use crate::log::{debug, error, warn};
-use crate::sys::{Errno, Result, files, system};
+use init_base::host_name::current;
+
+use crate::log::{debug, warn};
+use crate::sys::{Errno, Result, files};
 
 /// hosts(5).
 const HOSTS: &str = "/etc/hosts";
@@ -9,33 +11,6 @@ const HOSTS: &str = "/etc/hosts";
 const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost\n";
 /// The address for the machine's name, as Debian has it: that of `localhost` would make `localhost` its canonical name.
 const ADDRESS: &str = "127.0.1.1";
-
-/// The name that the kernel has; nothing where nobody gave it one, or one that is no name of a host.
-pub(super) fn current() -> Option<String> {
-    let name = files::read_file("/proc/sys/kernel/hostname").ok()?;
-    let name = core::str::from_utf8(name.trim_ascii()).ok()?;
-    (!is_unset(name) && is_host_name(name)).then(|| name.to_owned())
-}
-
-fn is_unset(name: &str) -> bool {
-    matches!(name, "" | "(none)" | "localhost")
-}
-
-/// Letters, digits, `-` and `.` (RFC 1123, section 2.1), and the `_` that many have.
-fn is_host_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
-}
-
-/// Gives a machine that has no name the one of the kernel command line.
-pub(super) fn set(name: &str) {
-    let current = files::read_file("/proc/sys/kernel/hostname").unwrap_or_default();
-    if is_unset(&String::from_utf8_lossy(current.trim_ascii()))
-        && let Err(error) = system::set_host_name(name)
-    {
-        error!("cannot set the host name '{name}': {error}");
-    }
-}
 
 /// Adds the machine's name to `/etc/hosts` when no line has it. What is in the file stays.
 pub(crate) fn add_to_hosts() {
@@ -83,17 +58,6 @@ fn with_name(content: &[u8], name: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_of_hosts_are_told() {
-        for name in ["iron", "iron-2", "iron.example.org", "2", "my_host"] {
-            assert!(is_host_name(name), "{name}");
-        }
-        for name in ["", "-x", ".", "my host", "a\nb", "a:b", "a=b", "\u{e9}", "$(x)"] {
-            assert!(!is_host_name(name), "{name}");
-        }
-        assert!(is_unset("(none)") && is_unset("") && is_unset("localhost") && !is_unset("iron"));
-    }
 
     #[test]
     fn a_name_gets_a_line_when_it_has_none() {

@@ -95,8 +95,10 @@ impl Network {
         for fault in &request.faults {
             warn!("kernel command line: {fault}");
         }
-        if let Some(name) = &request.host_name {
-            host_name::set(name);
+        if let Some(name) = &request.host_name
+            && let Err(error) = init_base::host_name::give(name)
+        {
+            error!("cannot set the host name '{name}': {error}");
         }
         let mut network = Network {
             socket: None,
@@ -315,7 +317,7 @@ impl Network {
                     &name,
                     metric,
                     mtu,
-                    host_name::current().as_deref(),
+                    init_base::host_name::current().as_deref(),
                     files::is_executable(OWN_CLIENT),
                 )));
             }
