@@ -3,19 +3,19 @@
 use anyhow::{Result, bail};
 use build_support::{Arch, Job, Stage, fs, tree};
 
-use super::{Context, Kind, Medium, Output, place};
+use super::{Context, Kind, Medium, Output, firecracker, place};
 use crate::schema::{Default, Form, OutputKind, file, key};
 
 const SCHEMA: OutputKind = OutputKind {
     name: "kernel",
-    meaning: "The kernel, with its configuration (suffix `.config`) and its command line (`cmdline` beside it). arm64 has another file for UEFI firmware (suffix `.efi`). With `kernel.debug` the directory `debug` beside it has `vmlinux` and GDB's scripts.",
+    meaning: "The kernel, with its configuration (suffix `.config`) and its command line (`cmdline` beside it). arm64 has another file for UEFI firmware (suffix `.efi`). With `kernel.debug` the directory `debug` beside it has `vmlinux` and GDB's scripts. With the format `elf` a configuration for Firecracker lies beside it (suffix `.firecracker.json`).",
     keys: &[
         file("\"{profile}/kernel\""),
         key(
             "formats",
             Form::Words(&["image", "elf"]),
             Default::Is("[\"image\"]"),
-            "`image` for boot loaders and QEMU's `-kernel`, `elf` (suffix `.elf`, x86_64 only) with a PVH entry for Firecracker, Cloud Hypervisor and QEMU's microvm",
+            "`image` for boot loaders and QEMU's `-kernel`, `elf` (suffix `.elf`) with a PVH entry for Firecracker, Cloud Hypervisor and QEMU's microvm; arm64 has none, and they take its `image`",
         ),
     ],
 };
@@ -46,7 +46,7 @@ impl Kind for Kernel {
             files.extend([file.clone(), format!("{file}.efi")]);
         }
         if has(output, "elf") {
-            files.push(format!("{file}.elf"));
+            files.extend([format!("{file}.elf"), format!("{file}{}", firecracker::SUFFIX)]);
         }
         files.extend([format!("{file}.config"), beside(output, "cmdline"), beside(output, "debug")]);
         files
@@ -57,10 +57,10 @@ impl Kind for Kernel {
     }
 
     fn check_arch(&self, output: &Output, arch: Arch) -> Result<()> {
-        if has(output, "elf") && arch != Arch::X86_64 {
+        if has(output, "elf") && !has(output, "image") && arch != Arch::X86_64 {
             bail!(
-                "{}: the output `{}` has the format `elf`, which a kernel for {arch} does not have\n\
-                 hint: its `image` is what every loader takes; build this profile with BLOOMERY_ARCH=x86_64",
+                "{}: the output `{}` has the format `elf` alone, which a kernel for {arch} does not have\n\
+                 hint: its `image` is what every loader takes: add it to `formats`",
                 output.place,
                 output.name
             );
@@ -74,6 +74,7 @@ impl Kind for Kernel {
 
     fn inputs<'a>(&self, stage: Stage<'a>, cx: &Context) -> Result<Stage<'a>> {
         let formats = cx.output.values().words("formats")?.join(" ");
+        let stage = if has(cx.output, "elf") { firecracker::inputs(stage, cx) } else { stage };
         Ok(stage
             .recipe("outputs/kernel.rs", include_str!("kernel.rs"))
             .input("formats", &formats)
@@ -92,7 +93,12 @@ impl Kind for Kernel {
             }
         }
         if has(cx.output, "elf") {
-            strip(job, cx, &format!("{file}.elf"))?;
+            let elf = cx.arch == Arch::X86_64;
+            if elf {
+                strip(job, cx, &format!("{file}.elf"))?;
+            }
+            let kernel = if elf { format!("{file}.elf") } else { file.clone() };
+            fs::write(job.out.join(format!("{file}{}", firecracker::SUFFIX)), firecracker::config(cx, &kernel))?;
         }
         fs::copy(from.join("kernel.config"), job.out.join(format!("{file}.config")))?;
         fs::copy(from.join("cmdline"), job.out.join(beside(cx.output, "cmdline")))?;

@@ -6,6 +6,7 @@
 mod archive;
 mod disk;
 mod efi;
+mod firecracker;
 mod initramfs;
 mod iso;
 mod kernel;
