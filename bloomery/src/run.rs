@@ -31,7 +31,8 @@ pub struct Args {
     /// The profile to boot: a name from image/profiles/, or your own TOML file
     #[arg(long, value_name = "NAME", default_value = "full", allow_hyphen_values = true)]
     profile: String,
-    /// How to boot: `kernel` (QEMU loads the kernel) or `uefi` (firmware starts the image) [default: the profile's first]
+    /// How to boot: `kernel` (QEMU loads the kernel), `uefi` (firmware starts the image), `microvm`, or over the network by
+    /// `pxe4`, `pxe6`, `http4`, `http6`, `ipxe` (docs/netboot.md) [default: the profile's first]
     #[arg(long, value_name = "NAME", hide_possible_values = true)]
     boot: Option<BootName>,
     /// The same as --boot uefi
@@ -40,7 +41,7 @@ pub struct Args {
     /// UEFI variables to boot with, such as those of `cargo bloomery keys`; the machine writes to them [default: its own]
     #[arg(long, value_name = "FILE")]
     vars: Option<PathBuf>,
-    /// Add to the kernel's command line (with --boot kernel)
+    /// Add to the kernel's command line (when QEMU loads the kernel)
     #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     append: String,
     /// Memory, such as 512M or 2G [default: the profile's]
@@ -52,6 +53,9 @@ pub struct Args {
     /// Forward a TCP port of this machine (127.0.0.1) to the guest; can be repeated
     #[arg(long = "port", value_name = "HOST:GUEST", value_parser = port)]
     ports: Vec<(u16, u16)>,
+    /// Use the network of this tap device in place of QEMU's own
+    #[arg(long, value_name = "NAME")]
+    tap: Option<String>,
     /// Forget everything that the guest writes to its disk
     #[arg(long)]
     snapshot: bool,
@@ -161,7 +165,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let boot = match args.boot {
         Some(BootName(boot)) => boot,
         None if args.uefi || args.vars.is_some() => Boot::Uefi,
-        None => profile.machine.boots.first().copied().unwrap_or(Boot::Kernel),
+        None => profile.boots(arch).first().copied().unwrap_or(Boot::Kernel),
     };
     let dir = context.dirs.output(arch);
     let machine = Machine { arch, profile: &profile, boot, dir: &dir };
@@ -186,6 +190,7 @@ fn boot_image(context: &Context, image: &Image, args: Args) -> Result<ExitCode> 
         append: args.append,
         ports: args.ports,
         variables: args.vars.map(std::path::absolute).transpose()?,
+        tap: args.tap,
         snapshot: args.snapshot,
         gdb: args.gdb,
         accelerator,

@@ -206,7 +206,7 @@ fn bad_arguments_are_explained() {
         (&["x86_64", "--port", "80"], ["--port cannot be `80`", "8080:80"]),
         (&["x86_64", "--port", "99999:80"], ["no port above 65535", "8080:80"]),
         (&["x86_64", "--accel", "warp"], ["--accel cannot be `warp`", "kvm, tcg or auto"]),
-        (&["x86_64", "--boot", "floppy"], ["--boot cannot be `floppy`", "kernel or uefi"]),
+        (&["x86_64", "--boot", "floppy"], ["--boot cannot be `floppy`", "use kernel, uefi, microvm"]),
         (&["x86_64", "--boot", "kernel", "--uefi"], ["--uefi", "leave one"]),
         (&["x86_64", "--uefi", "--append", "quiet"], ["--append does not go with --uefi", "leave one"]),
     ] {

@@ -61,6 +61,8 @@ pub struct Options {
     pub ports: Vec<(u16, u16)>,
     /// The file of the firmware's variables, which the machine writes to. Its own copy of the firmware's when there is none.
     pub variables: Option<PathBuf>,
+    /// A tap device, in place of QEMU's own network.
+    pub tap: Option<String>,
     /// Whether all that the guest writes is forgotten.
     pub snapshot: bool,
     /// Whether the machine waits for GDB before its first instruction.
@@ -104,7 +106,7 @@ impl Machine<'_> {
     /// # Errors
     /// A boot that the profile does not have.
     pub fn files(&self) -> Result<Vec<String>> {
-        self.profile.check_boot(self.boot)?;
+        self.profile.check_boot(self.arch, self.boot)?;
         parts::files(self.profile, self.boot)
     }
 
@@ -114,9 +116,10 @@ impl Machine<'_> {
     /// A boot that the profile does not have, firmware that the host lacks, KVM that is asked for and does not work, and
     /// an option that does not go with the boot.
     pub fn command(&self, options: &Options, host: &Host) -> Result<Qemu> {
-        self.profile.check_boot(self.boot)?;
+        self.profile.check_boot(self.arch, self.boot)?;
         self.check_append(&options.append)?;
         self.check_variables(options, host)?;
+        check_tap(self.boot, options)?;
         let kvm = options.runs_by_kvm(host)?;
         let values = Values { machine: self, options, host, kvm };
         let mut args = Vec::new();
@@ -143,13 +146,13 @@ impl Machine<'_> {
     /// # Errors
     /// Missing firmware, and files that cannot be written.
     pub fn prepare(&self, options: &Options, host: &Host) -> Result<()> {
-        if self.boot != Boot::Uefi {
+        if self.boot != Boot::Uefi && !self.boot.is_by_network_of_uefi() {
             return Ok(());
         }
         if options.variables.is_none() {
             self.copy_variables(host)?;
         }
-        if let Some(Medium::Efi(file)) = parts::medium(self.profile, self.boot) {
+        if let Some(Medium::Efi(file)) = parts::medium(self.profile, self.boot).filter(|_| self.boot == Boot::Uefi) {
             let at = self.own(ESP).join("EFI/BOOT");
             fs::create_dir_all(&at)?;
             tree::link(self.dir.join(file), &at.join(self.arch.efi_file()))?;
@@ -173,9 +176,9 @@ impl Machine<'_> {
             return Ok(());
         }
         ensure!(
-            self.boot == Boot::Kernel,
+            self.boot.takes_words(),
             "--append does not go with --{}: firmware starts the kernel with its built-in command line\nhint: leave one of them out",
-            self.boot.name()
+            if self.boot == Boot::Uefi { "uefi".into() } else { format!("boot {}", self.boot.name()) }
         );
         ensure!(
             !self.profile.is_signed(),
@@ -246,6 +249,23 @@ impl Options {
     }
 }
 
+/// Refuses a network that cannot boot the machine, and ports that nobody forwards.
+fn check_tap(boot: Boot, options: &Options) -> Result<()> {
+    match &options.tap {
+        None if boot.needs_tap() => bail!(
+            "--boot {} needs a network with servers for it\nhint: --tap NAME, a tap device that leads there (docs/netboot.md)",
+            boot.name()
+        ),
+        Some(_) if !options.ports.is_empty() => {
+            bail!("--port does not go with --tap: the guest has an address of its own\nhint: leave one of them out")
+        }
+        Some(name) if name.is_empty() || name.contains([',', '=', '/']) || name.len() > 15 => {
+            bail!("--tap cannot be `{name}`\nhint: the name of a tap device, such as --tap tap0")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the placeholders of a description become.
 struct Values<'a> {
     machine: &'a Machine<'a>,
@@ -263,6 +283,8 @@ impl Values<'_> {
             When::Append => !self.options.append.is_empty(),
             When::Snapshot => self.options.snapshot,
             When::Gdb => self.options.gdb,
+            When::User => self.options.tap.is_none(),
+            When::Tap => self.options.tap.is_some(),
         }
     }
 
@@ -272,7 +294,10 @@ impl Values<'_> {
         let mut text = OsString::new();
         for piece in arg {
             let value = self.value(piece)?;
-            let is_path = matches!(piece, Piece::File(_) | Piece::Firmware | Piece::Variables | Piece::Esp);
+            let is_path = matches!(
+                piece,
+                Piece::File(_) | Piece::Directory(_) | Piece::Name(_) | Piece::Firmware | Piece::Variables | Piece::Esp
+            );
             text.push(if is_path && in_option { commas(&value) } else { value });
         }
         Ok(text)
@@ -292,6 +317,9 @@ impl Values<'_> {
             Piece::Variables => self.options.variables.clone().unwrap_or_else(|| machine.own(VARIABLES)).into(),
             Piece::Esp => machine.own(ESP).into(),
             Piece::CommandLine => machine.command_line(&self.options.append)?.into(),
+            Piece::Tap => self.options.tap.clone().unwrap_or_default().into(),
+            Piece::Directory(file) => machine.dir.join(file).parent().unwrap_or(machine.dir).into(),
+            Piece::Name(file) => Path::new(file).file_name().unwrap_or_default().into(),
         })
     }
 

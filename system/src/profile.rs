@@ -184,34 +184,92 @@ pub enum Boot {
     Kernel,
     /// UEFI firmware starts the system from its disk, EFI file or CD.
     Uefi,
+    /// QEMU loads the kernel's ELF file by its PVH entry, on a board with virtio-mmio and no PCI: as Firecracker does.
+    Microvm,
+    /// UEFI firmware loads the EFI file by TFTP over IPv4.
+    Pxe4,
+    /// UEFI firmware loads the EFI file by TFTP over IPv6.
+    Pxe6,
+    /// UEFI firmware loads the EFI file by HTTP over IPv4.
+    Http4,
+    /// UEFI firmware loads the EFI file by HTTP over IPv6.
+    Http6,
+    /// A BIOS with iPXE, the network card's option ROM, loads the kernel.
+    Ipxe,
 }
 
 impl Boot {
     /// Every way to boot.
-    pub const ALL: [Boot; 2] = [Boot::Kernel, Boot::Uefi];
+    pub const ALL: [Boot; 8] =
+        [Boot::Kernel, Boot::Uefi, Boot::Microvm, Boot::Pxe4, Boot::Pxe6, Boot::Http4, Boot::Http6, Boot::Ipxe];
 
     /// Its name in profiles and options.
     pub fn name(self) -> &'static str {
         match self {
             Boot::Kernel => "kernel",
             Boot::Uefi => "uefi",
+            Boot::Microvm => "microvm",
+            Boot::Pxe4 => "pxe4",
+            Boot::Pxe6 => "pxe6",
+            Boot::Http4 => "http4",
+            Boot::Http6 => "http6",
+            Boot::Ipxe => "ipxe",
         }
+    }
+
+    /// What it does, for `--help`.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Boot::Kernel => "QEMU loads the kernel",
+            Boot::Uefi => "firmware starts the image",
+            Boot::Microvm => "QEMU loads the kernel into a machine without PCI",
+            Boot::Pxe4 => "firmware loads the EFI file by TFTP over IPv4",
+            Boot::Pxe6 => "the same over IPv6",
+            Boot::Http4 => "firmware loads the EFI file by HTTP over IPv4",
+            Boot::Http6 => "the same over IPv6",
+            Boot::Ipxe => "a BIOS with iPXE loads the kernel",
+        }
+    }
+
+    /// Whether an architecture has it.
+    pub fn is_on(self, arch: Arch) -> bool {
+        arch == Arch::X86_64 || !matches!(self, Boot::Microvm | Boot::Ipxe)
+    }
+
+    /// Whether QEMU hands the kernel its command line.
+    pub fn takes_words(self) -> bool {
+        matches!(self, Boot::Kernel | Boot::Microvm)
+    }
+
+    /// Whether the system comes over the network.
+    pub fn is_by_network(self) -> bool {
+        self.is_by_network_of_uefi() || self == Boot::Ipxe
+    }
+
+    /// Whether UEFI firmware loads the system over the network.
+    pub fn is_by_network_of_uefi(self) -> bool {
+        matches!(self, Boot::Pxe4 | Boot::Pxe6 | Boot::Http4 | Boot::Http6)
+    }
+
+    /// Whether it needs servers of the user's own: those in QEMU answer DHCP and TFTP over IPv4 alone.
+    pub fn needs_tap(self) -> bool {
+        matches!(self, Boot::Pxe6 | Boot::Http4 | Boot::Http6)
     }
 
     /// Whether the media of a profile are all that this boot needs.
     fn is_possible(self, profile: &Profile, media: &[Medium]) -> bool {
         let has = |wanted: fn(&Medium) -> bool| media.iter().any(wanted);
+        // The root file system comes inside the kernel, beside it, or on the disk.
+        let in_memory = profile.root.kind == RootKind::Initramfs
+            && (profile.root.embed || has(|medium| matches!(medium, Medium::Initramfs(_))));
+        let on_disk = profile.root.kind == RootKind::Ext4 && has(|medium| matches!(medium, Medium::Disk { .. }));
         match self {
-            // The root file system comes inside the kernel, beside it, or on the disk.
-            Boot::Kernel => {
-                has(|medium| matches!(medium, Medium::Kernel(_)))
-                    && match profile.root.kind {
-                        RootKind::Ext4 => has(|medium| matches!(medium, Medium::Disk { .. })),
-                        RootKind::Initramfs => {
-                            profile.root.embed || has(|medium| matches!(medium, Medium::Initramfs(_)))
-                        }
-                    }
+            Boot::Kernel => has(|medium| matches!(medium, Medium::Kernel(_))) && (in_memory || on_disk),
+            Boot::Microvm => has(|medium| matches!(medium, Medium::Elf(_))) && in_memory,
+            Boot::Pxe4 | Boot::Pxe6 | Boot::Http4 | Boot::Http6 => {
+                profile.root.embed && has(|medium| matches!(medium, Medium::Efi(_)))
             }
+            Boot::Ipxe => profile.root.embed && has(|medium| matches!(medium, Medium::Kernel(_))),
             Boot::Uefi => {
                 has(|medium| matches!(medium, Medium::Disk { .. }))
                     || profile.root.embed && has(|medium| matches!(medium, Medium::Efi(_) | Medium::Cd(_)))
@@ -304,17 +362,24 @@ impl Profile {
         Boot::ALL.into_iter().filter(|boot| boot.is_possible(self, &media)).collect()
     }
 
+    /// The profile's ways to boot that an architecture has, the default first.
+    pub fn boots(&self, arch: Arch) -> Vec<Boot> {
+        self.machine.boots.iter().copied().filter(|boot| boot.is_on(arch)).collect()
+    }
+
     /// Checks a way to boot against those of the profile.
     ///
     /// # Errors
-    /// A way that the profile does not have; the message lists those that it has.
-    pub fn check_boot(&self, boot: Boot) -> Result<()> {
-        let names: Vec<&str> = self.machine.boots.iter().map(|boot| boot.name()).collect();
+    /// A way that the profile or the architecture does not have; the message lists those that they have.
+    pub fn check_boot(&self, arch: Arch, boot: Boot) -> Result<()> {
+        let boots = self.boots(arch);
+        let names: Vec<&str> = boots.iter().map(|boot| boot.name()).collect();
         ensure!(
-            self.machine.boots.contains(&boot),
-            "the profile {} does not boot by `{}`\nhint: it boots by {}",
+            boots.contains(&boot),
+            "the profile {} does not boot by `{}`{}\nhint: it boots by {}",
             self.name,
             boot.name(),
+            if boot.is_on(arch) { String::new() } else { format!(" on {arch}") },
             if names.is_empty() { "nothing: it has no bootable output".into() } else { names.join(", ") }
         );
         Ok(())

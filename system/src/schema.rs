@@ -197,9 +197,9 @@ pub const TABLES: &[Table] = &[
             ),
             key(
                 "boots",
-                Form::Words(&["kernel", "uefi"]),
+                Form::Words(&["kernel", "uefi", "microvm", "pxe4", "pxe6", "http4", "http6", "ipxe"]),
                 Default::Absent("each that the outputs can do"),
-                "the ways to boot: `kernel` hands the kernel to QEMU, `uefi` starts firmware. The first is the default of `./run.sh`",
+                "the ways to boot: `kernel` hands the kernel to QEMU, `uefi` starts firmware, `microvm` is a machine without PCI, the others load the system over the network ([netboot.md](netboot.md)). The first is the default of `./run.sh`",
             ),
         ],
     },

@@ -31,6 +31,11 @@ pub(super) enum Piece {
     Esp,
     /// What the kernel gets as its command line.
     CommandLine,
+    /// The name of the tap device.
+    Tap,
+    /// The directory of an output, and its name there.
+    Directory(String),
+    Name(String),
 }
 
 /// When arguments are there.
@@ -42,6 +47,10 @@ pub(super) enum When {
     Append,
     Snapshot,
     Gdb,
+    /// The network is QEMU's own.
+    User,
+    /// It is that of a tap device.
+    Tap,
 }
 
 /// Arguments that belong together.
@@ -56,18 +65,25 @@ pub(super) struct Part {
 
 /// The arguments of a boot, in order.
 pub(super) fn parts(arch: Arch, profile: &Profile, boot: Boot) -> Result<Vec<Part>> {
-    let mut parts = common(arch);
+    let mut parts = common(arch, boot);
     match medium(profile, boot) {
         Some(Medium::Disk { file, format }) => parts.extend(disk(file, format)),
         Some(Medium::Cd(file)) => parts.extend(cd(file)),
-        Some(Medium::Efi(_)) => parts.extend(esp()),
-        Some(Medium::Kernel(_) | Medium::Initramfs(_)) | None => {}
+        Some(Medium::Efi(_)) if boot == Boot::Uefi => parts.extend(esp()),
+        _ => {}
     }
-    parts.extend(devices());
+    parts.extend(network(boot, loaded(profile, boot)));
+    parts.extend(devices(boot));
     parts.extend(accelerators(arch));
     match boot {
-        Boot::Kernel => parts.extend(kernel(profile)?),
+        Boot::Kernel => parts.extend(kernel(profile, kernel_file(profile)?)),
+        Boot::Microvm => parts.extend(kernel(profile, elf_file(profile)?)),
         Boot::Uefi => parts.extend(firmware()),
+        Boot::Pxe4 | Boot::Pxe6 | Boot::Http4 | Boot::Http6 => {
+            parts.extend(firmware());
+            parts.extend(protocols(boot));
+        }
+        Boot::Ipxe => {}
     }
     parts.extend(wishes());
     Ok(parts)
@@ -76,8 +92,12 @@ pub(super) fn parts(arch: Arch, profile: &Profile, boot: Boot) -> Result<Vec<Par
 /// The files of a boot, from the outputs' directory.
 pub(super) fn files(profile: &Profile, boot: Boot) -> Result<Vec<String>> {
     let mut files: Vec<String> = medium(profile, boot).into_iter().map(file_of).collect();
-    if boot == Boot::Kernel {
-        files.push(kernel_file(profile)?);
+    match boot {
+        Boot::Kernel => files.push(kernel_file(profile)?),
+        Boot::Microvm => files.push(elf_file(profile)?),
+        _ => {}
+    }
+    if boot.takes_words() {
         files.extend(initramfs(profile));
     }
     Ok(files)
@@ -87,6 +107,7 @@ fn file_of(medium: Medium) -> String {
     match medium {
         Medium::Disk { file, .. }
         | Medium::Kernel(file)
+        | Medium::Elf(file)
         | Medium::Initramfs(file)
         | Medium::Efi(file)
         | Medium::Cd(file) => file,
@@ -96,7 +117,7 @@ fn file_of(medium: Medium) -> String {
 /// A guest writes to the qcow2, and the raw file stays as built.
 const ORDER: &[DiskFormat] = &[DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::Vmdk, DiskFormat::Vhdx, DiskFormat::Vdi];
 
-/// The disk, CD or EFI program that the machine boots from, or has its root file system on.
+/// The disk, CD, EFI program or kernel that the machine boots from, or has its root file system on.
 pub(super) fn medium(profile: &Profile, boot: Boot) -> Option<Medium> {
     let disk = || {
         let of = |format: &DiskFormat| Some(Medium::Disk { file: outputs::disk(profile, *format)?, format: *format });
@@ -105,16 +126,30 @@ pub(super) fn medium(profile: &Profile, boot: Boot) -> Option<Medium> {
     let first = |wanted: fn(&Medium) -> bool| outputs::media(profile).into_iter().find(wanted);
     match boot {
         Boot::Kernel if profile.root.kind == RootKind::Ext4 => disk(),
-        Boot::Kernel => None,
+        Boot::Kernel | Boot::Microvm => None,
         Boot::Uefi => disk()
             .or_else(|| first(|medium| matches!(medium, Medium::Cd(_))))
             .or_else(|| first(|medium| matches!(medium, Medium::Efi(_)))),
+        Boot::Pxe4 | Boot::Pxe6 | Boot::Http4 | Boot::Http6 => first(|medium| matches!(medium, Medium::Efi(_))),
+        Boot::Ipxe => first(|medium| matches!(medium, Medium::Kernel(_))),
     }
+}
+
+/// The file that comes over the network.
+fn loaded(profile: &Profile, boot: Boot) -> Option<String> {
+    medium(profile, boot).filter(|_| boot.is_by_network()).map(file_of)
 }
 
 /// The kernel that QEMU loads.
 pub(super) fn kernel_file(profile: &Profile) -> Result<String> {
     outputs::kernel(profile).context("the profile has no output of kind `kernel`\nhint: add one")
+}
+
+/// The kernel as ELF file.
+fn elf_file(profile: &Profile) -> Result<String> {
+    let elf = outputs::media(profile).into_iter().find(|medium| matches!(medium, Medium::Elf(_)));
+    elf.map(file_of)
+        .context("the profile has no output of kind `kernel` in the format `elf`\nhint: add it to `formats`")
 }
 
 /// The initramfs that a boot loader hands to the kernel. An embedded one is in the kernel.
@@ -123,13 +158,18 @@ fn initramfs(profile: &Profile) -> Option<String> {
     (profile.root.kind == RootKind::Initramfs && !profile.root.embed).then(|| file_of(initramfs))
 }
 
-fn common(arch: Arch) -> Vec<Part> {
+/// A board of virtio-mmio devices, a clock and a serial port, which has no PCI bus. With ACPI the kernel would look for no
+/// timer of a PC, and by emulation there is no other. Without it, QEMU names the devices on the kernel's command line.
+const MICROVM: &str = "microvm,acpi=off,rtc=on";
+
+fn common(arch: Arch, boot: Boot) -> Vec<Part> {
+    let board = if boot == Boot::Microvm { MICROVM } else { Board::of(arch).machine };
     vec![
         always(
             "Only what is named here: no default devices, and nothing from the user's QEMU configuration.",
             &["-nodefaults", "-no-user-config"],
         ),
-        always("The board.", &["-M", Board::of(arch).machine]),
+        always("The board.", &["-M", board]),
         part(
             When::Always,
             "Memory and processors.",
@@ -183,18 +223,54 @@ fn in_boot_order(device: &'static str) -> Part {
     )
 }
 
-fn devices() -> Vec<Part> {
-    vec![
-        part(
-            When::Always,
-            "A network behind this machine's own, with a DHCP server.",
-            vec![word("-netdev"), vec![text("user,id=net"), Piece::Ports]],
+/// The network and the card, and the file that is loaded from it.
+fn network(boot: Boot, loaded: Option<String>) -> Vec<Part> {
+    let mut user = vec![text("user,id=net"), Piece::Ports];
+    if let Some(file) = loaded {
+        user.extend([text(",tftp="), Piece::Directory(file.clone()), text(",bootfile="), Piece::Name(file)]);
+    }
+    let mut parts = Vec::new();
+    if !boot.needs_tap() {
+        let why = "A network behind this machine's own, with servers for DHCP and, for network boot, TFTP.";
+        parts.push(part(When::User, why, vec![word("-netdev"), user]));
+    }
+    let tap = vec![text("tap,id=net,script=no,downscript=no,ifname="), Piece::Tap];
+    parts.push(part(When::Tap, "The network of a tap device, with its servers.", vec![word("-netdev"), tap]));
+    parts.push(card(boot));
+    parts
+}
+
+fn card(boot: Boot) -> Part {
+    match boot {
+        Boot::Microvm => always("A card on virtio-mmio.", &["-device", "virtio-net-device,netdev=net"]),
+        Boot::Ipxe => always("Its option ROM is iPXE.", &["-device", "virtio-net-pci,netdev=net,bootindex=1"]),
+        boot if boot.is_by_network() => always(
+            "Without its option ROM, an iPXE that would load the system in the firmware's place.",
+            &["-device", "virtio-net-pci,netdev=net,romfile=,bootindex=1"],
         ),
-        always(
+        _ => always(
             "Without its option ROM, which only network boot needs and which costs start-up time.",
             &["-device", "virtio-net-pci,netdev=net,romfile="],
         ),
-        always("Seeds the guest's random numbers, so that nothing waits for entropy.", &["-device", "virtio-rng-pci"]),
+    }
+}
+
+/// Firmware tries PXE before HTTP and IPv4 before IPv6; it passes over what these settings of EDK2 leave out
+/// (OvmfPkg/RUNTIME_CONFIG.md in edk2.git).
+fn protocols(boot: Boot) -> Option<Part> {
+    const NO_PXE4: [&str; 2] = ["-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"];
+    const NO_PXE6: [&str; 2] = ["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"];
+    match boot {
+        Boot::Pxe6 => Some(always("PXE over IPv6 comes first.", &NO_PXE4)),
+        Boot::Http4 | Boot::Http6 => Some(always("HTTP comes first.", &[NO_PXE4, NO_PXE6].concat())),
+        _ => None,
+    }
+}
+
+fn devices(boot: Boot) -> Vec<Part> {
+    let random = if boot == Boot::Microvm { "virtio-rng-device" } else { "virtio-rng-pci" };
+    vec![
+        always("Seeds the guest's random numbers, so that nothing waits for entropy.", &["-device", random]),
         always(
             "The serial console on the terminal, with the monitor behind Ctrl-A C.",
             &["-display", "none", "-serial", "mon:stdio"],
@@ -209,13 +285,10 @@ fn accelerators(arch: Arch) -> Vec<Part> {
     ]
 }
 
-fn kernel(profile: &Profile) -> Result<Vec<Part>> {
+fn kernel(profile: &Profile, kernel: String) -> Vec<Part> {
     let file = |option: &'static str, file: String| vec![word(option), vec![Piece::File(file)]];
-    let mut parts = vec![part(
-        When::Always,
-        "The kernel, which has its command line built in.",
-        file("-kernel", kernel_file(profile)?),
-    )];
+    let why = "The kernel, which has its command line built in.";
+    let mut parts = vec![part(When::Always, why, file("-kernel", kernel))];
     let initramfs = initramfs(profile);
     parts.extend(initramfs.map(|path| part(When::Always, "The root file system, in memory.", file("-initrd", path))));
     parts.push(part(
@@ -223,7 +296,7 @@ fn kernel(profile: &Profile) -> Result<Vec<Part>> {
         "Words for the kernel's command line.",
         vec![word("-append"), vec![Piece::CommandLine]],
     ));
-    Ok(parts)
+    parts
 }
 
 fn firmware() -> Vec<Part> {

@@ -16,7 +16,7 @@ const TEMPLATE: &str = include_str!("run-qemu.sh.in");
 /// What finds firmware and makes what [`super::Machine::prepare`] makes.
 const UEFI: &str = r#"
 # Finds firmware on this machine, and gives this image a copy of its variables to write to.
-if [ "$boot" = uefi ]; then
+if @uefi_condition@; then
     firmware=
     while IFS='|' read -r code template; do
         if [ -r "$code" ] && [ -r "$template" ]; then
@@ -66,21 +66,23 @@ const ESP_LINK: &str = r#"        esp=$own/@esp@
 /// # Errors
 /// A way to boot that the outputs cannot do.
 pub fn script(arch: Arch, profile: &Profile) -> Result<Option<String>> {
-    let boots = &profile.machine.boots;
+    let boots = &profile.boots(arch);
     let Some(first) = boots.first() else { return Ok(None) };
-    let names: Vec<&str> = boots.iter().map(|boot| boot.name()).collect();
-    let uefi = boots.contains(&Boot::Uefi);
+    let uefi: Vec<Boot> =
+        boots.iter().copied().filter(|boot| *boot == Boot::Uefi || boot.is_by_network_of_uefi()).collect();
     let machine = &profile.machine;
     let smp_help = "1 by emulation, with KVM those of this machine, at most 4".to_string();
     let mut text = TEMPLATE.to_string();
     for (mark, value) in [
-        ("@uefi@", if uefi { uefi_part(arch) } else { String::new() }),
+        ("@uefi@", if uefi.is_empty() { String::new() } else { uefi_part(arch, &uefi) }),
         ("@arguments@", arguments(arch, profile)?),
-        ("@uefi_help@", if uefi { UEFI_HELP.into() } else { String::new() }),
+        ("@uefi_help@", uefi_help(&uefi).into()),
         ("@signed@", if profile.is_signed() { SIGNED.into() } else { String::new() }),
-        ("@boot_help@", names.iter().map(|name| meaning(name)).collect::<Vec<_>>().join("; ")),
-        ("@boot_pattern@", names.join(" | ")),
-        ("@boot_list@", names.join(", ")),
+        ("@boot_help@", boots.iter().map(meaning).collect::<Vec<_>>().join(HELP_LINE)),
+        ("@boot_pattern@", joined(boots, |_| true, " | ")),
+        ("@boot_list@", joined(boots, |_| true, ", ")),
+        ("@words_pattern@", some_pattern(boots, Boot::takes_words)),
+        ("@tap_pattern@", some_pattern(boots, Boot::needs_tap)),
         ("@boot@", first.name().into()),
         ("@profile@", profile.name.clone()),
         ("@arch@", arch.name().into()),
@@ -100,30 +102,52 @@ pub fn script(arch: Arch, profile: &Profile) -> Result<Option<String>> {
     Ok(Some(text))
 }
 
+/// Between two ways to boot in `--help`.
+const HELP_LINE: &str = ";\n                     ";
+
 /// What a way to boot does, for `--help`.
-fn meaning(boot: &str) -> String {
-    match boot {
-        "kernel" => "kernel: QEMU loads the kernel".into(),
-        "uefi" => "uefi: firmware starts the image".into(),
-        other => other.into(),
-    }
+fn meaning(boot: &Boot) -> String {
+    format!("{}: {}", boot.name(), boot.meaning())
 }
 
-fn uefi_part(arch: Arch) -> String {
+fn uefi_help(uefi: &[Boot]) -> &'static str {
+    if uefi.contains(&Boot::Uefi) { UEFI_HELP } else { "" }
+}
+
+/// The names of some ways to boot.
+fn joined(boots: &[Boot], wanted: impl Fn(Boot) -> bool, between: &str) -> String {
+    let names: Vec<&str> = boots.iter().copied().filter(|boot| wanted(*boot)).map(Boot::name).collect();
+    names.join(between)
+}
+
+/// The same as a pattern of the shell's `case`; one that fits nothing, where there are none.
+fn some_pattern(boots: &[Boot], wanted: impl Fn(Boot) -> bool) -> String {
+    let names = joined(boots, wanted, " | ");
+    if names.is_empty() { "''".into() } else { names }
+}
+
+fn uefi_part(arch: Arch, boots: &[Boot]) -> String {
+    let condition = match boots {
+        [one] => format!("[ \"$boot\" = {} ]", one.name()),
+        _ => format!("case $boot in {}) true ;; *) false ;; esac", joined(boots, |_| true, " | ")),
+    };
     let board = Board::of(arch);
     let pairs: String = board.firmware.iter().map(|(code, variables)| format!("{code}|{variables}\n")).collect();
-    UEFI.replace("@firmware@", &pairs).replace("@package@", board.firmware_package).replace("@variables@", VARIABLES)
+    UEFI.replace("@uefi_condition@", &condition)
+        .replace("@firmware@", &pairs)
+        .replace("@package@", board.firmware_package)
+        .replace("@variables@", VARIABLES)
 }
 
 /// The lines that put QEMU's arguments together.
 fn arguments(arch: Arch, profile: &Profile) -> Result<String> {
     let mut text = String::from("case $boot in\n");
-    for boot in &profile.machine.boots {
+    for boot in &profile.boots(arch) {
         text += &format!("    {})\n", boot.name());
         for file in parts::files(profile, *boot)? {
             text += &format!("        {}=$(output {})\n", variable(&file), quote(file.as_ref()));
         }
-        if let Some(Medium::Efi(file)) = parts::medium(profile, *boot) {
+        if let Some(Medium::Efi(file)) = parts::medium(profile, *boot).filter(|_| *boot == Boot::Uefi) {
             let link = ESP_LINK.replace("@esp@", ESP).replace("@efi@", arch.efi_file());
             text += &link.replace("@file@", &variable(&file));
         }
@@ -151,6 +175,8 @@ fn lines(arch: Arch, profile: &Profile, part: &Part) -> Result<String> {
         When::Append => (command_line(arch, profile)?, "[ -z \"$append\" ] || "),
         When::Snapshot => (String::new(), "! $snapshot || "),
         When::Gdb => (String::new(), "! $gdb || "),
+        When::User => (String::new(), "[ -n \"$tap\" ] || "),
+        When::Tap => (String::new(), "[ -z \"$tap\" ] || "),
     };
     Ok(format!("        # {}\n{before}        {condition}{set}\n", part.why))
 }
@@ -187,6 +213,9 @@ fn word(arg: &[Piece]) -> String {
             Piece::Variables => path("variables"),
             Piece::Esp => path("esp"),
             Piece::CommandLine => "$line".into(),
+            Piece::Tap => "$tap".into(),
+            Piece::Directory(file) => format!("$(commas \"${{{}%/*}}\")", variable(file)),
+            Piece::Name(file) => format!("$(commas \"${{{}##*/}}\")", variable(file)),
         };
     }
     if plain { quote(text.as_ref()) } else { format!("\"{text}\"") }

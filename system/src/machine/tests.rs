@@ -13,8 +13,8 @@ struct Bench {
 const HEAD: &str = "description = \"x\"\n[kernel]\nfragments = []\n";
 const DISK: &str = "[[output]]\nkind = \"disk\"\nsize = \"64 MiB\"\n[[output]]\nkind = \"kernel\"\n";
 const MEMORY: &str = "[root]\nkind = \"initramfs\"\n[[output]]\nkind = \"kernel\"\n[[output]]\nkind = \"initramfs\"\n";
-const EFI: &str =
-    "[root]\nkind = \"initramfs\"\nembed = true\n[[output]]\nkind = \"kernel\"\n[[output]]\nkind = \"efi\"\n";
+const EFI: &str = "[root]\nkind = \"initramfs\"\nembed = true\n[[output]]\nkind = \"kernel\"\nformats = [\"image\", \"elf\"]\n\
+                   [[output]]\nkind = \"efi\"\n";
 const ISO: &str =
     "[root]\nkind = \"initramfs\"\nembed = true\n[[output]]\nkind = \"iso\"\nfile = \"cd/of {profile}\"\n";
 
@@ -27,8 +27,8 @@ impl Bench {
         let dirs = Dirs { home: root.join("home"), target: root.join("target"), root };
         let profile = Profile::read(&dirs, "own").unwrap();
         let bench = Bench { dir, profile };
-        for boot in bench.profile.machine.boots.clone() {
-            for arch in Arch::ALL {
+        for arch in Arch::ALL {
+            for boot in bench.profile.boots(arch) {
                 let machine = bench.machine(arch, boot);
                 for file in machine.files().unwrap() {
                     tree::write_atomically(&bench.out().join(file), b"").unwrap();
@@ -109,6 +109,7 @@ fn every_option_has_its_arguments() {
         (Options { snapshot: true, ..none() }, " -snapshot "),
         (Options { gdb: true, ..none() }, " -gdb tcp:127.0.0.1:1234 -S "),
         (Options { append: "quiet nokaslr".into(), ..none() }, " -append 'quiet nokaslr' "),
+        (Options { tap: Some("tap0".into()), ..none() }, " -netdev tap,id=net,script=no,downscript=no,ifname=tap0 "),
         (Options { qmp: Some("/run/a,b/qmp".into()), ..none() }, " -qmp unix:/run/a,,b/qmp,server=on,wait=off "),
         (Options { extra: vec!["-vga".into(), "std".into()], ..none() }, " -vga std "),
     ] {
@@ -165,6 +166,47 @@ fn firmware_starts_a_disk_a_cd_or_a_directory() {
     }
 }
 
+/// The firmware's settings leave the wanted protocol first, and the file to load is told by QEMU's own servers.
+#[test]
+fn a_network_starts_what_it_serves() {
+    let bench = Bench::new(EFI);
+    let tap = Options { tap: Some("tap0".into()), ..Options::default() };
+    let without = |protocol: &str| format!(" -fw_cfg name=opt/org.tianocore/{protocol}Support,string=n ");
+    for (boot, absent) in [
+        (Boot::Pxe4, &[][..]),
+        (Boot::Pxe6, &["IPv4PXE"]),
+        (Boot::Http4, &["IPv4PXE", "IPv6PXE"]),
+        (Boot::Http6, &["IPv4PXE", "IPv6PXE"]),
+    ] {
+        for arch in Arch::ALL {
+            let text = bench.text(arch, boot, &tap);
+            assert!(
+                text.contains("virtio-net-pci,netdev=net,romfile=,bootindex=1 ") && text.contains("pflash"),
+                "{text}"
+            );
+            assert!(!text.contains("-kernel") && !text.contains("vvfat") && !text.contains("user,id=net"), "{text}");
+            for protocol in ["IPv4PXE", "IPv6PXE"] {
+                assert_eq!(text.contains(&without(protocol)), absent.contains(&protocol), "{text}");
+            }
+        }
+    }
+    let text = bench.text(Arch::X86_64, Boot::Pxe4, &Options::default());
+    assert!(text.contains("/it'\\''s,, odd,bootfile=own.efi' "), "{text}");
+    let text = bench.text(Arch::X86_64, Boot::Ipxe, &Options::default());
+    assert!(text.contains("/it'\\''s,, odd/own,bootfile=kernel' ") && !text.contains("pflash"), "{text}");
+    assert!(text.contains(" virtio-net-pci,netdev=net,bootindex=1 "), "{text}");
+}
+
+#[test]
+fn a_machine_without_pci_has_no_device_on_it() {
+    let bench = Bench::new(EFI);
+    let options = Options { append: "quiet".into(), ..Options::default() };
+    let text = bench.text(Arch::X86_64, Boot::Microvm, &options);
+    assert!(text.contains(" -M microvm,acpi=off,rtc=on ") && text.contains("/own/kernel.elf' "), "{text}");
+    assert!(text.contains(" virtio-net-device,netdev=net ") && text.contains(" -append quiet "), "{text}");
+    assert!(!text.contains("-pci") && !text.contains("pflash"), "{text}");
+}
+
 /// What firmware kept in its variables stays, unless they are of other firmware.
 #[test]
 fn variables_are_copied_once() {
@@ -204,10 +246,17 @@ fn what_cannot_be_is_refused() {
     let none = Host { kvm: Err("there is no /dev/kvm".into()), firmware: None, processors: 1 };
     let asked = Options { accelerator: Accelerator::Kvm, ..Options::default() };
     let append = Options { append: "quiet".into(), ..Options::default() };
+    let efi = Bench::new(EFI);
+    let tap = Options { tap: Some("tap0".into()), ports: vec![(8080, 80)], ..Options::default() };
+    let odd = Options { tap: Some("tap0,x=y".into()), ..Options::default() };
     for (text, parts) in [
         (bench.refusal(Boot::Uefi, &Options::default(), &none), ["no UEFI firmware is installed", "hint: ./setup.sh"]),
         (bench.refusal(Boot::Kernel, &asked, &none), ["does not work here: there is no /dev/kvm", "hint: --accel tcg"]),
         (bench.refusal(Boot::Uefi, &append, &none), ["--append does not go with --uefi", "hint: leave one"]),
+        (efi.refusal(Boot::Http4, &Options::default(), &none), ["--boot http4 needs a network", "hint: --tap NAME"]),
+        (efi.refusal(Boot::Ipxe, &append, &none), ["--append does not go with --boot ipxe", "hint: leave one"]),
+        (bench.refusal(Boot::Kernel, &tap, &none), ["--port does not go with --tap", "hint: leave one"]),
+        (bench.refusal(Boot::Kernel, &odd, &none), ["--tap cannot be `tap0,x=y`", "hint: the name"]),
         (
             Bench::new(ISO).refusal(Boot::Kernel, &Options::default(), &none),
             ["does not boot by `kernel`", "boots by uefi"],
@@ -226,6 +275,7 @@ fn run_script(bench: &Bench, arch: Arch, args: &[&str]) -> std::process::Output 
 
 #[test]
 fn the_script_starts_the_same_machine() {
+    let tap = Options { tap: Some("tap0".into()), ..Options::default() };
     let some = Options {
         memory: Some(512 << 20),
         processors: Some(2),
@@ -240,11 +290,14 @@ fn the_script_starts_the_same_machine() {
     for profile in [DISK, MEMORY, EFI, ISO] {
         let bench = Bench::new(profile);
         for (arch, boot) in
-            Arch::ALL.into_iter().flat_map(|arch| bench.profile.machine.boots.iter().map(move |boot| (arch, *boot)))
+            Arch::ALL.into_iter().flat_map(|arch| bench.profile.boots(arch).into_iter().map(move |boot| (arch, boot)))
         {
-            let mut cases: Vec<(Vec<&str>, &Options)> = vec![(vec![], &DEFAULT)];
-            cases.push((words.split(' ').chain(["--", "-name", "it's $HOME"]).collect(), &some));
-            if boot == Boot::Kernel {
+            let mut cases: Vec<(Vec<&str>, &Options)> = vec![(vec!["--tap", "tap0"], &tap)];
+            if !boot.needs_tap() {
+                cases.push((vec![], &DEFAULT));
+                cases.push((words.split(' ').chain(["--", "-name", "it's $HOME"]).collect(), &some));
+            }
+            if boot.takes_words() {
                 cases.push((vec!["--append", "quiet x=\"a b\""], &append));
             }
             for (args, options) in cases {
@@ -256,7 +309,7 @@ fn the_script_starts_the_same_machine() {
                 assert_eq!(text.trim_end(), bench.text(arch, boot, options).trim_end(), "{args:?}");
             }
             let program = bench.out().join("own/esp/EFI/BOOT").join(arch.efi_file());
-            assert_eq!(boot == Boot::Uefi && program.is_file(), boot == Boot::Uefi && profile == EFI);
+            assert!(boot != Boot::Uefi || program.is_file() == (profile == EFI));
         }
     }
 }
@@ -267,6 +320,7 @@ static DEFAULT: Options = Options {
     append: String::new(),
     ports: Vec::new(),
     variables: None,
+    tap: None,
     snapshot: false,
     gdb: false,
     accelerator: Accelerator::Auto,
@@ -318,6 +372,9 @@ fn the_script_explains_bad_arguments() {
         (&["--port", "1:2:3"], ["--port cannot be `1:2:3`", "8080:80"]),
         (&["--accel", "warp"], ["--accel cannot be `warp`", "kvm, tcg or auto"]),
         (&["--append", "quiet"], ["--append does not go with --uefi", "leave one"]),
+        (&["--tap", "a,b"], ["--tap cannot be `a,b`", "tap0"]),
+        (&["--tap", "sixteen-letters-"], ["--tap cannot be", "tap0"]),
+        (&["--tap", "tap0", "--port", "1:2"], ["--port does not go with --tap", "leave one"]),
     ] {
         let output = run_script(&bench, Arch::X86_64, args);
         let text = String::from_utf8(output.stderr).unwrap();

@@ -53,7 +53,9 @@ impl Kind for Kernel {
     }
 
     fn media(&self, output: &Output) -> Vec<Medium> {
-        has(output, "image").then(|| Medium::Kernel(output.file.clone())).into_iter().collect()
+        let image = has(output, "image").then(|| Medium::Kernel(output.file.clone()));
+        let elf = has(output, "elf").then(|| Medium::Elf(format!("{}.elf", output.file)));
+        image.into_iter().chain(elf).collect()
     }
 
     fn check_arch(&self, output: &Output, arch: Arch) -> Result<()> {

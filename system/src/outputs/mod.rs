@@ -106,6 +106,8 @@ pub enum Medium {
     },
     /// A kernel for boot loaders and QEMU's `-kernel`.
     Kernel(String),
+    /// A kernel as ELF file with a PVH entry (x86_64).
+    Elf(String),
     /// An initramfs beside the kernel.
     Initramfs(String),
     /// An EFI program that is a whole system.

@@ -153,8 +153,16 @@ fn what_does_not_go_together_is_refused() {
 fn a_boot_that_is_not_there_lists_those_that_are() {
     let bench = Bench::new();
     let profile = bench.own("extends = \"base\"\n[machine]\nboots = [\"uefi\"]\n").unwrap();
-    let text = profile.check_boot(Boot::Kernel).unwrap_err().to_string();
+    let text = profile.check_boot(Arch::X86_64, Boot::Kernel).unwrap_err().to_string();
     assert!(text.contains("does not boot by `kernel`") && text.contains("hint: it boots by uefi"), "{text}");
+    let text = "extends = \"base\"\n[root]\nkind = \"initramfs\"\nembed = true\n[[output]]\nkind = \"kernel\"\n\
+                formats = [\"image\", \"elf\"]\n[[output]]\nkind = \"disk\"\nenabled = false\n";
+    let profile = bench.own(text).unwrap();
+    let names = |arch| profile.boots(arch).iter().map(|boot| boot.name()).collect::<Vec<_>>();
+    assert_eq!(names(Arch::X86_64), ["kernel", "microvm", "ipxe"]);
+    assert_eq!(names(Arch::Arm64), ["kernel"]);
+    let text = profile.check_boot(Arch::Arm64, Boot::Microvm).unwrap_err().to_string();
+    assert!(text.contains("does not boot by `microvm` on arm64\nhint: it boots by kernel"), "{text}");
 }
 
 #[test]
