@@ -45,6 +45,8 @@ packages() {
         sbsigntool sbverify checks signatures of EFI programs in tests
         xorriso xorriso writes a CD, where a profile asks for one
         gdb-multiarch gdb-multiarch debugs kernels of both architectures
+        iproute2 ip makes the networks of tests
+        dnsmasq-base dnsmasq serves network boots in tests
         pkg-config pkg-config finds the target's libraries for packages that ask it
         meson meson builds packages that use it, as one of the tests does
         shellcheck shellcheck checks the scripts in CI

@@ -29,6 +29,8 @@ const BEYOND_A_BUILD: &[&str] = &[
     "xorriso",
     "shellcheck",
     "gdb-multiarch",
+    "iproute2",
+    "dnsmasq-base",
     "pkg-config",
     "meson",
 ];

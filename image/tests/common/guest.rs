@@ -69,13 +69,23 @@ impl Start<'_> {
         Start { name, profile, boot: None, options: Options::default(), target: None, by: By::Test }
     }
 
+    /// Makes what firmware needs, in this process. A process of a namespace makes no file that others make at the same
+    /// time: the numbers of processes, which tell names of unfinished files apart, are the same in all of them.
+    pub fn prepare(&self, outputs: &Outputs) -> Result<()> {
+        let dirs = Dirs::find()?;
+        let profile = Profile::read(&dirs, self.profile)?;
+        let boot = self.boot.or(profile.boots(outputs.arch).first().copied()).context("the profile does not boot")?;
+        let machine = Machine { arch: outputs.arch, profile: &profile, boot, dir: &outputs.dir };
+        machine.prepare(&self.options, &Host::find(outputs.arch, self.options.accelerator, &dirs.home))
+    }
+
     /// The command, with QMP at a socket.
     fn command(&self, outputs: &Outputs, socket: PathBuf) -> Result<Command> {
         let dirs = Dirs::find()?;
         let target = self.target.unwrap_or(&dirs.target);
         let dir = target.join("bloomery").join(outputs.arch.name());
         let profile = Profile::read(&dirs, self.profile)?;
-        let boot = self.boot.or(profile.machine.boots.first().copied()).context("the profile does not boot")?;
+        let boot = self.boot.or(profile.boots(outputs.arch).first().copied()).context("the profile does not boot")?;
         if self.by == By::Test {
             let machine = Machine { arch: outputs.arch, profile: &profile, boot, dir: &dir };
             let host = Host::find(outputs.arch, self.options.accelerator, &dirs.home);
@@ -111,6 +121,7 @@ fn words(options: &Options) -> Result<Vec<String>> {
     words.extend(options.memory.iter().flat_map(|bytes| ["--memory".into(), format!("{}M", bytes >> 20)]));
     words.extend(options.processors.iter().flat_map(|count| ["--smp".into(), count.to_string()]));
     words.extend(options.ports.iter().flat_map(|(host, guest)| ["--port".into(), format!("{host}:{guest}")]));
+    words.extend(options.tap.iter().flat_map(|name| ["--tap".into(), name.clone()]));
     if options.snapshot {
         words.push("--snapshot".into());
     }
@@ -207,6 +218,42 @@ impl Guest {
     /// Waits until something is true of the console; `what` is for the error. It may be silent for the given seconds.
     pub fn until(&mut self, what: &str, silence: f64, done: impl Fn(&Console) -> bool) -> Result<Duration> {
         self.wait(what, silence, done)
+    }
+
+    /// Waits until something is true that others than the console show. The function says whether it is, and a number that
+    /// changes when they have news. Neither they nor the console may be silent for longer than the given seconds.
+    pub fn until_others(
+        &mut self,
+        what: &str,
+        silence: f64,
+        mut look: impl FnMut() -> (bool, u64),
+    ) -> Result<Duration> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let (mut last, mut news) = (Instant::now(), None);
+        loop {
+            let (done, number) = look();
+            if done {
+                return Ok(self.started.elapsed());
+            }
+            match self.receive(PAUSE) {
+                Ok(at) => last = at,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(self.failure(&format!("QEMU ended before {what}"))),
+            }
+            if news.replace(number) != Some(number) {
+                last = Instant::now();
+            }
+            ensure!(!self.console.shows(PANIC), self.failure(&format!("the kernel panicked before {what}")));
+            if last.elapsed() > limit(silence) || self.started.elapsed() > limit(LAST) {
+                return Err(self.failure(&format!("no {what} after {:.0?}", self.started.elapsed())));
+            }
+        }
+    }
+
+    /// Ends the machine as if its power had failed.
+    pub fn pull_plug(&mut self) -> Result<()> {
+        self.qmp("quit", json!({}))?;
+        self.ended(10.0)
     }
 
     /// Executes a command of QMP.

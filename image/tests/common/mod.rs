@@ -5,12 +5,15 @@
 
 pub mod console;
 pub mod disk;
+pub mod echo;
 pub mod elf;
 pub mod events;
 pub mod guest;
 pub mod http;
 pub mod initramfs;
+pub mod network;
 pub mod outputs;
+pub mod ports;
 pub mod programs;
 pub mod qmp;
 pub mod slots;
