@@ -41,6 +41,7 @@ pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
         let triple = arch.triple();
         // Kept between builds: std takes a minute, init itself a few seconds.
         let target = dirs.work().join(format!("init-{arch}.target"));
+        forget_own_crates(&target.join(triple).join("init"))?;
         job.cmd("cargo")
             .dir(&dirs.root)
             .args(["build", "--locked", "--package", "init", "--bin", "init", "--profile", "init"])
@@ -68,6 +69,23 @@ pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
             .run("strip init")?;
         companions.iter().try_for_each(|name| tree::link("init", &sbin.join(name)))
     })
+}
+
+/// Lets cargo compile the project's own crates anew. It goes by the times of files below a checkout that it does not name: a crate
+/// that another checkout compiled later than this one's was changed would be taken as it is.
+fn forget_own_crates(target: &Path) -> Result<()> {
+    let fingerprints = target.join(".fingerprint");
+    if !fingerprints.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&fingerprints)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if CRATES.iter().any(|own| name.starts_with(&format!("{}-", own.replace('/', "-")))) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a companion is linked in: also the one that loads the kernel's modules, if there are any.
