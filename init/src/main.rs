@@ -8,7 +8,12 @@
 
 use std::ffi::{c_char, c_int};
 
+use init::sys::heap::Heap;
 use init::sys::{files, process};
+
+/// All programs here have a single thread.
+#[global_allocator]
+static HEAP: Heap = Heap::new();
 
 /// A program: takes the arguments after its name and returns its exit code.
 type Program = fn(&[&str]) -> i32;

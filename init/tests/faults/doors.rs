@@ -73,6 +73,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("io::read", &["read"]),
     ("io::write", &["write"]),
     ("IoUring::builder", &["io_uring_setup"]),
+    ("mm::mmap_anonymous", &["mmap"]),
+    ("mm::mremap", &["mremap"]),
+    ("mm::munmap", &["munmap"]),
     ("mount::mount", &["mount"]),
     ("mount::mount_remount", &["mount"]),
     ("mount::unmount", &["umount2"]),
@@ -134,6 +137,8 @@ const DOORS: &[(&str, &[&str])] = &[
 const NOT_HERE: &[(&str, &str)] = &[
     ("fs::chownat", "of nodes in /dev whose group is another; the stage's are files of a group that it cannot leave"),
     ("fs::mknodat", "a missing console is one fault already; a lasting one comes here"),
+    ("mm::mremap", "the heap's area holds all of this system"),
+    ("mm::munmap", "the heap's area holds all of this system"),
     ("process::getpgid", "of the processes in a control group, of which the stage has none"),
     ("libc::nanosleep", "only in the handler of a fault"),
     ("libc::pause", "only in the handler of a fault, when the program is gone"),

@@ -54,7 +54,9 @@ pub fn restart_with(path: CString, arguments: Vec<CString>, last: CString) -> Re
     if PROGRAM.set(Program { path, arguments, mark: digits.each_ref() }).is_err() {
         return Ok(());
     }
-    let stack = libc::stack_t { ss_sp: vec![0u8; STACK].leak().as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK };
+    // Not cleared: that would use its pages.
+    let stack = Vec::<u8>::with_capacity(STACK).leak().as_mut_ptr();
+    let stack = libc::stack_t { ss_sp: stack.cast(), ss_flags: 0, ss_size: STACK };
     // SAFETY: the stack is never freed and nothing else uses it.
     check(unsafe { libc::sigaltstack(&stack, core::ptr::null_mut()) })?;
     // SAFETY: `sigaction` is plain data for which all bits zero is a value.

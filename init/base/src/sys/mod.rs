@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod epoll;
 pub mod fault;
 pub mod files;
+pub mod heap;
 pub mod input;
 pub mod netlink;
 pub mod nodes;
