@@ -35,6 +35,7 @@ const DOORS: &[(&str, &[&str])] = &[
     // The only one that has no function of its own.
     ("libc::syscall", &["close_range"]),
     ("libc::write", &["write"]),
+    ("buffer::spare_capacity", &[]),
     ("epoll::add", &["epoll_ctl"]),
     ("epoll::create", &["epoll_create1"]),
     ("epoll::delete", &["epoll_ctl"]),
@@ -56,7 +57,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fs::mknodat", &["mknodat"]),
     ("fs::open", &["open", "openat"]),
     ("fs::openat2", &["openat2"]),
-    ("Dir::read_from", &["getdents64"]),
+    ("RawDir::new", &["getdents64"]),
     ("fs::readlink", &["readlink", "readlinkat"]),
     ("fs::rename", &["rename", "renameat", "renameat2"]),
     ("fs::rmdir", &["rmdir", "unlinkat"]),
@@ -170,10 +171,11 @@ fn used(source: &str) -> BTreeSet<String> {
                 before.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':').map_or(0, |at| at + 1);
             let mut parts = before[start..].rsplit("::");
             let (function, module) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            let outside = ["libc", "rustix", "std", "IoUring", "Dir", "net", "sockopt", "epoll"];
+            let outside = ["libc", "rustix", "std", "IoUring", "RawDir", "net", "sockopt", "epoll"];
             let first = before[start..].split("::").next().unwrap_or_default();
             // A type's function makes no call, but for these two.
-            let typed = !["IoUring", "Dir"].contains(&module) && !module.starts_with(|c: char| c.is_ascii_lowercase());
+            let typed =
+                !["IoUring", "RawDir"].contains(&module) && !module.starts_with(|c: char| c.is_ascii_lowercase());
             let plain = function.starts_with(|c: char| c == '_' || c.is_ascii_lowercase());
             let harmless = ["c_int", "c_ulong", "env"].contains(&module);
             if outside.contains(&first) && plain && !typed && !harmless {

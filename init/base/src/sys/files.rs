@@ -1,14 +1,18 @@
 //! Files, directories and device nodes.
 
+use core::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
 use rustix::pipe::PipeFlags;
 
 use super::{Errno, Result, retry};
 
 /// Files that PID 1 reads are small; a larger one is cut here (bytes), so that a wrong file cannot take all memory.
 const MAX_FILE: usize = 1 << 20;
+/// The room for a read, in bytes: most files that PID 1 reads fit in.
+const BLOCK: usize = 2048;
 
 /// The major and minor number of /dev/null, the same on every Linux.
 const NULL: (u32, u32) = (1, 3);
@@ -31,13 +35,13 @@ pub fn read_file(path: &str) -> Result<Vec<u8>> {
         _ => return Err(Errno::INVAL),
     }
     let mut content = Vec::new();
-    let mut block = [0; 4096];
     while content.len() < MAX_FILE {
-        match read(&fd, &mut block)? {
-            0 => break,
-            count => content.extend_from_slice(&block[..count]),
+        content.reserve(BLOCK);
+        if retry(|| rustix::io::read(&fd, spare_capacity(&mut content)))? == 0 {
+            break;
         }
     }
+    content.truncate(MAX_FILE);
     Ok(content)
 }
 
@@ -215,17 +219,32 @@ pub fn duplicate_stdin() -> Result<OwnedFd> {
 
 /// The names in a directory, `.` and `..` left out, sorted.
 pub fn list_dir(path: &str) -> Result<Vec<String>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = retry(|| rustix::fs::open(path, flags, Mode::empty()))?;
     let mut names = Vec::new();
-    for entry in Dir::read_from(fd)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name != "." && name != ".." {
-            names.push(name);
-        }
-    }
+    read_dir(path, &mut |name, _| names.push(name))?;
     names.sort();
     Ok(names)
+}
+
+/// Calls `take` with the name and kind of each file in a directory, `.` and `..` left out.
+pub(super) fn read_dir(path: &str, take: &mut dyn FnMut(String, FileType)) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = retry(|| rustix::fs::open(path, flags, Mode::empty()))?;
+    // Room for several of the longest names (255 bytes), and none of it is cleared: that takes longer than reading.
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(fd, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Err(Errno::INTR) => continue,
+            // The directory was removed meanwhile.
+            Err(Errno::NOENT) => break,
+            entry => entry?,
+        };
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            take(name.to_string_lossy().into_owned(), entry.file_type());
+        }
+    }
+    Ok(())
 }
 
 /// Makes one directory.

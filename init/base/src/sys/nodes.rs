@@ -2,9 +2,10 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags};
 
-use super::{Result, retry};
+use super::{Result, files, retry};
 
 /// Who may do what with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,30 +47,21 @@ pub fn open_block(path: &str) -> Result<OwnedFd> {
 
 /// Reads up to `length` bytes at `offset`; less at the end of the device.
 pub fn read_at(fd: &OwnedFd, offset: u64, length: usize) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match retry(|| rustix::io::pread(fd, &mut *rest, offset.saturating_add(filled as u64)))? {
-            0 => break,
-            count => filled += count,
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = offset.saturating_add(bytes.len() as u64);
+        if retry(|| rustix::io::pread(fd, spare_capacity(&mut bytes), at))? == 0 {
+            break;
         }
     }
-    bytes.truncate(filled);
+    bytes.truncate(length);
     Ok(bytes)
 }
 
 /// The names in a directory, and which of them are directories (links to some are not); `.` and `..` left out.
 pub fn list_with_dirs(path: &str) -> Result<Vec<(String, bool)>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = retry(|| rustix::fs::open(path, flags, Mode::empty()))?;
     let mut names = Vec::new();
-    for entry in Dir::read_from(fd)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name != "." && name != ".." {
-            names.push((name, entry.file_type() == FileType::Directory));
-        }
-    }
+    files::read_dir(path, &mut |name, kind| names.push((name, kind == FileType::Directory)))?;
     Ok(names)
 }
 
