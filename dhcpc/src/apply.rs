@@ -95,7 +95,7 @@ impl Interface {
     fn ask(&mut self, message: impl Fn(u32, u32) -> Vec<u8>) -> Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         self.socket.send(&message(self.sequence, self.index))?;
-        let mut buffer = [0; 1024];
+        let mut buffer = Vec::with_capacity(1024);
         while let Some(received) = self.socket.receive(&mut buffer)? {
             for message in rtnetlink::decode(buffer.get(..received.length).unwrap_or_default()) {
                 match message {

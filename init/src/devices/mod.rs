@@ -75,7 +75,7 @@ impl Devices {
         let modules = files::status(&index).is_ok() || files::status(&format!("{index}.bb")).is_ok();
         let mut children = Children::new(modules);
         children.start(now);
-        let buffer = if socket.is_some() { vec![0; BUFFER] } else { Vec::new() };
+        let buffer = if socket.is_some() { Vec::with_capacity(BUFFER) } else { Vec::new() };
         Devices { socket, buffer, children }
     }
 

@@ -112,7 +112,7 @@ impl Network {
         match open() {
             Ok(socket) => {
                 network.socket = Some(socket);
-                network.buffer = vec![0; BUFFER];
+                network.buffer = Vec::with_capacity(BUFFER);
                 network.list_all();
             }
             Err(error @ (Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT)) => debug!("no network: {error}"),
@@ -358,7 +358,7 @@ fn open() -> Result<Socket> {
 pub fn loopback_up() -> Result<()> {
     let socket = Socket::open(Protocol::Route, &[])?;
     socket.send(&rtnetlink::set_up(1, LOOPBACK))?;
-    let mut buffer = [0; 512];
+    let mut buffer = Vec::with_capacity(512);
     // The kernel has answered by now.
     let received = socket.receive(&mut buffer)?;
     let answer = received.and_then(|received| buffer.get(..received.length)).unwrap_or_default();

@@ -85,7 +85,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("net::connect", &["connect"]),
     ("net::listen", &["listen"]),
     ("net::recv", &["recvfrom"]),
-    ("net::recvmsg", &["recvmsg"]),
+    ("net::recvfrom", &["recvfrom"]),
     ("net::send", &["sendto"]),
     ("net::sendto", &["sendto"]),
     ("net::socket_with", &["socket"]),

@@ -3,13 +3,11 @@
 //! Nothing here waits: a request to the kernel is carried out inside the call, and a receive without news returns at
 //! once. `net` and `devices` wait for news through the reactor.
 
-use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
 use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, SocketFlags, SocketType, sockopt,
-};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 use super::{Errno, Result, check, retry};
 
@@ -76,21 +74,21 @@ impl Socket {
         retry(|| net::sendto(&self.fd, message, SendFlags::DONTWAIT, &KERNEL)).map(drop)
     }
 
-    /// Takes the next datagram into `buffer`; nothing when there is none.
+    /// Takes the next datagram in place of what is in `buffer`, whose capacity is the room for it; nothing when there is none.
     ///
     /// # Errors
     /// `ENOBUFS` once after news were lost because too many waited.
-    pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<Received>> {
-        let size = buffer.len();
-        let mut parts = [IoSliceMut::new(buffer)];
-        let mut control = RecvAncillaryBuffer::default();
-        match retry(|| net::recvmsg(&self.fd, &mut parts, &mut control, RecvFlags::DONTWAIT)) {
-            Ok(message) => {
-                let sender = message.address.and_then(|address| SocketAddrNetlink::try_from(address).ok());
+    pub fn receive(&self, buffer: &mut Vec<u8>) -> Result<Option<Received>> {
+        buffer.clear();
+        // TRUNC: the length is the datagram's own.
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        match retry(|| net::recvfrom(&self.fd, spare_capacity(buffer), flags)) {
+            Ok((_, length, sender)) => {
+                let sender = sender.and_then(|address| SocketAddrNetlink::try_from(address).ok());
                 Ok(Some(Received {
-                    length: message.bytes.min(size),
+                    length: buffer.len(),
                     from_kernel: sender.is_some_and(|sender| sender.pid() == KERNEL.pid()),
-                    cut: message.flags.contains(ReturnFlags::TRUNC),
+                    cut: length > buffer.len(),
                 }))
             }
             Err(Errno::AGAIN) => Ok(None),
@@ -115,7 +113,7 @@ mod tests {
     #[test]
     fn a_receive_without_news_returns_at_once() {
         let socket = Socket::open(Protocol::Route, &[]).unwrap();
-        assert_eq!(socket.receive(&mut [0; 64]).unwrap(), None);
+        assert_eq!(socket.receive(&mut Vec::with_capacity(64)).unwrap(), None);
     }
 
     #[test]
@@ -128,7 +126,7 @@ mod tests {
         request[6..8].copy_from_slice(&5u16.to_ne_bytes());
         for size in [256, 8] {
             socket.send(&request).unwrap();
-            let received = socket.receive(&mut vec![0; size]).unwrap().unwrap();
+            let received = socket.receive(&mut Vec::with_capacity(size)).unwrap().unwrap();
             assert!(received.from_kernel);
             assert_eq!(received.cut, size == 8);
             assert!(received.length <= size);
@@ -144,6 +142,6 @@ mod tests {
             // NETLINK_ROUTE takes no datagrams between processes in this kernel: then there is nothing to tell apart.
             return testing::skip(&format!("this kernel has no datagrams between processes on netlink: {error}"));
         }
-        assert!(!receiver.receive(&mut [0; 64]).unwrap().unwrap().from_kernel);
+        assert!(!receiver.receive(&mut Vec::with_capacity(64)).unwrap().unwrap().from_kernel);
     }
 }
