@@ -43,7 +43,8 @@ struct Child {
 /// A piece of work and the child that does it.
 pub struct Children {
     list: Vec<Child>,
-    jobs: BTreeSet<Job>,
+    /// What to do next, in order and each once. A `BTreeSet` would be 7 KiB of the program.
+    jobs: Vec<Job>,
     /// Jobs that get a child each, after one child with all of them took too long.
     alone: VecDeque<Job>,
     /// What drivers are asked for by; nothing for a kernel without modules.
@@ -61,7 +62,7 @@ impl Children {
     pub fn new(modules: bool) -> Children {
         Children {
             list: Vec::new(),
-            jobs: BTreeSet::from([Job::All]),
+            jobs: vec![Job::All],
             alone: VecDeque::new(),
             aliases: modules.then(BTreeSet::new),
             cold: true,
@@ -75,17 +76,23 @@ impl Children {
         let (job, other) = (Job::Look(name.into()), Job::Remove(name.into()));
         let (job, other) = if gone { (other, job) } else { (job, other) };
         self.alone.retain(|waiting| *waiting != other);
-        self.jobs.remove(&other);
-        self.jobs.insert(job);
+        self.jobs.retain(|waiting| *waiting != other);
+        self.add(job);
         if self.jobs.len() > MOST_JOBS {
             // A link to what is gone goes when somebody wants its name.
-            self.jobs = BTreeSet::from([Job::All]);
+            self.jobs = vec![Job::All];
+        }
+    }
+
+    fn add(&mut self, job: Job) {
+        if let Err(place) = self.jobs.binary_search(&job) {
+            self.jobs.insert(place, job);
         }
     }
 
     /// Events were lost.
     pub fn look_at_all(&mut self) {
-        self.jobs.insert(Job::All);
+        self.add(Job::All);
         self.cold = true;
     }
 
@@ -165,7 +172,7 @@ impl Children {
 
     fn start_jobs(&mut self, now: Duration) -> Result<(), Errno> {
         let jobs: Vec<Job> = match self.jobs.is_empty() {
-            false => core::mem::take(&mut self.jobs).into_iter().collect(),
+            false => core::mem::take(&mut self.jobs),
             true => self.alone.pop_front().into_iter().collect(),
         };
         match spawn::helper(|| worker::run(&jobs)) {
@@ -177,7 +184,7 @@ impl Children {
                 Ok(())
             }
             Err(error) => {
-                self.jobs.extend(jobs);
+                jobs.into_iter().for_each(|job| self.add(job));
                 Err(error)
             }
         }
@@ -236,9 +243,9 @@ mod tests {
         children.jobs.clear();
         children.look_at("sda", false);
         children.look_at("sda", true);
-        assert_eq!(children.jobs, BTreeSet::from([Job::Remove("sda".into())]));
+        assert_eq!(children.jobs, [Job::Remove("sda".into())]);
         children.look_at("sda", false);
-        assert_eq!(children.jobs, BTreeSet::from([look("sda")]));
+        assert_eq!(children.jobs, [look("sda")]);
     }
 
     #[test]

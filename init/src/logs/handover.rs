@@ -9,7 +9,7 @@ pub const KIND: &str = "log";
 impl Logs {
     /// Writes a record for each stream: its lines, how many of them its file has not yet, and what waits for the end of its line.
     pub fn write(&self, writer: &mut Writer<'_>) {
-        for stream in self.streams.values() {
+        for stream in &self.streams.0 {
             let unsent = stream.file.as_ref().map(|file| stream.ring.end().saturating_sub(LogFile::unsent(file)));
             writer.record(KIND).field("name", &stream.name).option("unsent", unsent.filter(|&count| count > 0));
             writer.bytes("partial", stream.splitter.partial().iter().copied());
@@ -28,7 +28,7 @@ impl Logs {
             return;
         };
         let number = self.new_stream(name, &Settings::new(name));
-        let Some(stream) = self.streams.get_mut(&number) else {
+        let Some(stream) = self.streams.get_mut(number) else {
             return;
         };
         // All that was there fits; the settings of the service come later.

@@ -16,7 +16,6 @@ mod stamp;
 
 use core::fmt;
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 
@@ -92,6 +91,7 @@ impl Scratch {
 }
 
 struct Stream {
+    number: u32,
     name: String,
     memory: usize,
     splitter: Splitter,
@@ -232,11 +232,39 @@ impl Stream {
     }
 }
 
+/// Streams by number and not by place: a number is never used again. They are sorted in one piece of memory, because the code
+/// of a `BTreeMap` is 5 KiB of the program.
+#[derive(Default)]
+struct Streams(Vec<Stream>);
+
+impl Streams {
+    fn place(&self, number: u32) -> core::result::Result<usize, usize> {
+        self.0.binary_search_by_key(&number, |stream| stream.number)
+    }
+
+    fn get(&self, number: u32) -> Option<&Stream> {
+        self.0.get(self.place(number).ok()?)
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut Stream> {
+        let place = self.place(number).ok()?;
+        self.0.get_mut(place)
+    }
+
+    fn insert(&mut self, stream: Stream) {
+        let (Ok(place) | Err(place)) = self.place(stream.number);
+        self.0.insert(place, stream);
+    }
+
+    fn remove(&mut self, number: u32) -> Option<Stream> {
+        self.place(number).ok().map(|place| self.0.remove(place))
+    }
+}
+
 /// The logs of all services.
 #[derive(Default)]
 pub struct Logs {
-    // By number and not by place: a number is never used again.
-    streams: BTreeMap<u32, Stream>,
+    streams: Streams,
     next: u32,
     /// Those that were removed, until their files have everything.
     leaving: Vec<Stream>,
@@ -257,7 +285,7 @@ impl Logs {
     /// the new settings.
     pub fn add_stream(&mut self, name: &str, settings: Settings) -> u32 {
         let stream = self.find(name).unwrap_or_else(|| self.new_stream(name, &settings));
-        if let Some(stream) = self.streams.get_mut(&stream) {
+        if let Some(stream) = self.streams.get_mut(stream) {
             self.files = self.files.wrapping_add(1).max(CLOSER + 1);
             stream.set(settings, self.files, &mut self.scratch);
         }
@@ -268,7 +296,8 @@ impl Logs {
     fn new_stream(&mut self, name: &str, settings: &Settings) -> u32 {
         let number = self.next;
         self.next = self.next.wrapping_add(1);
-        let new = Stream {
+        self.streams.insert(Stream {
+            number,
             name: name.into(),
             memory: 0,
             splitter: Splitter::default(),
@@ -280,15 +309,14 @@ impl Logs {
             waiting: Vec::new(),
             ending: false,
             unsent: 0,
-        };
-        self.streams.insert(number, new);
+        });
         number
     }
 
     /// Forgets a stream; its files stay.
     pub fn remove_stream(&mut self, stream: u32) {
         self.end(stream, Now::read());
-        self.leaving.extend(self.streams.remove(&stream));
+        self.leaving.extend(self.streams.remove(stream));
         self.let_go();
         self.share_memory();
     }
@@ -303,32 +331,32 @@ impl Logs {
     }
 
     fn share_memory(&mut self) {
-        let share = TOTAL / self.streams.len().max(1);
-        for stream in self.streams.values_mut() {
+        let share = TOTAL / self.streams.0.len().max(1);
+        for stream in self.streams.0.iter_mut() {
             stream.ring.set_limit(stream.memory.min(share));
         }
     }
 
     /// The stream of the service `name`.
     pub fn find(&self, name: &str) -> Option<u32> {
-        self.streams.iter().find(|(_, stream)| stream.name == name).map(|(&number, _)| number)
+        self.streams.0.iter().find(|stream| stream.name == name).map(|stream| stream.number)
     }
 
     /// Takes what a service wrote.
     pub fn append(&mut self, stream: u32, bytes: &[u8], now: Now) {
-        if let Some(stream) = self.streams.get_mut(&stream) {
+        if let Some(stream) = self.streams.get_mut(stream) {
             stream.append(bytes, now, &mut self.scratch);
         }
     }
 
     /// Whether a stream has output that waits for its file; more of it should not be read for now.
     pub fn is_waiting(&self, stream: u32) -> bool {
-        self.streams.get(&stream).is_some_and(|stream| !stream.waiting.is_empty())
+        self.streams.get(stream).is_some_and(|stream| !stream.waiting.is_empty())
     }
 
     /// Hands what is to be done to files to `each`, with the number that [`Logs::done`] wants. To be called once a turn.
     pub fn hand_out(&mut self, mut each: impl FnMut(u32, Job)) {
-        let streams = self.streams.values_mut().chain(&mut self.leaving);
+        let streams = self.streams.0.iter_mut().chain(&mut self.leaving);
         for file in streams.filter_map(|stream| stream.file.as_mut()) {
             if let Some(job) = file.take_job() {
                 each(file.id(), job);
@@ -346,7 +374,7 @@ impl Logs {
             self.closing = self.closing.saturating_sub(1);
             return;
         }
-        let mut streams = self.streams.values_mut().chain(&mut self.leaving);
+        let mut streams = self.streams.0.iter_mut().chain(&mut self.leaving);
         let found = streams.find(|stream| stream.file.as_ref().is_some_and(|known| known.id() == file));
         match (found, result) {
             (Some(stream), result) => {
@@ -366,33 +394,33 @@ impl Logs {
 
     /// Whether a file gets something yet, or is being closed.
     pub fn is_at_work(&self) -> bool {
-        let mut streams = self.streams.values().chain(&self.leaving);
+        let mut streams = self.streams.0.iter().chain(&self.leaving);
         self.closing > 0 || !self.scratch.closing.is_empty() || streams.any(Stream::is_at_work)
     }
 
     /// The service closed its output: a last line without an end is one all the same.
     pub fn end(&mut self, stream: u32, now: Now) {
-        if let Some(stream) = self.streams.get_mut(&stream) {
+        if let Some(stream) = self.streams.get_mut(stream) {
             stream.end(now, &mut self.scratch);
         }
     }
 
     /// From now on somebody waits for the files.
     pub fn hurry(&mut self) {
-        let streams = self.streams.values_mut().chain(&mut self.leaving);
+        let streams = self.streams.0.iter_mut().chain(&mut self.leaving);
         streams.filter_map(|stream| stream.file.as_mut()).for_each(LogFile::hurry);
     }
 
     /// Ends all streams, for which somebody waits.
     pub fn end_all(&mut self, now: Now) {
         self.hurry();
-        self.streams.values_mut().for_each(|stream| stream.end(now, &mut self.scratch));
+        self.streams.0.iter_mut().for_each(|stream| stream.end(now, &mut self.scratch));
     }
 
     /// Closes the files of all streams, which would keep file systems from being unmounted. Lines that come later stay in
     /// memory, until [`Logs::add_stream`] gives a stream its settings again.
     pub fn close(&mut self) {
-        for stream in self.streams.values_mut().chain(&mut self.leaving) {
+        for stream in self.streams.0.iter_mut().chain(&mut self.leaving) {
             if let Some(file) = stream.file.take() {
                 file.close(&mut self.scratch);
             }
@@ -405,7 +433,7 @@ impl Logs {
 
     /// Adds a line of PID 1 itself, such as that the service was started.
     pub fn note(&mut self, stream: u32, text: fmt::Arguments<'_>, now: Now) {
-        if let Some(stream) = self.streams.get_mut(&stream) {
+        if let Some(stream) = self.streams.get_mut(stream) {
             stream.ring.push(Stamp::of(now), format!("init: {text}").as_bytes());
             stream.flush(false, now.uptime, &mut self.scratch);
         }
@@ -413,12 +441,12 @@ impl Logs {
 
     /// When [`Logs::tick`] has work.
     pub fn deadline(&self) -> Option<Duration> {
-        self.streams.values().chain(&self.leaving).filter_map(Stream::deadline).min()
+        self.streams.0.iter().chain(&self.leaving).filter_map(Stream::deadline).min()
     }
 
     /// Does what is due without new output: says what was dropped, tries files again.
     pub fn tick(&mut self, now: Now) {
-        for stream in self.streams.values_mut().chain(&mut self.leaving) {
+        for stream in self.streams.0.iter_mut().chain(&mut self.leaving) {
             stream.tick(now, &mut self.scratch);
         }
         self.let_go();
@@ -426,18 +454,18 @@ impl Logs {
 
     /// The number of the first of the last `count` lines, where a reader starts; nothing when there is no such stream.
     pub fn last(&self, stream: u32, count: u64) -> Option<u64> {
-        self.streams.get(&stream).map(|stream| stream.ring.last(count))
+        self.streams.get(stream).map(|stream| stream.ring.last(count))
     }
 
     /// The number that the stream's next line will have, where a reader that wants no new lines stops.
     pub fn next(&self, stream: u32) -> Option<u64> {
-        self.streams.get(&stream).map(|stream| stream.ring.end())
+        self.streams.get(stream).map(|stream| stream.ring.end())
     }
 
     /// Appends to `out` the lines from number `next` on, as `TIME TEXT`, until there are about `room` bytes, and moves `next` on.
     /// Returns whether there is such a stream.
     pub fn read(&self, stream: u32, next: &mut u64, room: usize, out: &mut Vec<u8>) -> bool {
-        let Some(stream) = self.streams.get(&stream) else {
+        let Some(stream) = self.streams.get(stream) else {
             return false;
         };
         let (_, lines) = copy(&stream.ring, *next, room, out);
@@ -574,7 +602,7 @@ mod tests {
         for _ in 0..2000 {
             streams.iter().for_each(|&stream| logs.append(stream, flood.as_bytes(), EARLY));
         }
-        let used: usize = logs.streams.values().map(|stream| stream.ring.used()).sum();
+        let used: usize = logs.streams.0.iter().map(|stream| stream.ring.used()).sum();
         assert!((TOTAL * 9 / 10..=TOTAL).contains(&used), "{used}");
     }
 
