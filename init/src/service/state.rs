@@ -98,8 +98,8 @@ pub struct Unit {
     pub origin: Origin,
     /// How it runs: the settings that its process was started with.
     pub config: Config,
-    /// Settings that hold from its next start on.
-    pub next: Option<Config>,
+    /// Settings that hold from its next start on. Elsewhere, because few units have them and each would take twice the memory.
+    pub next: Option<Box<Config>>,
     /// Its stream in the logs.
     pub stream: u32,
     /// Its place among the others.
@@ -205,7 +205,7 @@ impl Unit {
 
     /// The settings of its next start.
     pub fn latest(&self) -> &Config {
-        self.next.as_ref().unwrap_or(&self.config)
+        self.next.as_deref().unwrap_or(&self.config)
     }
 
     /// Why it cannot start at all.

@@ -77,7 +77,7 @@ impl Machine {
             return false;
         };
         if let Some(next) = unit.next.take() {
-            unit.config = next;
+            unit.config = *next;
         }
         unit.status.clear();
         unit.ready = None;

@@ -55,6 +55,7 @@ impl Machine {
     pub fn set_lines(&mut self, lines: Vec<Line>, now: Duration) -> Vec<String> {
         let mut old: Vec<usize> = self.lines().into_iter().map(|(index, ..)| index).collect();
         let count = lines.len();
+        self.units.reserve(count);
         for (place, line) in lines.into_iter().enumerate() {
             let same = |unit: &Unit| {
                 unit.entry().is_some_and(|old| old.line.terminal == line.terminal && old.line.command == line.command)

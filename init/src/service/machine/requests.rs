@@ -245,7 +245,7 @@ impl Machine {
         let active = unit.is_active();
         let keeps = config.keeps_process_of(&unit.config);
         if active && !keeps {
-            unit.next = Some(config);
+            unit.next = Some(Box::new(config));
         } else {
             unit.config = config;
             unit.next = None;
