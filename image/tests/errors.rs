@@ -229,7 +229,11 @@ fn a_package_without_build_sh_is_named() -> Result<()> {
         .fails(
             "BLOOMERY_PROFILE",
             &profile,
-            &["the package", "/game has no build.sh", "hint: use busybox, init, initctl, echod, dhcpc, modprobe, toolchain"],
+            &[
+                "the package",
+                "/game has no build.sh",
+                "hint: use busybox, init, initctl, echod, dhcpc, modprobe, toolchain",
+            ],
         )
         .map(drop)
 }
