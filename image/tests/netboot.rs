@@ -1,5 +1,5 @@
 //! Boots of `single` as machines do it that have no disk, in a network of the test's own; then an outside client uses the echo
-//! service, and looks for other open ports. docs/netboot.md says which of them are left to `--ignored`.
+//! service, and looks for other open ports. docs/netboot.md describes them.
 
 mod common;
 
@@ -75,7 +75,7 @@ fn nothing_but_echo_is_open() -> Result<()> {
 
 /// Every port of UDP, of which Linux refuses fewer than a thousand in a second.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes four minutes"]
 fn nothing_but_echo_is_open_at_all() -> Result<()> {
     in_network(Arch::host()?, Boot::Kernel, "nothing_but_echo_is_open_at_all", |guest| {
         check_ports(guest, "UDP", ports::udp, &all())

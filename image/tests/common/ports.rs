@@ -3,22 +3,22 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 use super::network::{MANY, MANY6};
 
-/// Ports that are asked at the same time.
-const AT_ONCE: usize = 8;
+/// Ports that are asked at the same time: many, because a question that is lost costs its whole time.
+const AT_ONCE: usize = 64;
 /// Questions before a port that says nothing counts as open: datagrams and refusals may be lost.
 const MOST: usize = 5;
 /// The time for a refusal.
 const REFUSAL: Duration = Duration::from_secs(1);
-/// Refusals of UDP that a guest sends in a second: less than Linux's limit for all of ICMP (`icmp_msgs_per_sec`, 1000).
-const REFUSALS: u32 = 800;
+/// The time between two questions by UDP: Linux sends a thousand refusals in a second (`icmp_msgs_per_sec`).
+const PAUSE: Duration = Duration::from_micros(1250);
 /// Refusals that it sends to one address at once (XRLIM_BURST_FACTOR in net/ipv4/icmp.c); after that, one a second.
 const BURST: usize = 6;
 
@@ -33,10 +33,9 @@ pub fn tcp(host: IpAddr, ports: &[u16]) -> Result<BTreeSet<u16>> {
 /// The ports of a list that do not refuse a datagram. A closed one is refused by ICMP, of which a host sends few to one
 /// address: each question comes from another one of this side's many.
 pub fn udp(host: IpAddr, ports: &[u16]) -> Result<BTreeSet<u16>> {
-    let begin = Instant::now();
+    let next = Mutex::new(Instant::now());
     scan(ports, |question, port| {
-        let due = begin + Duration::from_secs(1) * question as u32 / REFUSALS;
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        wait_for_turn(&next);
         let socket =
             UdpSocket::bind((source(host, question / BURST), 0)).context("cannot bind to one of many addresses")?;
         socket.connect((host, port))?;
@@ -45,6 +44,15 @@ pub fn udp(host: IpAddr, ports: &[u16]) -> Result<BTreeSet<u16>> {
         let refused = |error: std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
         Ok(!socket.recv(&mut [0; 64]).is_err_and(refused))
     })
+}
+
+/// Waits until the next question may be asked.
+fn wait_for_turn(next: &Mutex<Instant>) {
+    let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = (*next).max(Instant::now());
+    *next = turn + PAUSE;
+    drop(next);
+    std::thread::sleep(turn.saturating_duration_since(Instant::now()));
 }
 
 /// One of this side's many addresses.
@@ -66,7 +74,7 @@ fn scan(ports: &[u16], is_open: impl Fn(usize, u16) -> Result<bool> + Sync) -> R
         let work = || -> Result<()> {
             while let Some(port) = left.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if is_open(asked.fetch_add(1, Ordering::Relaxed), *port)? {
-                    open.lock().map_err(|_| anyhow::anyhow!("a scan panicked"))?.push(*port);
+                    open.lock().unwrap_or_else(PoisonError::into_inner).push(*port);
                 }
             }
             Ok(())
@@ -75,7 +83,7 @@ fn scan(ports: &[u16], is_open: impl Fn(usize, u16) -> Result<bool> + Sync) -> R
             let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
             threads.into_iter().try_for_each(|thread| thread.join().ok().context("a scan panicked")?)
         })?;
-        left = open.into_inner().map_err(|_| anyhow::anyhow!("a scan panicked"))?;
+        left = open.into_inner().unwrap_or_else(PoisonError::into_inner);
     }
     Ok(left.into_iter().collect())
 }
