@@ -140,7 +140,7 @@ fn emergency_runs_nothing_but_a_shell() {
     let Some(mut system) = System::start_with("emergency", &setup) else {
         return;
     };
-    system.expect("'init.nonsense' on the kernel command line is not understood");
+    system.expect("'init.nonsense' on the kernel command line or in the boot configuration is not understood");
     system.expect("there is no phase 'flight'");
     let seen = system.expect("emergency: a shell and nothing else");
     assert_eq!(fs::read_to_string(system.dir.join("sys/kernel/one")).unwrap(), "old");
