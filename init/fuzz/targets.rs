@@ -59,7 +59,7 @@ fn program(text: &str) {
 
 /// A service's file.
 pub fn service(data: &[u8]) {
-    match file::parse("name", data) {
+    match file::parse("name", data, "") {
         Ok(config) => assert_eq!(config.name, "name"),
         Err(faults) => assert!(!faults.is_empty()),
     }

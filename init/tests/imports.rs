@@ -36,6 +36,7 @@ const BASE_RULES: &[(&str, &[&str])] = &[
     ("protocol", &["sys"]),
     ("resolv", &["sys"]),
     ("rtnetlink", &["sys"]),
+    ("settings", &["bootconfig", "host_name", "names", "rtnetlink", "sys"]),
 ];
 
 /// A module's path below its crate, without `crate`.

@@ -36,6 +36,12 @@ fn every_key_of_a_service_is_in_its_page() {
 }
 
 #[test]
+fn every_setting_of_a_machine_is_in_its_page() {
+    let source = read("base/src/settings.rs");
+    each_is_named(&quoted_after(&source, "Key { name: "), "man/settings.5");
+}
+
+#[test]
 fn every_key_of_a_network_rule_is_in_its_page() {
     let source = read("src/net/config.rs");
     let way = source.split("fn way(").nth(1).and_then(|rest| rest.split("other =>").next()).unwrap();

@@ -22,10 +22,15 @@ impl Entry {
     }
 }
 
-/// The entries whose keys begin with `name.`, without that; in their order. Without proc, or a boot configuration, there are none.
-pub fn below(name: &str) -> Vec<Entry> {
+/// All entries, in their order. Without proc, or a boot configuration, there are none.
+pub fn all() -> Vec<Entry> {
     let text = files::read_file(PATH).unwrap_or_default();
-    select(parse(&String::from_utf8_lossy(&text)), name)
+    parse(&String::from_utf8_lossy(&text))
+}
+
+/// Those whose keys begin with `name.`, without that.
+pub fn below(name: &str) -> Vec<Entry> {
+    select(all(), name)
 }
 
 fn select(entries: Vec<Entry>, name: &str) -> Vec<Entry> {

@@ -8,4 +8,5 @@ pub mod names;
 pub mod protocol;
 pub mod resolv;
 pub mod rtnetlink;
+pub mod settings;
 pub mod sys;

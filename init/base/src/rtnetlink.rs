@@ -3,6 +3,7 @@
 //! Numbers are in the machine's byte order, addresses in the network's; every part starts at a multiple of 4.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str::FromStr;
 
 use crate::sys::Errno;
 
@@ -53,6 +54,19 @@ pub struct Prefix {
     pub address: IpAddr,
     /// At most 32 for IPv4 and 128 for IPv6.
     pub length: u8,
+}
+
+impl FromStr for Prefix {
+    type Err = ();
+
+    /// An address with the length of its network, `10.0.0.1/8` or `fd00::1/64`.
+    fn from_str(text: &str) -> core::result::Result<Prefix, ()> {
+        let (address, length) = text.split_once('/').ok_or(())?;
+        let address: IpAddr = address.parse().map_err(|_| ())?;
+        let length: u8 = length.parse().map_err(|_| ())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        if length <= longest { Ok(Prefix { address, length }) } else { Err(()) }
+    }
 }
 
 /// A way to a network.

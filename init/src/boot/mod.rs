@@ -1,6 +1,7 @@
 //! The boot, from the first instruction to the table: two named lists of phases. `main` calls [`run`].
 
 mod disks;
+mod record;
 
 use rustix::mount::MountFlags as Flags;
 
@@ -258,6 +259,10 @@ fn read_options(boot: &mut Boot) {
     for word in &boot.options.unknown {
         warn!("'{word}' on the kernel command line or in the boot configuration is not understood");
     }
+    for fault in &boot.options.settings.faults {
+        warn!("{}: {}", fault.source, fault.message);
+    }
+    record::write(&boot.options.settings);
 }
 
 fn open_watchdog(supervisor: &mut Supervisor) {

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use init_base::bootconfig::{self, Entry};
+use init_base::settings::{self, Settings};
 
 use crate::log::Level;
 use crate::sys::files;
@@ -40,6 +41,8 @@ pub struct Options {
     pub host_name: Option<String>,
     /// Words that start like options and are none.
     pub unknown: Vec<String>,
+    /// What this machine was told apart from that.
+    pub settings: Settings,
 }
 
 impl Default for Options {
@@ -55,6 +58,7 @@ impl Default for Options {
             skip: Vec::new(),
             host_name: None,
             unknown: Vec::new(),
+            settings: Settings::default(),
         }
     }
 }
@@ -122,10 +126,16 @@ pub fn host_name(text: &str) -> Option<&str> {
     Some(text).filter(good)
 }
 
-/// Reads boot configuration and command line of the kernel; without proc only the arguments count.
+/// Reads boot configuration and command line of the kernel, and the settings; without proc only the arguments count.
 pub fn load(arguments: &[&str]) -> Options {
     let content = files::read_file(COMMAND_LINE).unwrap_or_default();
-    parse(&bootconfig::below("init"), &String::from_utf8_lossy(&content), arguments)
+    let command_line = String::from_utf8_lossy(&content);
+    let mut options = parse(&bootconfig::below("init"), &command_line, arguments);
+    options.settings = settings::load(&command_line);
+    if options.host_name.is_none() {
+        options.host_name = options.settings.value("hostname").map(String::from);
+    }
+    options
 }
 
 #[cfg(test)]

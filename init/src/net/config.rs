@@ -220,11 +220,7 @@ fn way(value: &Value) -> Result<Way, String> {
 
 /// An address with the length of its network, `10.0.0.1/8` or `fd00::1/64`.
 pub fn prefix(text: &str) -> Option<Prefix> {
-    let (address, length) = text.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    let length: u8 = length.parse().ok()?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    (length <= longest).then_some(Prefix { address, length })
+    text.parse().ok()
 }
 
 /// A card's address, `52:54:00:12:34:56`.
@@ -238,7 +234,8 @@ fn mac(text: &str) -> Option<[u8; 6]> {
     parts.next().is_none().then_some(mac)
 }
 
-fn pattern(text: &str) -> Option<Pattern> {
+/// Interfaces by a name, a pattern of names, or a card's address.
+pub fn pattern(text: &str) -> Option<Pattern> {
     match mac(text) {
         Some(mac) => Some(Pattern::Mac(mac)),
         None => (!text.is_empty() && !text.contains(['/', ':', ' '])).then(|| Pattern::Name(text.into())),

@@ -102,7 +102,7 @@ impl Network {
         }
         let mut network = Network {
             socket: None,
-            reconciler: Reconciler::new(request.with_files(config_files::read_all())),
+            reconciler: Reconciler::new(request.with_files(config_files::read_all(command_line))),
             command_line: command_line.into(),
             sequence: 0,
             pending: VecDeque::new(),
@@ -139,7 +139,7 @@ impl Network {
 
     /// Reads the files again and changes what they changed.
     pub fn reload(&mut self, now: Duration) -> Vec<Order> {
-        let config = cmdline::parse(&self.command_line).with_files(config_files::read_all());
+        let config = cmdline::parse(&self.command_line).with_files(config_files::read_all(&self.command_line));
         let actions = self.reconciler.reload(config, is_wired, now);
         self.carry_out(actions)
     }

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::event::backoff;
 use crate::logs;
+use crate::spawn::command::needs_shell;
 use crate::spawn::inittab::Line;
 use crate::sys::privileges::{Limit, Resource};
 use crate::sys::signal::Signal;
@@ -59,6 +60,22 @@ pub enum Command {
     Line(String),
     /// A program and its arguments.
     Words(Vec<String>),
+}
+
+impl Command {
+    /// Adds words, with blanks between them, to its end. No shell takes them for more than words.
+    pub fn add_words(&mut self, words: &str) {
+        let more = words.split_ascii_whitespace();
+        match self {
+            Command::Words(all) => all.extend(more.map(String::from)),
+            Command::Line(line) if needs_shell(line) => {
+                more.for_each(|word| line.push_str(&format!(" '{}'", word.replace('\'', "'\\''"))));
+            }
+            Command::Line(line) => {
+                *self = Command::Words(line.split_ascii_whitespace().chain(more).map(String::from).collect());
+            }
+        }
+    }
 }
 
 /// How a service's processes run.

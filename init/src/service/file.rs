@@ -25,11 +25,11 @@ pub struct File {
     pub config: Result<Config, Vec<Fault>>,
 }
 
-/// Reads all files, in the order of their names, and says what is wrong with them.
+/// Reads all files, in the order of their names, and says what is wrong with them. `arguments` are for the services that take them.
 ///
 /// # Errors
 /// When the directory is there and cannot be read.
-pub fn load() -> Result<Vec<File>, Errno> {
+pub fn load(arguments: &str) -> Result<Vec<File>, Errno> {
     let names = match files::list_dir(DIR) {
         Ok(names) => names,
         Err(Errno::NOENT) => return Ok(Vec::new()),
@@ -43,16 +43,16 @@ pub fn load() -> Result<Vec<File>, Errno> {
             warn!("{DIR} has more than {MOST} services; {name} and those after it are left out");
             break;
         } else {
-            found.push(read(name));
+            found.push(read(name, arguments));
         }
     }
     Ok(found)
 }
 
-fn read(name: &str) -> File {
+fn read(name: &str, arguments: &str) -> File {
     let path = format!("{DIR}/{name}.toml");
     let config = match files::read_file(&path) {
-        Ok(content) => parse(name, &content),
+        Ok(content) => parse(name, &content, arguments),
         Err(error) => Err(vec![Fault { line: 0, message: format!("it cannot be read: {error}") }]),
     };
     for Fault { line, message } in config.as_ref().err().into_iter().flatten().take(5) {
@@ -64,19 +64,22 @@ fn read(name: &str) -> File {
     File { name: name.into(), config }
 }
 
-/// Understands a file.
+/// Understands a file. `arguments` are words of the machine's settings, which a service with `takes-arguments` gets.
 ///
 /// # Errors
 /// Everything that is wrong with it. One fault is enough for the service not to run: what is mistyped could be the user
 /// that it should run as.
-pub fn parse(name: &str, content: &[u8]) -> Result<Config, Vec<Fault>> {
+pub fn parse(name: &str, content: &[u8], arguments: &str) -> Result<Config, Vec<Fault>> {
     let whole = |message: &str| vec![Fault { line: 0, message: message.into() }];
     if content.len() > LARGEST {
         return Err(whole("it is larger than 64 KiB"));
     }
     let text = core::str::from_utf8(content).map_err(|_| whole("it is not text in UTF-8"))?;
     let mut reader = Reader::new(parse_table(text)?);
-    let config = config(name, &mut reader);
+    let mut config = config(name, &mut reader);
+    if reader.take("takes-arguments", Value::boolean) == Some(true) {
+        config.execution.command.add_words(arguments);
+    }
     let faults = reader.finish();
     if faults.is_empty() { Ok(config) } else { Err(faults) }
 }
@@ -261,11 +264,23 @@ mod tests {
     use core::time::Duration;
 
     fn good(text: &str) -> Config {
-        parse("web", text.as_bytes()).unwrap()
+        parse("web", text.as_bytes(), "").unwrap()
     }
 
     fn bad(text: &str) -> Vec<(usize, String)> {
-        parse("web", text.as_bytes()).unwrap_err().into_iter().map(|fault| (fault.line, fault.message)).collect()
+        parse("web", text.as_bytes(), "").unwrap_err().into_iter().map(|fault| (fault.line, fault.message)).collect()
+    }
+
+    #[test]
+    fn arguments_of_the_settings_are_added_where_they_are_taken() {
+        let command = |text: &str| parse("web", text.as_bytes(), "--tcp 7;reboot it's").unwrap().execution.command;
+        let words = |words: &[&str]| Command::Words(words.iter().map(|word| (*word).into()).collect());
+        assert_eq!(command("command = '/bin/web -f'"), Command::Line("/bin/web -f".into()));
+        let all = words(&["/bin/web", "-f", "--tcp", "7;reboot", "it's"]);
+        assert_eq!(command("command = '/bin/web -f'\ntakes-arguments = true"), all);
+        assert_eq!(command("command = ['/bin/web', '-f']\ntakes-arguments = true"), all);
+        let quoted = "/bin/web $X '--tcp' '7;reboot' 'it'\\''s'";
+        assert_eq!(command("command = '/bin/web $X'\ntakes-arguments = true"), Command::Line(quoted.into()));
     }
 
     #[test]
@@ -394,9 +409,9 @@ mod tests {
     #[test]
     fn garbage_is_a_fault() {
         let garbage: Vec<u8> = (0..=255u8).cycle().take(5000).collect();
-        assert_eq!(parse("x", &garbage).unwrap_err()[0].message, "it is not text in UTF-8");
-        assert!(parse("x", &b"a".repeat(LARGEST + 1)).is_err());
-        assert!(parse("x", "command = ".as_bytes()).is_err());
-        assert!(parse("x", "\u{feff}command = 'x'".as_bytes()).is_ok());
+        assert_eq!(parse("x", &garbage, "").unwrap_err()[0].message, "it is not text in UTF-8");
+        assert!(parse("x", &b"a".repeat(LARGEST + 1), "").is_err());
+        assert!(parse("x", "command = ".as_bytes(), "").is_err());
+        assert!(parse("x", "\u{feff}command = 'x'".as_bytes(), "").is_ok());
     }
 }

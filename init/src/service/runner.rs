@@ -91,12 +91,13 @@ impl Runner {
         self.first_line
     }
 
-    /// Reads the services' files, at boot and for a reload; [`Runner::act`] starts and stops what they ask for.
+    /// Reads the services' files, at boot and for a reload; [`Runner::act`] starts and stops what they ask for. `arguments` are for
+    /// those that take the ones of the machine's settings.
     ///
     /// # Errors
     /// When their directory cannot be read; all stays as it was.
-    pub fn load(&mut self, cx: &mut Context<'_>) -> Result<Changes> {
-        let mut files = file::load()?;
+    pub fn load(&mut self, arguments: &str, cx: &mut Context<'_>) -> Result<Changes> {
+        let mut files = file::load(arguments)?;
         network::add_if_named(&mut files);
         let changes = self.machine.set_files(files, cx.now);
         self.add_streams(cx);

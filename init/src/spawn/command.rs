@@ -37,12 +37,17 @@ pub fn is_interactive(command: &str) -> bool {
         || matches!(name, "login" | "sulogin")
 }
 
+/// Whether a shell runs the command.
+pub fn needs_shell(command: &str) -> bool {
+    command.contains(|character| SHELL_CHARACTERS.contains(character))
+}
+
 /// The program that `command` runs; `path` is the value of `PATH`. Nothing for a command without a word, or with
 /// a zero byte in it.
 pub fn program(command: &str, path: &str) -> Option<Program> {
     let dash = if is_login(command) { "-" } else { "" };
     let bare = command.strip_prefix('-').unwrap_or(command);
-    if bare.contains(|character| SHELL_CHARACTERS.contains(character)) {
+    if needs_shell(bare) {
         let arguments = [format!("{dash}{SHELL}"), "-c".into(), format!("exec {bare}")];
         return Some(Program { paths: strings([SHELL.into()])?, arguments: strings(arguments)? });
     }

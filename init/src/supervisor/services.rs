@@ -35,8 +35,9 @@ impl Supervisor {
         if self.options.single || self.options.emergency {
             return None;
         }
+        let arguments = self.options.settings.value("arguments").unwrap_or_default().to_owned();
         let (services, mut cx) = self.services();
-        match services.load(&mut cx) {
+        match services.load(&arguments, &mut cx) {
             Ok(changes) => Some(changes),
             Err(error) => {
                 error!("cannot read {}: {error}; the services stay as they were", crate::service::file::DIR);

@@ -47,7 +47,7 @@ impl Bench {
     fn reload(&mut self) -> Changes {
         let read = |(name, text): &(String, String)| {
             let text = format!("command = '/bin/{name}'\n{text}");
-            File { name: name.clone(), config: file::parse(name, text.as_bytes()) }
+            File { name: name.clone(), config: file::parse(name, text.as_bytes(), "") }
         };
         let changes = self.machine.set_files(self.texts.iter().map(read).collect(), self.now);
         self.settle();
@@ -723,7 +723,7 @@ fn nothing_starts_while_paused() {
 #[test]
 fn a_process_that_cannot_be_made_is_tried_again() {
     let mut machine = Machine::new(Duration::from_secs(3));
-    let config = file::parse("web", b"command = 'x'\nrestart = 'never'\nrestart-delay = 0\nstart-limit = 2");
+    let config = file::parse("web", b"command = 'x'\nrestart = 'never'\nrestart-delay = 0\nstart-limit = 2", "");
     let mut now = Duration::from_secs(5);
     machine.set_files(vec![File { name: "web".into(), config }], now);
     for seconds in [1, 2, 4, 8, 16, 32, 32] {
@@ -742,7 +742,7 @@ fn a_process_that_cannot_be_made_is_tried_again() {
 #[test]
 fn a_program_that_cannot_be_run_is_as_one_that_was_not_started() {
     let mut machine = Machine::new(Duration::from_secs(3));
-    let config = file::parse("web", b"command = 'x'\nrestart = 'never'\nstart-limit = 1");
+    let config = file::parse("web", b"command = 'x'\nrestart = 'never'\nstart-limit = 1", "");
     let mut now = Duration::from_secs(5);
     machine.set_files(vec![File { name: "web".into(), config }], now);
     for (pid, passing) in [(10, true), (11, true), (12, false)] {

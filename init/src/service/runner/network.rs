@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn file(name: &str, text: &str) -> File {
-        File { name: name.into(), config: crate::service::file::parse(name, text.as_bytes()) }
+        File { name: name.into(), config: crate::service::file::parse(name, text.as_bytes(), "") }
     }
 
     fn added(mut files: Vec<File>) -> bool {
