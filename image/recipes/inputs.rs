@@ -58,6 +58,7 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
     inputs.extend(profile.files.first().map(|file| file.with_file_name(format!("{}-local.config", profile.name)))); // What menuconfig writes beside a profile.
     inputs.extend(profile.kernel.boot_config.iter().chain(&profile.kernel.module_key).cloned());
     inputs.extend(profile.signing_keys().flat_map(|key| [key.key, key.certificate]));
+    inputs.extend(profile.service.iter().flat_map(|service| Arch::ALL.map(|arch| service.file(arch))).flatten());
     inputs.extend(profile.root.files.iter().cloned());
     for list in &profile.root.lists {
         inputs.push(list.clone());

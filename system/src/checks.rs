@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::document::{Place, Value};
 use crate::outputs;
-use crate::profile::{Attribute, Boot, Modules, OWN_PACKAGES, Profile, RootKind, beside};
+use crate::profile::{Attribute, Boot, Modules, OWN_PACKAGES, Profile, RootKind, Service, beside};
 use crate::resolve::Resolved;
 use crate::size;
 
@@ -129,6 +129,20 @@ fn check_service(profile: &Profile, resolved: &Resolved) -> Result<()> {
         "the service cannot be called `{}`\nhint: use letters, digits, `-`, `_` and `.` (services(5))",
         service.name
     );
+    if let Some(program) = &service.program {
+        let installed = Service::installed(program);
+        let place = resolved.settings.get("service.program").map_or(Place::DEFAULT, |setting| setting.place.clone());
+        ensure!(
+            installed != "/usr/bin/",
+            "{place}: `program` names {}, which is no file name\nhint: call it after the program",
+            program.display()
+        );
+        ensure!(
+            service.runs() == installed,
+            "{place}: the program becomes {installed}, and the service's `command` runs {}\nhint: state `command = \"{installed}\"`, with arguments if it needs any",
+            service.runs()
+        );
+    }
     ensure!(
         profile.has("init"),
         "the profile {} has a service, and no `init` that starts it\nhint: add `init` to the packages below [root]",

@@ -14,6 +14,7 @@ pub mod modules;
 pub mod outputs;
 pub mod pem;
 pub mod profile;
+pub mod program;
 pub mod reference;
 pub mod resolve;
 pub mod schema;

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use build_support::{Arch, Dirs};
+use build_support::{Arch, Dirs, fs};
 use disk::Capabilities;
 
 use crate::document::{Item, Place, Setting, Settings, Value};
 use crate::outputs::{self, Medium, Output};
 use crate::resolve::{self, Resolved};
-use crate::{checks, size};
+use crate::{checks, program, size};
 
 /// What stands for the architecture's name in a fragment's.
 pub const OF_ARCH: &str = "{arch}";
@@ -160,6 +160,8 @@ impl Fragment {
 pub struct Service {
     /// Its name.
     pub name: String,
+    /// A program of the user's; `{arch}` in its path stands for the architecture.
+    pub program: Option<PathBuf>,
     /// The program with its arguments.
     pub command: String,
     /// Further lines of the file.
@@ -287,6 +289,48 @@ pub struct Budget {
     pub memory: Option<u64>,
 }
 
+/// The service: of a command, of a program, or of both.
+fn service(values: Values) -> Result<Option<Service>> {
+    let program = values.path("service.program")?;
+    let command = match (values.get("service.command"), &program) {
+        (Some(_), _) => values.text("service.command")?.to_owned(),
+        (None, Some(program)) => Service::installed(program),
+        (None, None) => return Ok(None),
+    };
+    let settings = texts(values.list("service.settings")?);
+    Ok(Some(Service { name: values.text("service.name")?.into(), program, command, settings }))
+}
+
+impl Service {
+    /// Where a program of the user's is in the running system: one file name for all architectures.
+    pub fn installed(program: &Path) -> String {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        format!("/usr/bin/{}", name.replace("-{arch}", "").replace("{arch}", ""))
+    }
+
+    /// The user's program for an architecture.
+    pub fn file(&self, arch: Arch) -> Option<PathBuf> {
+        let path = self.program.as_ref()?.to_string_lossy().replace("{arch}", arch.name());
+        Some(path.into())
+    }
+
+    /// Checks the user's program before anything is compiled.
+    fn check_program(&self, arch: Arch) -> Result<()> {
+        let Some(file) = self.file(arch) else { return Ok(()) };
+        ensure!(
+            file.is_file(),
+            "the service's program {} is no file\nhint: `service.program` counts from the directory of the profile",
+            file.display()
+        );
+        program::check(&fs::read(&file)?, arch).with_context(|| format!("the service cannot run {}", file.display()))
+    }
+
+    /// The program that its command runs, without arguments.
+    pub fn runs(&self) -> &str {
+        self.command.split_ascii_whitespace().next().unwrap_or_default()
+    }
+}
+
 impl Profile {
     /// Reads a profile by its name below `image/profiles/`, or by its path.
     ///
@@ -322,14 +366,7 @@ impl Profile {
             },
             attributes: resolved.rows.get("attribute").into_iter().flatten().map(attribute).collect::<Result<_>>()?,
             kernel: kernel(resolved, values)?,
-            service: match values.get("service.command") {
-                None => None,
-                Some(_) => Some(Service {
-                    name: values.text("service.name")?.into(),
-                    command: values.text("service.command")?.into(),
-                    settings: texts(values.list("service.settings")?),
-                }),
-            },
+            service: service(values)?,
             outputs: resolved
                 .outputs
                 .iter()
@@ -385,11 +422,12 @@ impl Profile {
         Ok(())
     }
 
-    /// Checks that an architecture has every output.
+    /// Checks that an architecture has every output, and the service a program for it.
     ///
     /// # Errors
-    /// An output that the architecture lacks.
+    /// An output that the architecture lacks, and a program that it cannot run.
     pub fn check_arch(&self, arch: Arch) -> Result<()> {
+        self.service.iter().try_for_each(|service| service.check_program(arch))?;
         self.outputs.iter().try_for_each(|output| output.kind.check_arch(output, arch))
     }
 

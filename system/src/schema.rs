@@ -175,7 +175,18 @@ pub const TABLES: &[Table] = &[
         meaning: "The one program that the system is for. It becomes `/etc/services.d/NAME.toml`.",
         keys: &[
             key("name", Form::Line, Default::Is("\"service\""), "its name in `initctl` and in the log"),
-            key("command", Form::Line, Default::Absent("no service"), "the program with its arguments"),
+            key(
+                "program",
+                Form::Line,
+                Default::Absent("none"),
+                "a file from this one's directory that becomes `/usr/bin/` with its name: a static program. `{arch}` stands for the architecture",
+            ),
+            key(
+                "command",
+                Form::Line,
+                Default::Absent("`program` alone, or no service"),
+                "the program with its arguments",
+            ),
             key(
                 "settings",
                 Form::List,

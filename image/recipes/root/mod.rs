@@ -45,7 +45,7 @@ pub fn assemble(
         skeleton::add_inittab(&mut tree, arch, profile)?;
     }
     if let Some(service) = &profile.service {
-        service::add(&mut tree, service)?;
+        service::add(&mut tree, arch, service)?;
     }
     if profile.root.kind == RootKind::Initramfs {
         add_initramfs_entries(&mut tree)?;
@@ -57,6 +57,9 @@ pub fn assemble(
         list::lay_over(&mut tree, list, cargo::variable, "profile")?;
     }
     attributes::apply(&mut tree, &profile.attributes)?;
+    if let Some(service) = &profile.service {
+        service::check(&tree, arch, service)?;
+    }
     Ok(Root { tree, layer })
 }
 

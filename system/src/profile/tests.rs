@@ -136,6 +136,13 @@ fn what_does_not_go_together_is_refused() {
         ("[[output]]\nkind = \"oci\"\nfile = \"../x\"\n", ["cannot lie at `../x`", "hint: "]),
         ("[root]\npackages = [\"echod\"]\n", ["`echod`, which is a part of `init`", "hint: add `init`"]),
         ("[service]\nname = \"x\"\n", ["a service without `command`", "hint: "]),
+        (
+            "[service]\nprogram = \"bin-{arch}/web\"\ncommand = \"/usr/bin/echod\"\n",
+            [
+                "becomes /usr/bin/web, and the service's `command` runs /usr/bin/echod",
+                "hint: state `command = \"/usr/bin/web\"`",
+            ],
+        ),
         ("hostname = \"my host\"\n", ["own.toml:2: `hostname` cannot be `my host`", "hint: "]),
         ("inittab = [\"::respwan:/bin/x\"]\n", ["unknown action `respwan`", "respawn"]),
         ("[kernel]\ncommand-line = 'x=\"a'\n", ["a quote that is not closed", "hint: "]),
