@@ -10,6 +10,7 @@ mod init;
 mod initramfs;
 mod keys;
 mod menuconfig;
+mod new;
 mod pe;
 mod run;
 mod size;
@@ -37,6 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Args),
     Build(build::Args),
     Run(run::Args),
     Gdb(gdb::Args),
@@ -73,6 +75,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     }
     let context = Context::find(cli.directory.as_deref())?;
     match cli.command {
+        Command::New(args) => new::run(&context, &args),
         Command::Build(args) => build::run(&context, &args),
         Command::Run(args) => run::run(&context, args),
         Command::Gdb(args) => gdb::run(&context, &args),

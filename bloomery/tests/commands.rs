@@ -23,6 +23,7 @@ fn help_names_every_command() {
     let project = Project::new();
     let help = project.prints(&["--help"]);
     for command in [
+        "new",
         "build",
         "run",
         "enter",
@@ -45,6 +46,26 @@ fn help_names_every_command() {
         "{}",
         errors(&nothing)
     );
+}
+
+#[test]
+fn new_makes_a_profile_that_can_be_read() {
+    let project = Project::new();
+    let made = project.prints(&["new", "my/cellar", "--from", "cd"]);
+    let names: Vec<&str> = made.lines().map(|line| line.rsplit("my/cellar/").next().unwrap()).collect();
+    assert_eq!(names, ["cellar.toml", "service/build.sh", "service/hello.c", "files/etc/motd", "README.md"]);
+    let path = project.root().join("my/cellar/cellar.toml");
+    let profile = project.profile(&path.to_string_lossy());
+    assert_eq!((profile.name.as_str(), profile.hostname.as_str()), ("cellar", "cellar"));
+    assert_eq!(profile.service.unwrap().command, "/usr/bin/hello 8080");
+    let page = fs::read_to_string(project.root().join("my/cellar/README.md")).unwrap();
+    assert!(page.contains("- `cellar.iso`: a CD") && !page.contains('@'), "{page}");
+    assert_eq!(fs::read_to_string(project.root().join("my/cellar/files/etc/motd")).unwrap(), "cellar\n");
+
+    project.refuses(&["new", "my/cellar"], 2, &["unknown profile `appliance`"]);
+    project.refuses(&["new", "my/cellar", "--from", "cd"], 1, &["is there, and not an empty directory"]);
+    project.refuses(&["new", "my/ein keller", "--from", "cd"], 2, &["`ein keller` cannot be the machine's name"]);
+    project.refuses(&["new", "x", "--from", "nope"], 2, &["unknown profile `nope`"]);
 }
 
 /// A cargo that says what it was told.
