@@ -45,6 +45,8 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
         "echod",
         "dhcpc",
         "modprobe",
+        "status/src",
+        "status/Cargo.toml",
         "efi-sign/src",
         "efi-sign/Cargo.toml",
         "sysroot/skeleton",

@@ -37,6 +37,10 @@ const PROGRAMS: &[(&str, Option<Program>)] = &[
     ("modprobe", Some(modprobe::run)),
     #[cfg(not(feature = "modprobe"))]
     ("modprobe", None),
+    #[cfg(feature = "status")]
+    ("status", Some(status::run)),
+    #[cfg(not(feature = "status"))]
+    ("status", None),
 ];
 
 /// The exit code of a name whose program is not linked in: the shells' code for a program that is not there.

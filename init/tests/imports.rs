@@ -33,6 +33,7 @@ const BASE_RULES: &[(&str, &[&str])] = &[
     ("bootconfig", &["sys"]),
     ("dropins", &["sys"]),
     ("host_name", &["sys"]),
+    ("lease", &["host_name", "sys"]),
     ("protocol", &["sys"]),
     ("resolv", &["sys"]),
     ("rtnetlink", &["sys"]),

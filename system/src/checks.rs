@@ -156,8 +156,9 @@ fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
         profile.root.kind == RootKind::Initramfs || !profile.root.embed,
         "{embed}: `root.embed` needs `root.kind = \"initramfs\"`: a kernel holds no ext4 file system\nhint: state that kind, or leave `embed` out"
     );
-    if let Some(name) =
-        ["initctl", "echod", "dhcpc", "modprobe"].into_iter().find(|name| profile.has(name) && !profile.has("init"))
+    if let Some(name) = ["initctl", "echod", "dhcpc", "modprobe", "status"]
+        .into_iter()
+        .find(|name| profile.has(name) && !profile.has("init"))
     {
         bail!(
             "the profile {} has the package `{name}`, which is a part of `init`, and no `init`\nhint: add `init` to the packages below [root]",

@@ -1,9 +1,10 @@
-//! What PID 1 shares with the programs beside it, `initctl`, `echod`, `dhcpc` and `modprobe`: [`sys`], the only door to the kernel, [`protocol`], the
+//! What PID 1 shares with the programs beside it, `initctl`, `echod`, `dhcpc`, `modprobe` and `status`: [`sys`], the only door to the kernel, [`protocol`], the
 //! language of the control socket, and what several of them read. Nothing here knows any of them.
 
 pub mod bootconfig;
 pub mod dropins;
 pub mod host_name;
+pub mod lease;
 pub mod names;
 pub mod protocol;
 pub mod resolv;

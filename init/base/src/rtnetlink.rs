@@ -7,9 +7,11 @@ use core::str::FromStr;
 
 use crate::sys::Errno;
 
+mod inventory;
 mod numbers;
 mod requests;
 
+pub use inventory::{HeldAddress, HeldRoute, Item, inventory, list_routes};
 use numbers::*;
 pub use requests::{change_address, change_dhcp_route, change_route, list_addresses, list_links, set_mtu, set_up};
 

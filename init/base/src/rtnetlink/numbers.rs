@@ -17,7 +17,7 @@ numbers!(netlink as u16: NLM_F_CAPPED NLM_F_ACK_TLVS);
 numbers!(nlmsgerr_attrs as u16: NLMSGERR_ATTR_MSG);
 numbers!(rtnetlink_groups as u32: RTNLGRP_LINK RTNLGRP_IPV4_IFADDR RTNLGRP_IPV6_IFADDR RTNLGRP_ND_USEROPT);
 
-numbers!(netlink as u16: RTM_NEWLINK RTM_DELLINK RTM_GETLINK RTM_NEWADDR RTM_DELADDR RTM_GETADDR RTM_NEWROUTE RTM_DELROUTE);
+numbers!(netlink as u16: RTM_NEWLINK RTM_DELLINK RTM_GETLINK RTM_NEWADDR RTM_DELADDR RTM_GETADDR RTM_NEWROUTE RTM_DELROUTE RTM_GETROUTE);
 numbers!(netlink as u16: RTM_NEWNDUSEROPT);
 
 numbers!(netlink as u16: IFLA_ADDRESS IFLA_IFNAME IFLA_MTU IFLA_MASTER IFLA_LINKINFO IFLA_EXT_MASK IFLA_PARENT_DEV_NAME);
@@ -28,14 +28,17 @@ numbers!(net_device_flags as u32: IFF_UP IFF_LOOPBACK IFF_LOWER_UP);
 numbers!(if_arp as u16: ARPHRD_ETHER);
 numbers!(if_arp as usize: IFNAMSIZ);
 
-numbers!(netlink as u16: IFA_ADDRESS IFA_LOCAL IFA_BROADCAST IFA_FLAGS);
-numbers!(netlink as u32: IFA_F_DADFAILED IFA_F_TENTATIVE);
+numbers!(netlink as u16: IFA_ADDRESS IFA_LOCAL IFA_BROADCAST IFA_FLAGS IFA_CACHEINFO IFA_PROTO);
+numbers!(netlink as u32: IFA_F_DADFAILED IFA_F_TENTATIVE IFA_F_PERMANENT);
+numbers!(netlink as u8: IFAPROT_KERNEL_RA);
 
 numbers!(rtattr_type_t as u16: RTA_DST RTA_OIF RTA_GATEWAY RTA_PRIORITY);
 numbers!(rt_class_t as u8: RT_TABLE_MAIN);
 numbers!(rt_scope_t as u8: RT_SCOPE_LINK);
 // Who made a route: the administrator, or a DHCP client.
-numbers!(netlink as u8: RTPROT_STATIC RTPROT_DHCP RTN_UNICAST);
+numbers!(netlink as u8: RTPROT_STATIC RTPROT_DHCP RTPROT_RA RTPROT_KERNEL RTN_UNICAST);
 numbers!(netlink as u32: RTNH_F_ONLINK);
+// A route that the kernel made of another one for a single destination.
+numbers!(netlink as u32: RTM_F_CLONED);
 
 numbers!(net as u8: AF_UNSPEC AF_INET AF_INET6 AF_BRIDGE);

@@ -6,10 +6,10 @@ use super::numbers::*;
 use super::{Prefix, Route};
 
 /// A request in the making.
-struct MessageBuilder(Vec<u8>);
+pub(super) struct MessageBuilder(Vec<u8>);
 
 impl MessageBuilder {
-    fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> MessageBuilder {
+    pub(super) fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> MessageBuilder {
         let mut bytes = Vec::with_capacity(96);
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -29,7 +29,7 @@ impl MessageBuilder {
         self
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         let length = self.0.len() as u32;
         if let Some(field) = self.0.get_mut(..4) {
             field.copy_from_slice(&length.to_ne_bytes());

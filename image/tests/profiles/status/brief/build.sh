@@ -1,0 +1,2 @@
+mkdir -p "$DESTDIR/usr/bin"
+$CC -Os -o "$DESTDIR/usr/bin/brief" brief.c
