@@ -1,13 +1,15 @@
 //! What a lease changes on this machine: the interface's address, routes and packet size by rtnetlink(7), and files below
-//! `/run/resolv` for the resolver and for init, which takes the address away where the client cannot any more.
+//! `/run/resolv` for the resolver and for init, which takes the address away where the client cannot any more. All that the server
+//! told is in a file below `/run/dhcp`.
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use init_base::resolv;
 use init_base::rtnetlink::{self, Message, Prefix, Route};
 use init_base::sys::netlink::{Protocol, Socket};
 use init_base::sys::{Errno, Result};
+use init_base::{lease, resolv};
 
+use crate::client::Lease;
 use crate::message::Offer;
 
 /// The interface, and what it was given.
@@ -46,7 +48,8 @@ impl Interface {
 
     /// Gives the interface what the lease says; what an earlier one gave besides is taken away. What fails is the result, for
     /// people.
-    pub fn bind(&mut self, offer: &Offer) -> Vec<String> {
+    pub fn bind(&mut self, lease: &Lease) -> Vec<String> {
+        let offer = &lease.offer;
         let given = Given { address: prefix(offer.address, offer.length), routes: routes(offer, self.metric) };
         let mut faults = Vec::new();
         if self.given.as_ref() != Some(&given) {
@@ -69,6 +72,8 @@ impl Interface {
         }
         let told = resolv::replace(&format!("lease.{}", self.name), &given.text());
         faults.extend(told.err().map(|error| format!("cannot write the lease below {}: {error}", resolv::DIR)));
+        let shown = file_of(lease).write(&self.name);
+        faults.extend(shown.err().map(|error| format!("cannot write the lease below {}: {error}", lease::DIR)));
         self.given = Some(given);
         faults
     }
@@ -82,6 +87,7 @@ impl Interface {
         }
         let _ = self.ask(|sequence, index| rtnetlink::change_address(sequence, index, given.address, false));
         let _ = resolv::replace(&format!("lease.{}", self.name), "");
+        let _ = lease::remove(&self.name);
         let _ = self.resolver("");
     }
 
@@ -133,6 +139,26 @@ impl Given {
             routes.push(route((!length).then_some(network), via, words.next()?.parse().ok()?));
         }
         Some(Given { address, routes })
+    }
+}
+
+/// All that the server told, for the file.
+fn file_of(lease: &Lease) -> lease::Lease {
+    let Lease { offer, server, bound, renew, rebind, end } = lease;
+    lease::Lease {
+        address: offer.address,
+        length: offer.length,
+        server: *server,
+        bound: bound.as_secs(),
+        renew: renew.as_secs(),
+        rebind: rebind.as_secs(),
+        end: end.map(|end| end.as_secs()),
+        routers: offer.routers.clone(),
+        name_servers: offer.name_servers.clone(),
+        ntp_servers: offer.ntp_servers.clone(),
+        log_servers: offer.log_servers.clone(),
+        domains: offer.search.clone(),
+        host_name: offer.host_name.clone(),
     }
 }
 
@@ -197,6 +223,8 @@ mod tests {
             routers: vec![Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)],
             routes: vec![],
             name_servers: vec![Ipv4Addr::new(9, 9, 9, 9)],
+            ntp_servers: vec![],
+            log_servers: vec![],
             search: vec!["a.org".into(), "b.org".into()],
             host_name: None,
             mtu: None,

@@ -19,15 +19,21 @@ const LEAST_PAUSE: Duration = Duration::from_secs(60);
 /// After a refusal, so that a server that refuses what it offers is not asked for ever without a pause.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
-/// A lease in use.
+/// A lease in use. Times are those since the machine's start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Lease {
-    offer: Offer,
-    server: Option<Ipv4Addr>,
-    renew: Duration,
-    rebind: Duration,
+pub struct Lease {
+    /// What it gives.
+    pub offer: Offer,
+    /// Who gave it.
+    pub server: Option<Ipv4Addr>,
+    /// When it was got, or renewed last.
+    pub bound: Duration,
+    /// When its server is asked for more time, and when everyone.
+    pub renew: Duration,
+    /// See `renew`.
+    pub rebind: Duration,
     /// Nothing is for ever.
-    end: Option<Duration>,
+    pub end: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +52,7 @@ pub enum Action {
     /// Send this to a server; nothing is everyone.
     Send(Request, Option<Ipv4Addr>),
     /// Use this lease; a lease of before ends with it where it differs.
-    Bind(Offer),
+    Bind(Lease),
     /// The lease counts no more.
     Unbind,
     /// Say this.
@@ -201,19 +207,21 @@ impl Client {
         let renew = said(offer.renew).filter(|time| *time < rebind).unwrap_or((whole / 2).min(rebind));
         let lease = Lease {
             server,
+            bound: now,
             renew: now + renew,
             rebind: now + rebind,
             end: (!for_ever).then_some(now + whole),
-            offer: offer.clone(),
+            offer,
         };
+        let offer = &lease.offer;
         let say = before.is_none_or(|before| before.offer.address != offer.address).then(|| {
             let time = if for_ever { "ever".into() } else { format!("{} s", whole.as_secs()) };
             Action::Say(format!("{}/{} from {} for {time}", offer.address, offer.length, server_name(server)))
         });
         self.due = lease.renew;
         self.attempts = 0;
-        self.state = State::Bound { lease, asking: false };
-        [Some(Action::Bind(offer)), say].into_iter().flatten().collect()
+        self.state = State::Bound { lease: lease.clone(), asking: false };
+        [Some(Action::Bind(lease)), say].into_iter().flatten().collect()
     }
 
     /// Looks for an offer anew after a time.
@@ -269,6 +277,8 @@ mod tests {
             routers: vec![SERVER],
             routes: vec![],
             name_servers: vec![],
+            ntp_servers: vec![],
+            log_servers: vec![],
             search: vec![],
             host_name: None,
             mtu: None,
@@ -301,7 +311,8 @@ mod tests {
         let request = client.receive(reply(Kind::Offer, offer(5, seconds)), at(0));
         assert!(matches!(&request[..], [Action::Send(Request { wanted: Some(_), server: Some(_), .. }, None)]));
         let bound = client.receive(reply(Kind::Ack, offer(5, seconds)), at(0));
-        assert_eq!(bound[0], Action::Bind(offer(5, seconds)));
+        let Action::Bind(lease) = &bound[0] else { panic!("{bound:?}") };
+        assert_eq!((&lease.offer, lease.server, lease.bound), (&offer(5, seconds), Some(SERVER), at(0)));
         assert!(matches!(&bound[1], Action::Say(words) if words.starts_with("10.0.0.5/24 from 10.0.0.1")));
         client
     }
@@ -326,7 +337,9 @@ mod tests {
         assert!(!client.is_asking());
         client.tick(at(1800));
         assert!(client.is_asking());
-        assert_eq!(client.receive(reply(Kind::Ack, offer(5, 3600)), at(1801)), [Action::Bind(offer(5, 3600))]);
+        let renewed = client.receive(reply(Kind::Ack, offer(5, 3600)), at(1801));
+        let [Action::Bind(lease)] = &renewed[..] else { panic!("{renewed:?}") };
+        assert_eq!((lease.bound, lease.renew, lease.end), (at(1801), at(1801 + 1800), Some(at(1801 + 3600))));
         assert_eq!(client.due(), at(1801 + 1800));
         // Nobody asked.
         assert!(client.receive(reply(Kind::Nak, offer(5, 0)), at(1802)).is_empty());

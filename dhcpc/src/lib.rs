@@ -156,11 +156,11 @@ impl Work {
                         self.say(&error);
                     }
                 }
-                Action::Bind(offer) => {
-                    for fault in self.interface.bind(&offer) {
+                Action::Bind(lease) => {
+                    for fault in self.interface.bind(&lease) {
                         self.say(&fault);
                     }
-                    self.take_name(offer.host_name.as_deref());
+                    self.take_name(lease.offer.host_name.as_deref());
                 }
                 Action::Unbind => self.interface.unbind(),
                 Action::Say(words) => self.say(&words),

@@ -21,9 +21,11 @@ mod option {
     pub const MASK: u8 = 1;
     pub const ROUTERS: u8 = 3;
     pub const NAME_SERVERS: u8 = 6;
+    pub const LOG_SERVERS: u8 = 7;
     pub const HOST_NAME: u8 = 12;
     pub const DOMAIN: u8 = 15;
     pub const MTU: u8 = 26;
+    pub const NTP_SERVERS: u8 = 42;
     pub const ADDRESS: u8 = 50;
     pub const SECONDS: u8 = 51;
     pub const OVERLOAD: u8 = 52;
@@ -48,6 +50,8 @@ const WANTED: &[u8] = &[
     option::SEARCH,
     option::HOST_NAME,
     option::MTU,
+    option::NTP_SERVERS,
+    option::LOG_SERVERS,
     option::RENEW,
     option::REBIND,
 ];
@@ -150,6 +154,10 @@ pub struct Offer {
     pub routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
     /// Name servers.
     pub name_servers: Vec<Ipv4Addr>,
+    /// Servers of NTP.
+    pub ntp_servers: Vec<Ipv4Addr>,
+    /// Servers that take logs.
+    pub log_servers: Vec<Ipv4Addr>,
     /// Domains in which short names are looked for.
     pub search: Vec<String>,
     /// The machine's name.
@@ -241,6 +249,8 @@ impl Options {
             routers: self.addresses(option::ROUTERS),
             routes: self.get(option::STATIC_ROUTES).map(routes).unwrap_or_default(),
             name_servers: self.addresses(option::NAME_SERVERS),
+            ntp_servers: self.addresses(option::NTP_SERVERS),
+            log_servers: self.addresses(option::LOG_SERVERS),
             search: search.unwrap_or_else(|| domain().into_iter().collect()),
             host_name: self.get(option::HOST_NAME).and_then(name_of_host),
             // 576 bytes is what every host must take (RFC 791).
@@ -401,6 +411,8 @@ mod tests {
                 (option::MASK, &[255, 255, 240, 0]),
                 (option::ROUTERS, &[10, 0, 2, 2, 10, 0, 2, 3]),
                 (option::NAME_SERVERS, &[9, 9, 9, 9]),
+                (option::NTP_SERVERS, &[10, 0, 2, 4, 10, 0, 2, 5]),
+                (option::LOG_SERVERS, &[10, 0, 2, 6]),
                 (option::DOMAIN, b"example.org\0"),
                 (option::HOST_NAME, b"node-7\0"),
                 (option::MTU, &[0x05, 0xaa]),
@@ -415,7 +427,8 @@ mod tests {
         assert_eq!((found.kind, found.server), (Kind::Ack, Some(Ipv4Addr::new(10, 0, 2, 2))));
         let offer = found.offer;
         assert_eq!((offer.address.to_string().as_str(), offer.length), ("10.0.2.15", 20));
-        assert_eq!(offer.routers.len(), 2);
+        assert_eq!((offer.routers.len(), offer.ntp_servers.len()), (2, 2));
+        assert_eq!(offer.log_servers, [Ipv4Addr::new(10, 0, 2, 6)]);
         assert_eq!(offer.search, ["example.org"]);
         assert_eq!(offer.host_name.as_deref(), Some("node-7"));
         let odd = reply(5, &[(option::HOST_NAME, b"a b")]);

@@ -48,6 +48,7 @@ fn work() {
     ip("address add 10.9.0.1/24 dev v0");
     let lines = "dhcp-range=10.9.0.10,10.9.0.20,2m\ndhcp-option=option:T1,3\ndhcp-option=option:mtu,1400\n\
                  dhcp-option=option:dns-server,10.9.0.3,10.9.0.4\ndhcp-option=option:domain-search,a.org,b.org\n\
+                 dhcp-option=option:ntp-server,10.9.0.5\ndhcp-option=option:log-server,10.9.0.6\n\
                  dhcp-option=option:classless-static-route,0.0.0.0/0,10.9.0.1,10.8.0.0/16,10.9.0.2\n";
     let server = Server::start(dir.path(), "first", &format!("{lines}dhcp-host={MAC},10.9.0.15,node7\n"));
     client.says("dhcpc: v1: 10.9.0.15/24 from 10.9.0.1 for 120 s");
@@ -57,6 +58,10 @@ fn work() {
     client.shows("ip link show dev v1", &["mtu 1400"]);
     client.shows("cat /run/resolv.conf", &["search a.org b.org\nnameserver 10.9.0.3\nnameserver 10.9.0.4\n"]);
     client.shows("hostname", &["node7"]);
+    let told =
+        ["address=10.9.0.15/24\nserver=10.9.0.1\n", "\nrenew=", "\nntp-servers=10.9.0.5\nlog-servers=10.9.0.6\n"];
+    client.shows("cat /run/dhcp/v1", &told);
+    client.shows("cat /run/dhcp/v1", &["name-servers=10.9.0.3 10.9.0.4", "domains=a.org b.org\nhost-name=node7\n"]);
 
     // The first answer is that to the first request, the second one that to the first renewal, which tells the name.
     server.says("DHCPACK(v0) 10.9.0.15", 2);
@@ -80,7 +85,7 @@ fn work() {
     client.says("10.9.1.1 takes 10.9.0.15 back");
     client.shows("ip -4 -o address show dev v1", &[""]);
     client.shows("ip route", &[""]);
-    client.shows("cat /run/resolv.conf /run/resolv/* 2>/dev/null", &[""]);
+    client.shows("cat /run/resolv.conf /run/resolv/* /run/dhcp/* 2>/dev/null", &[""]);
     server.stop();
 
     let server = Server::start(dir.path(), "third", "dhcp-range=10.9.1.30,10.9.1.30,2m\n");

@@ -16,10 +16,11 @@ use crate::control::{Answer, Control, Request};
 use crate::diff::diff;
 use crate::draw::{Drawn, draw};
 use crate::keys::{Key, Keys};
+use crate::kmsg::Kmsg;
 use crate::model::{LogLine, Model};
 use crate::network::{self, Network};
 use crate::screen::{Screen, Size};
-use crate::terminal::{QUESTIONS, SIZE_QUESTION, Terminal};
+use crate::terminal::{HOME, QUESTIONS, SIZE_QUESTION, Terminal};
 use crate::view::{Command, Page, View};
 use crate::{machine, printk, services, settings};
 
@@ -39,8 +40,10 @@ const FEW: usize = 60;
 const MANY: usize = 2000;
 /// Lines of all logs together that are kept.
 const MOST_LINES: usize = 4000;
-/// The columns that an `é` takes, by the answer to [`QUESTIONS`].
-const PROBED_COLUMNS: core::ops::RangeInclusive<u16> = 2..=3;
+/// The columns that may be the answer to the first of [`QUESTIONS`]: five bytes follow the first one.
+const PROBED_COLUMNS: core::ops::RangeInclusive<u16> = 2..=6;
+/// The one where the terminal has understood it.
+const UNDERSTOOD: u16 = 3;
 
 /// Runs until a signal or the end of the terminal.
 ///
@@ -65,6 +68,7 @@ struct App<'a> {
     signals: OwnedFd,
     control: Control,
     network: Network,
+    kmsg: Kmsg,
     keys: Keys,
     model: Model,
     view: View,
@@ -76,6 +80,8 @@ struct App<'a> {
     utf8: bool,
     /// It is asked that.
     asks_utf8: bool,
+    /// When something was typed last.
+    typed: Duration,
     /// What the terminal shows; nothing where all has to be drawn.
     shown: Option<Screen>,
     drawn: Drawn,
@@ -100,6 +106,7 @@ impl<'a> App<'a> {
             signals,
             control: Control::new(&arguments.socket),
             network: Network::open(),
+            kmsg: Kmsg::open(),
             keys: Keys::default(),
             model,
             view,
@@ -108,6 +115,7 @@ impl<'a> App<'a> {
             size,
             utf8: arguments.utf8.unwrap_or(false),
             asks_utf8: arguments.utf8.is_none(),
+            typed: Duration::ZERO,
             shown: None,
             lines: Vec::new(),
             next: Duration::ZERO,
@@ -141,6 +149,12 @@ impl<'a> App<'a> {
     fn do_due(&mut self, now: Duration) -> Result<(), String> {
         let late = self.control.tick(now);
         self.take_answers(late);
+        if self.keys.is_undecided()
+            && self.typed + SEQUENCE <= now
+            && let Some(key) = self.keys.pause()
+        {
+            self.press(key, now);
+        }
         if self.next <= now {
             self.look(now);
             self.next = now + SECOND;
@@ -153,7 +167,10 @@ impl<'a> App<'a> {
             self.drawn = draw(&self.model, &self.view, self.size);
             let bytes = diff(self.shown.as_ref(), &self.drawn.screen, self.utf8);
             self.shown = Some(self.drawn.screen.clone());
-            self.terminal.write(&bytes);
+            if !bytes.is_empty() {
+                self.terminal.write(&bytes);
+                self.terminal.write(HOME);
+            }
         }
         // A terminal that is gone, as a pseudo-terminal without its other end.
         self.terminal.flush().map_err(|error| format!("the terminal is gone: {error}"))
@@ -195,6 +212,7 @@ impl<'a> App<'a> {
     /// Takes PID 1's answers into the model, and asks for the logs of the services that it has.
     fn take_answers(&mut self, answers: Vec<Answer>) {
         let now = system::uptime();
+        let mut changed = false;
         for (request, result) in answers {
             match (request, result) {
                 (Request::List, Ok(text)) => {
@@ -203,6 +221,10 @@ impl<'a> App<'a> {
                     for service in &mut self.model.services {
                         let known = before.iter().find(|old| old.name == service.name);
                         service.last_exit = known.and_then(|old| old.last_exit.clone());
+                        // init may have said so on the console, across the screen.
+                        if known.is_none_or(|old| old.state != service.state || old.restarts != service.restarts) {
+                            self.anew = now;
+                        }
                     }
                     self.ask_for_logs(now);
                 }
@@ -223,10 +245,11 @@ impl<'a> App<'a> {
                     self.model.silence = Some(format!("{reason}; what init knows is not shown"))
                 }
             }
-            if !self.control.is_busy() {
-                self.finish_logs();
-                self.draw = Some(now);
-            }
+            changed = true;
+        }
+        if changed && !self.control.is_busy() {
+            self.finish_logs();
+            self.draw = Some(now);
         }
     }
 
@@ -241,11 +264,12 @@ impl<'a> App<'a> {
     }
 
     fn finish_logs(&mut self) {
-        let mut lines = services::merge(core::mem::take(&mut self.lines));
-        if !lines.is_empty() {
-            lines.drain(..lines.len().saturating_sub(MOST_LINES));
-            self.model.log = lines;
-        }
+        self.kmsg.read();
+        let mut lines = core::mem::take(&mut self.lines);
+        lines.extend(self.kmsg.lines(self.model.uptime, self.model.clock));
+        lines = services::merge(lines);
+        lines.drain(..lines.len().saturating_sub(MOST_LINES));
+        self.model.log = lines;
     }
 
     /// Waits for what comes first.
@@ -256,7 +280,7 @@ impl<'a> App<'a> {
             Some(self.anew),
             self.draw.filter(|_| self.terminal.is_ready()),
             self.control.deadline(),
-            self.keys.is_undecided().then_some(now + SEQUENCE),
+            self.keys.is_undecided().then_some(self.typed + SEQUENCE),
         ];
         let due = due.into_iter().flatten().min().unwrap_or(self.next);
         let pause = Timespec::try_from(due.saturating_sub(now)).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
@@ -293,6 +317,7 @@ impl<'a> App<'a> {
 
     /// Takes what was typed; false at the end of the terminal.
     fn take_input(&mut self, now: Duration) -> bool {
+        self.typed = now;
         let mut bytes = [0; 256];
         let Ok(Some(count)) = self.terminal.read(&mut bytes) else { return false };
         for &byte in bytes.get(..count).unwrap_or_default() {
@@ -305,7 +330,7 @@ impl<'a> App<'a> {
 
     fn press(&mut self, key: Key, now: Duration) {
         match key {
-            Key::Cursor(1, column) if PROBED_COLUMNS.contains(&column) => self.know_utf8(column == 2),
+            Key::Cursor(1, column) if PROBED_COLUMNS.contains(&column) => self.know_utf8(column == UNDERSTOOD),
             Key::Cursor(rows, columns) => self.know_size(rows, columns),
             key => {
                 let command = self.view.press(key, &self.model, self.drawn.rows, self.drawn.most);

@@ -5,7 +5,7 @@
 //! and starts again what ends there (`consoles::respawn:` in inittab). A line that takes no bytes, or sends nonsense, so concerns
 //! its own process alone. The machine's facts are asked for by each once a second, which costs less than a millisecond.
 //!
-//! [`machine`], [`network`], [`services`] and [`settings`] fill in a [`model`]; [`mod@draw`] makes a [`screen`] of it and of the
+//! [`machine`], [`network`], [`services`], [`kmsg`] and [`settings`] fill in a [`model`]; [`mod@draw`] makes a [`screen`] of it and of the
 //! [`view`]; [`mod@diff`] finds the bytes. Only [`app`] waits, only [`terminal`] writes.
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod control;
 pub mod diff;
 pub mod draw;
 pub mod keys;
+mod kmsg;
 mod machine;
 pub mod model;
 mod network;

@@ -82,6 +82,8 @@ pub struct LogLine {
     pub stamp: String,
     /// The line, without what a terminal would obey.
     pub text: String,
+    /// Nothing that a person should see without asking.
+    pub minor: bool,
 }
 
 /// A network interface.

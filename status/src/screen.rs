@@ -18,7 +18,7 @@ pub enum Style {
     Good,
     /// On its way: bold, yellow.
     Warn,
-    /// What a person should look at: bold and reverse, red.
+    /// What a person should look at: reverse, red. Not bold, which makes the letters grey on Linux' own terminals.
     Bad,
 }
 
@@ -32,7 +32,7 @@ impl Style {
             Style::Title => "0;1;36",
             Style::Good => "0;32",
             Style::Warn => "0;1;33",
-            Style::Bad => "0;1;7;31",
+            Style::Bad => "0;7;31",
         }
     }
 

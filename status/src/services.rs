@@ -38,7 +38,7 @@ pub fn services(text: &str) -> Vec<Service> {
 pub fn log(service: &str, text: &str) -> Vec<LogLine> {
     let line = |line: &str| {
         let (stamp, text) = line.split_once(' ').unwrap_or((line, ""));
-        LogLine { service: service.into(), stamp: plain(stamp, 32), text: plain(text, LONGEST) }
+        LogLine { service: service.into(), stamp: plain(stamp, 32), text: plain(text, LONGEST), minor: false }
     };
     text.lines().map(line).collect()
 }

@@ -9,14 +9,17 @@ use rustix::termios::{ControlModes, SpecialCodeIndex};
 
 use crate::screen::Size;
 
-/// Asks which columns the cursor is in after an `é`, which takes one column where the terminal understands UTF-8 and two where
-/// it does not, and then where the cursor stops on its way down and right. Both by a Device Status Report (ECMA-48, section
+/// Asks which column the cursor is in after `é─`: the third one where the terminal understands UTF-8 and has the letters. A display of a
+/// kernel without CONFIG_CONSOLE_TRANSLATIONS shows nothing for the second one, which is beyond Latin-1, and other terminals
+/// show a letter for each byte. Then asks where the cursor stops on its way down and right. Both by a Device Status Report (ECMA-48, section
 /// 8.3.35); the cursor's own place is saved and restored around (DECSC, DECRC).
-pub const QUESTIONS: &[u8] = b"\x1b7\x1b[1;1H\xc3\xa9\x1b[6n\x1b[999;999H\x1b[6n\x1b8";
+pub const QUESTIONS: &[u8] = b"\x1b7\x1b[1;1H\xc3\xa9\xe2\x94\x80\x1b[6n\x1b[999;999H\x1b[6n\x1b8";
 /// The same without the first one.
 pub const SIZE_QUESTION: &[u8] = b"\x1b7\x1b[999;999H\x1b[6n\x1b8";
 /// Hides the cursor, and lets no letter wrap into the next line (DECTCEM, DECAWM).
 const BEGIN: &[u8] = b"\x1b[?25l\x1b[?7l";
+/// Where the cursor waits. A line that another program writes begins here, and so does not move the screen.
+pub const HOME: &[u8] = b"\x1b[H";
 /// The usual look, the whole screen empty, the cursor shown at its begin, and lines that wrap.
 const END: &[u8] = b"\x1b[0m\x1b[2J\x1b[H\x1b[?25h\x1b[?7h";
 

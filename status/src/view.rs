@@ -81,9 +81,9 @@ impl View {
         self.scroll = 0;
     }
 
-    /// The log of the next service; after the last one those of all.
+    /// The log of the next service that has one; after the last one those of all.
     fn next_filter(&mut self, model: &Model) {
-        let names = model.services.iter().map(|service| &service.name);
+        let names = model.log.iter().map(|line| &line.service);
         let next = match &self.filter {
             None => names.min(),
             Some(now) => names.filter(|name| *name > now).min(),
@@ -112,20 +112,12 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Service;
-    use init_base::protocol::Health;
+    use crate::model::LogLine;
 
     fn model() -> Model {
-        let service = |name: &str| Service {
-            name: name.into(),
-            state: "running".into(),
-            health: Health::Up,
-            age: Duration::ZERO,
-            restarts: "0".into(),
-            text: String::new(),
-            last_exit: None,
-        };
-        Model { services: vec![service("a"), service("b")], ..Model::default() }
+        let line =
+            |name: &str| LogLine { service: name.into(), stamp: String::new(), text: String::new(), minor: false };
+        Model { log: ["b", "a", "b"].map(line).into(), ..Model::default() }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `dhcp.eth0`, which udhcpc's script writes; the script puts the files together in the same way. An `/etc/resolv.conf`
 //! that is a file of its own is the administrator's and never written.
 
+use init_base::lease;
 use init_base::resolv::{self, DIR, WHOLE};
 use init_base::rtnetlink::Prefix;
 
@@ -31,13 +32,14 @@ pub fn change(origin: Origin, interface: &str, lines: &str) {
     }
 }
 
-/// Removes what the script of a DHCP client that is gone wrote: name servers, and what it knows of its lease. The result is the
+/// Removes what a DHCP client that is gone, or its script, wrote: name servers, and what it knows of its lease. The result is the
 /// address of the lease.
 pub fn forget_lease(interface: &str) -> Option<Prefix> {
     let lease = resolv::part(&format!("lease.{interface}"));
     let result = resolv::replace(&format!("lease.{interface}"), "")
         .and_then(|()| resolv::replace(&format!("dhcp.{interface}"), ""))
-        .and_then(|()| resolv::put_together());
+        .and_then(|()| resolv::put_together())
+        .and_then(|()| lease::remove(interface));
     if let Err(error) = result {
         error!("{interface}: cannot remove its name servers below {DIR}: {error}");
     }

@@ -38,7 +38,7 @@ pub fn draw(screen: &mut Screen, model: &Model, first: usize, rows: usize) {
         Part::new("Services", services(model, columns)),
         Part::new("Network", network(model)),
     ];
-    let log = if model.log.is_empty() { 0 } else { LOG.min(rows / 4) };
+    let log = if model.log.iter().all(|line| line.minor) { 0 } else { LOG.min(rows / 4) };
     let wanted: Vec<usize> = parts.iter().map(Part::wanted).collect();
     let least: Vec<usize> = parts.iter().map(|part| part.least).collect();
     let mut shares = share(rows - log, &wanted, &least);
@@ -63,7 +63,7 @@ fn draw_part(screen: &mut Screen, part: &Part, first: usize, share: usize, colum
     let room = first + share - row;
     let cut = part.lines.len() > room;
     for (index, line) in part.lines.iter().take(room).enumerate() {
-        if cut && index + 1 == room && room > 1 {
+        if cut && index + 1 == room && room > 1 && !part.title.is_empty() {
             let more = part.lines.len() - index;
             screen.line(row, &[plain(format!("  ... {more} more"))]);
         } else {
@@ -94,7 +94,7 @@ fn facts(model: &Model, columns: usize) -> Vec<Line> {
         format!("{} of {} used", memory(found.total.saturating_sub(found.available)), memory(found.total))
     });
     let pairs =
-        [("kernel", model.kernel.clone()), ("up", age(model.uptime)), ("memory", used), ("load", model.load.clone())];
+        [("up", age(model.uptime)), ("memory", used), ("kernel", model.kernel.clone()), ("load", model.load.clone())];
     let pair = |(name, value): &(&str, String), width: usize| {
         [(format!(" {name:7}"), Style::Bold), plain(column(value, width))]
     };
@@ -114,7 +114,7 @@ fn faults(model: &Model) -> Vec<Line> {
 
 fn services(model: &Model, columns: usize) -> Vec<Line> {
     let width =
-        model.services.iter().map(|service| service.name.chars().count()).max().unwrap_or(0).clamp(4, columns / 4);
+        model.services.iter().map(|service| service.name.chars().count()).max().unwrap_or(0).min(columns / 4).max(4);
     model.services.iter().map(|one| service(one, width, columns)).collect()
 }
 
@@ -129,7 +129,7 @@ fn service(service: &Service, width: usize, columns: usize) -> Line {
         count => format!("{count} restarts"),
     };
     if columns >= WIDE {
-        line.push(plain(format!(" {} {} ", column(&age(service.age), 13), column(&restarts, 12))));
+        line.push(plain(format!(" for {} {} ", column(&age(service.age), 12), column(&restarts, 11))));
     } else if !restarts.is_empty() {
         line.push(plain(format!(" {restarts} ")));
     } else {
@@ -163,8 +163,7 @@ fn interface(interface: &Interface) -> Vec<Line> {
     let line = |(index, held): (usize, &&Address)| {
         let (first, state) = if index == 0 { (interface.name.as_str(), word) } else { ("", "") };
         let mut line = vec![name(first), (column(state, 8), style), plain(format!("  {:28} ", address(held)))];
-        line.push(plain(held.origin.word()));
-        line.extend(doubt(held));
+        line.push(doubt(held).unwrap_or_else(|| plain(held.origin.word())));
         line
     };
     addresses.iter().enumerate().map(line).collect()
@@ -188,15 +187,17 @@ pub(super) fn address(held: &Address) -> String {
 pub(super) fn doubt(held: &Address) -> Option<(String, Style)> {
     match held.state {
         AddressState::Usable => None,
-        AddressState::Tentative => Some((" (being checked)".into(), Style::Warn)),
-        AddressState::Duplicate => Some((" another host has it".into(), Style::Bad)),
+        AddressState::Tentative => Some(("being checked".into(), Style::Warn)),
+        AddressState::Duplicate => Some(("another host has it".into(), Style::Bad)),
     }
 }
 
 /// The newest lines of all logs.
 fn newest(model: &Model, rows: usize) -> Vec<Line> {
-    let first = model.log.len().saturating_sub(rows);
-    model.log.iter().skip(first).map(|line| log_line(line, true)).collect()
+    let newest = model.log.iter().rev().filter(|line| !line.minor).take(rows);
+    let mut lines: Vec<Line> = newest.map(|line| log_line(line, true)).collect();
+    lines.reverse();
+    lines
 }
 
 /// A line of a log, with its time of day alone.

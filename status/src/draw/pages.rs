@@ -84,7 +84,7 @@ fn interface_lines(interface: &Interface, model: &Model) -> Vec<Line> {
             .map_or(String::new(), |seconds| format!(", valid for {}", age(Duration::from_secs(seconds.into()))));
         let since = moment(held.since.as_secs(), model);
         let mut line = vec![plain(format!("   {:30} {}{valid}, since {since}", address(held), held.origin.word()))];
-        line.extend(doubt(held));
+        line.extend(doubt(held).map(|(words, style)| (format!(" {words}"), style)));
         lines.push(line);
     }
     if interface.addresses.is_empty() {

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 int main(void) {
-  FILE *settings = fopen("/run/settings", "a");
+  FILE *settings = fopen("/run/brief", "wx") ? fopen("/run/settings", "a") : NULL; /* Once. */
   if (settings) {
     fputs("setting\ttest.key\tone, two\tTEST.TXT\nfault\tTEST.TXT\t3\tthere is no key 'hostnme'\n", settings);
     fclose(settings);
