@@ -52,7 +52,7 @@ pub enum Action {
     /// Send this to a server; nothing is everyone.
     Send(Request, Option<Ipv4Addr>),
     /// Use this lease; a lease of before ends with it where it differs.
-    Bind(Lease),
+    Bind(Box<Lease>),
     /// The lease counts no more.
     Unbind,
     /// Say this.
@@ -221,7 +221,7 @@ impl Client {
         self.due = lease.renew;
         self.attempts = 0;
         self.state = State::Bound { lease: lease.clone(), asking: false };
-        [Some(Action::Bind(lease)), say].into_iter().flatten().collect()
+        [Some(Action::Bind(Box::new(lease))), say].into_iter().flatten().collect()
     }
 
     /// Looks for an offer anew after a time.

@@ -9,6 +9,8 @@ pub struct Console {
     pub text: String,
     /// Every finished line with the time of its end.
     pub lines: Vec<(Duration, String)>,
+    /// Everything as it came.
+    pub bytes: Vec<u8>,
     state: State,
     line: Vec<u8>,
 }
@@ -29,6 +31,7 @@ enum State {
 impl Console {
     /// Takes bytes that came at this time.
     pub fn take(&mut self, bytes: &[u8], at: Duration) {
+        self.bytes.extend_from_slice(bytes);
         for byte in bytes {
             match (&self.state, byte) {
                 (State::Text, 0x1b) => self.state = State::Escape,
