@@ -7,13 +7,13 @@ use system::Profile;
 
 /// Programs that are linked into the same file when a profile has them as packages: each is a cargo feature of that name,
 /// and another name of the file (`init/src/main.rs`).
-const COMPANIONS: &[&str] = &["initctl", "echod", "dhcpc", "modprobe", "status"];
+const COMPANIONS: &[&str] = &["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status"];
 
 /// Those of the default profile, for which the stage has its plain name.
 const USUAL: &[&str] = &["initctl", "echod"];
 
 /// The crates that the program is made of.
-const CRATES: &[&str] = &["init", "init/base", "initctl", "echod", "dhcpc", "modprobe", "status"];
+const CRATES: &[&str] = &["init", "init/base", "initctl", "echod", "dhcpc", "modprobe", "ntpc", "status"];
 
 /// Leaves `sbin/init`, links to it, and the same program with symbols and debug information, `debug/init.debug`.
 pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {

@@ -45,6 +45,7 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
         "echod",
         "dhcpc",
         "modprobe",
+        "ntpc",
         "status/src",
         "status/Cargo.toml",
         "efi-sign/src",

@@ -37,6 +37,10 @@ const PROGRAMS: &[(&str, Option<Program>)] = &[
     ("modprobe", Some(modprobe::run)),
     #[cfg(not(feature = "modprobe"))]
     ("modprobe", None),
+    #[cfg(feature = "ntpc")]
+    ("ntpc", Some(ntpc::run)),
+    #[cfg(not(feature = "ntpc"))]
+    ("ntpc", None),
     #[cfg(feature = "status")]
     ("status", Some(status::run)),
     #[cfg(not(feature = "status"))]

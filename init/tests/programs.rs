@@ -16,6 +16,7 @@ fn a_name_is_its_program_or_nothing() {
         ("echod", cfg!(feature = "echod")),
         ("dhcpc", cfg!(feature = "dhcpc")),
         ("modprobe", cfg!(feature = "modprobe")),
+        ("ntpc", cfg!(feature = "ntpc")),
         ("status", cfg!(feature = "status")),
     ];
     for (name, linked) in programs {

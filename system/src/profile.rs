@@ -16,7 +16,8 @@ use crate::{checks, program, size};
 pub const OF_ARCH: &str = "{arch}";
 
 /// Packages that are parts of Bloomery.
-pub const OWN_PACKAGES: &[&str] = &["busybox", "init", "initctl", "echod", "dhcpc", "modprobe", "status", "toolchain"];
+pub const OWN_PACKAGES: &[&str] =
+    &["busybox", "init", "initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "toolchain"];
 
 /// A profile: what a system is, and what a build leaves of it.
 #[derive(Clone, Debug)]

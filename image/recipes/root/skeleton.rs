@@ -32,6 +32,14 @@ const LINKS: &[(&str, &str)] = &[
     ("etc/resolv.conf", "/run/resolv.conf"),
 ];
 
+/// Packages of Bloomery's own that are services: their names, and their files below /etc/services.d (services(5)).
+const SERVICES: &[(&str, &str, &str)] = &[(
+    "ntpc",
+    "ntp.toml",
+    "description = \"keeps the clock right\"\ncommand = \"/sbin/ntpc\"\nuser = \"nobody\"\n\
+     capabilities = [\"sys_time\"]\nno-new-privileges = true\nafter = [\"network\"]\n",
+)];
+
 /// Adds them, with what the profile says of the system.
 pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
     for (path, mode) in DIRS {
@@ -43,6 +51,9 @@ pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
     tree.dir("usr/lib", 0o755, "skeleton")?;
     tree.merge_plain(sysroot::skeleton(), "", "skeleton")?;
     tree.chmod("etc/shadow", 0o600)?;
+    for (_, file, text) in SERVICES.iter().filter(|(package, ..)| profile.has(package)) {
+        tree.bytes(&format!("etc/services.d/{file}"), *text, 0o644, "skeleton")?;
+    }
     tree.bytes("etc/hostname", format!("{}\n", profile.hostname), 0o644, "profile")?;
     tree.bytes("etc/hosts", hosts(&profile.hostname)?, 0o644, "profile")?;
     tree.bytes("etc/os-release", os_release(profile), 0o644, "profile")

@@ -124,6 +124,12 @@ impl Lease {
     }
 }
 
+/// The leases of all interfaces, in the order of their names.
+pub fn all() -> Vec<Lease> {
+    let names = files::list_dir(DIR).unwrap_or_default();
+    names.iter().filter_map(|name| Lease::read(name)).collect()
+}
+
 /// Removes the file of an interface.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What PID 1 shares with the programs beside it, `initctl`, `echod`, `dhcpc`, `modprobe` and `status`: [`sys`], the only door to the kernel, [`protocol`], the
+//! What PID 1 shares with the programs beside it, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc` and `status`: [`sys`], the only door to the kernel, [`protocol`], the
 //! language of the control socket, and what several of them read. Nothing here knows any of them.
 
 pub mod bootconfig;
