@@ -44,6 +44,7 @@ packages() {
         gdisk sgdisk checks the partition table in tests
         sbsigntool sbverify checks signatures of EFI programs in tests
         xorriso xorriso writes a CD, where a profile asks for one
+        mtools mcopy edits FAT file systems in tests
         gdb-multiarch gdb-multiarch debugs kernels of both architectures
         iproute2 ip makes the networks of tests
         dnsmasq-base dnsmasq serves network boots in tests

@@ -27,6 +27,7 @@ const BEYOND_A_BUILD: &[&str] = &[
     "gdisk",
     "sbsigntool",
     "xorriso",
+    "mtools",
     "shellcheck",
     "gdb-multiarch",
     "iproute2",

@@ -51,12 +51,7 @@ impl Fat<'_> {
             "a FAT file system has at least {least} bytes and whole sectors of {SECTOR}, and this one has {} bytes",
             self.size
         );
-        self.files.iter().try_for_each(|(path, _)| check_names(path))?;
-        let names: BTreeSet<String> = self.files.iter().map(|(path, _)| path.to_ascii_uppercase()).collect();
-        ensure!(
-            names.len() == self.files.len(),
-            "two files of a FAT file system have one name: case does not count there"
-        );
+        check_files(&self.files)?;
         let bytes = self.fill()?;
         whole::file(out, |path| {
             let file = fs::File::create(path)?;
@@ -99,7 +94,15 @@ impl Fat<'_> {
     }
 }
 
-/// Refuses what would get a long name: the crate writes none.
+/// Refuses files whose names a FAT file system of this project cannot have.
+pub(crate) fn check_files(files: &[(String, Content)]) -> Result<()> {
+    files.iter().try_for_each(|(path, _)| check_names(path))?;
+    let names: BTreeSet<String> = files.iter().map(|(path, _)| path.to_ascii_uppercase()).collect();
+    ensure!(names.len() == files.len(), "two files of a FAT file system have one name: case does not count there");
+    Ok(())
+}
+
+/// Refuses what would get a long name: none is written here.
 fn check_names(path: &str) -> Result<()> {
     // Microsoft FAT specification 1.03, "Directory Structure".
     let plain =
@@ -116,7 +119,8 @@ fn check_names(path: &str) -> Result<()> {
     Ok(())
 }
 
-fn label(text: &str) -> Result<[u8; 11]> {
+/// A volume's label as an entry of a directory has it.
+pub(crate) fn label(text: &str) -> Result<[u8; 11]> {
     ensure!(
         text.len() <= 11
             && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),

@@ -7,6 +7,8 @@
 
 #![warn(clippy::missing_errors_doc)]
 
+pub mod aligned_fat;
+pub mod bios;
 pub mod capabilities;
 pub mod compress;
 pub mod convert;
@@ -16,7 +18,9 @@ pub mod efi;
 pub mod ext4;
 pub mod fat;
 pub mod gpt;
+pub mod hybrid;
 pub mod image;
+pub mod iso9660;
 pub mod list;
 pub mod losses;
 pub mod manifest;
@@ -27,10 +31,12 @@ pub mod tar;
 pub mod tools;
 pub mod tree;
 
+pub use bios::BiosLoader;
 pub use capabilities::Capabilities;
 pub use compress::Compression;
 pub use convert::{Format, convert};
 pub use efi::{DiskIds, EfiDisk};
+pub use hybrid::Hybrid;
 pub use image::{Disk, Partition, Size};
 pub use losses::{Loss, Output};
 pub use rules::Rule;
