@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use build_support::{Arch, Dirs, Result, cargo, report, vars};
 use system::Profile;
-use system::outputs::{self, Parts};
+use system::outputs::{self, Loaders, Parts};
 
 mod recipes;
 
-use recipes::{init, inputs, kernel, licences, package, root, signer};
+use recipes::{init, inputs, kernel, licences, loader, package, root, signer};
 
 fn main() -> ExitCode {
     report::run(build)
@@ -43,8 +43,10 @@ fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
     let inside = kernel::Inside { root: &root, boot_config: boot_config.as_ref() };
     let kernel = kernel::link(dirs, arch, profile, compiled, &inside)?;
     let signer = if profile.is_signed() { Some(signer::build(dirs)?) } else { None };
+    let loaders = if profile.needs_loader() { Some(Loaders { built: loader::build(dirs, arch)? }) } else { None };
     let licences = licences::of(profile)?;
-    let parts = Parts { kernel: &kernel, root: &root, licences: &licences, signer: signer.as_ref() };
+    let (loaders, signer) = (loaders.as_ref(), signer.as_ref());
+    let parts = Parts { kernel: &kernel, root: &root, licences: &licences, loaders, signer };
     outputs::build(dirs, arch, profile, &parts)?;
     cargo::rerun_if_changed(&inputs::of(dirs, profile)?)
 }

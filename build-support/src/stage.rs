@@ -34,6 +34,7 @@ const PLAN: &[&str] = &[
     "package",
     "root",
     "link",
+    "loader",
     "signer",
     "signed",
     "image",

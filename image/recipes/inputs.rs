@@ -35,6 +35,7 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
         "image/build.rs",
         "image/recipes",
         "image/kernel",
+        "image/loader",
         "image/profiles",
         "system/src",
         "init/src",
@@ -62,6 +63,7 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
     inputs.extend(profile.kernel.boot_config.iter().chain(&profile.kernel.module_key).cloned());
     inputs.extend(profile.signing_keys().flat_map(|key| [key.key, key.certificate]));
     inputs.extend(profile.service.iter().flat_map(|service| Arch::ALL.map(|arch| service.file(arch))).flatten());
+    inputs.extend(profile.outputs.iter().flat_map(|output| output.kind.sources(output)));
     inputs.extend(profile.root.files.iter().cloned());
     for list in &profile.root.lists {
         inputs.push(list.clone());

@@ -4,6 +4,7 @@ pub mod init;
 pub mod inputs;
 pub mod kernel;
 pub mod licences;
+pub mod loader;
 pub mod package;
 pub mod root;
 pub mod signer;

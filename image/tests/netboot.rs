@@ -171,7 +171,7 @@ fn check_way(boot: Boot, network: &Network, requests: &http::Requests) -> Result
         Boot::Ipxe => by_tftp("kernel", "192.168.77."),
         Boot::Http4 => get.is_some_and(|line| line.starts_with("192.168.77.")) && !log.contains(" sent /"),
         Boot::Http6 => get.is_some_and(|line| line.starts_with("fd00:77::")) && !log.contains(" sent /"),
-        Boot::Kernel | Boot::Uefi | Boot::Microvm => get.is_none() && !log.contains(" sent /"),
+        _ => get.is_none() && !log.contains(" sent /"),
     };
     ensure!(right, "{} came another way:\n{log}\n{requests}", boot.name());
     Ok(())

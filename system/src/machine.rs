@@ -146,7 +146,7 @@ impl Machine<'_> {
     /// # Errors
     /// Missing firmware, and files that cannot be written.
     pub fn prepare(&self, options: &Options, host: &Host) -> Result<()> {
-        if self.boot != Boot::Uefi && !self.boot.is_by_network_of_uefi() {
+        if !self.boot.is_by_uefi() && !self.boot.is_by_network_of_uefi() {
             return Ok(());
         }
         if options.variables.is_none() {
@@ -192,7 +192,7 @@ impl Machine<'_> {
     fn check_variables(&self, options: &Options, host: &Host) -> Result<()> {
         let Some(file) = &options.variables else { return Ok(()) };
         ensure!(
-            self.boot == Boot::Uefi,
+            self.boot.is_by_uefi(),
             "--vars does not go with --boot {}: only firmware has variables\nhint: --uefi",
             self.boot.name()
         );

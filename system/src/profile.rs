@@ -199,12 +199,35 @@ pub enum Boot {
     Http6,
     /// A BIOS with iPXE, the network card's option ROM, loads the kernel.
     Ipxe,
+    /// A BIOS starts the hybrid image as a disk.
+    Bios,
+    /// A BIOS starts the hybrid image as a CD.
+    BiosCd,
+    /// A BIOS starts the hybrid image as a USB stick.
+    BiosUsb,
+    /// UEFI firmware starts the hybrid image as a CD.
+    UefiCd,
+    /// UEFI firmware starts the hybrid image as a USB stick.
+    UefiUsb,
 }
 
 impl Boot {
     /// Every way to boot.
-    pub const ALL: [Boot; 8] =
-        [Boot::Kernel, Boot::Uefi, Boot::Microvm, Boot::Pxe4, Boot::Pxe6, Boot::Http4, Boot::Http6, Boot::Ipxe];
+    pub const ALL: [Boot; 13] = [
+        Boot::Kernel,
+        Boot::Uefi,
+        Boot::Microvm,
+        Boot::Pxe4,
+        Boot::Pxe6,
+        Boot::Http4,
+        Boot::Http6,
+        Boot::Ipxe,
+        Boot::Bios,
+        Boot::BiosCd,
+        Boot::BiosUsb,
+        Boot::UefiCd,
+        Boot::UefiUsb,
+    ];
 
     /// Its name in profiles and options.
     pub fn name(self) -> &'static str {
@@ -217,6 +240,11 @@ impl Boot {
             Boot::Http4 => "http4",
             Boot::Http6 => "http6",
             Boot::Ipxe => "ipxe",
+            Boot::Bios => "bios",
+            Boot::BiosCd => "bios-cd",
+            Boot::BiosUsb => "bios-usb",
+            Boot::UefiCd => "uefi-cd",
+            Boot::UefiUsb => "uefi-usb",
         }
     }
 
@@ -231,17 +259,27 @@ impl Boot {
             Boot::Http4 => "firmware loads the EFI file by HTTP over IPv4",
             Boot::Http6 => "the same over IPv6",
             Boot::Ipxe => "a BIOS with iPXE loads the kernel",
+            Boot::Bios => "a BIOS starts the hybrid image from a disk",
+            Boot::BiosCd => "the same from a CD",
+            Boot::BiosUsb => "the same from a USB stick",
+            Boot::UefiCd => "firmware starts the hybrid image from a CD",
+            Boot::UefiUsb => "the same from a USB stick",
         }
     }
 
     /// Whether an architecture has it.
     pub fn is_on(self, arch: Arch) -> bool {
-        arch == Arch::X86_64 || !matches!(self, Boot::Microvm | Boot::Ipxe)
+        arch == Arch::X86_64 || !matches!(self, Boot::Microvm | Boot::Ipxe | Boot::Bios | Boot::BiosCd | Boot::BiosUsb)
     }
 
     /// Whether QEMU hands the kernel its command line.
     pub fn takes_words(self) -> bool {
         matches!(self, Boot::Kernel | Boot::Microvm)
+    }
+
+    /// Whether UEFI firmware starts the system from a medium.
+    pub fn is_by_uefi(self) -> bool {
+        matches!(self, Boot::Uefi | Boot::UefiCd | Boot::UefiUsb)
     }
 
     /// Whether the system comes over the network.
@@ -273,8 +311,11 @@ impl Boot {
                 profile.root.embed && has(|medium| matches!(medium, Medium::Efi(_)))
             }
             Boot::Ipxe => profile.root.embed && has(|medium| matches!(medium, Medium::Kernel(_))),
+            Boot::Bios | Boot::BiosCd | Boot::BiosUsb | Boot::UefiCd | Boot::UefiUsb => {
+                has(|medium| matches!(medium, Medium::Hybrid(_)))
+            }
             Boot::Uefi => {
-                has(|medium| matches!(medium, Medium::Disk { .. }))
+                has(|medium| matches!(medium, Medium::Disk { .. } | Medium::Hybrid(_)))
                     || profile.root.embed && has(|medium| matches!(medium, Medium::Efi(_) | Medium::Cd(_)))
             }
         }
@@ -467,7 +508,7 @@ impl<'a> Values<'a> {
     }
 
     /// A path, from the directory of the file that states it.
-    fn path(self, path: &str) -> Result<Option<PathBuf>> {
+    pub(crate) fn path(self, path: &str) -> Result<Option<PathBuf>> {
         let Some(setting) = self.get(path) else { return Ok(None) };
         Ok(Some(beside(&Item { text: self.text(path)?.into(), place: setting.place.clone() })))
     }

@@ -208,9 +208,12 @@ pub const TABLES: &[Table] = &[
             ),
             key(
                 "boots",
-                Form::Words(&["kernel", "uefi", "microvm", "pxe4", "pxe6", "http4", "http6", "ipxe"]),
+                Form::Words(&[
+                    "kernel", "uefi", "microvm", "pxe4", "pxe6", "http4", "http6", "ipxe", "bios", "bios-cd",
+                    "bios-usb", "uefi-cd", "uefi-usb",
+                ]),
                 Default::Absent("each that the outputs can do"),
-                "the ways to boot: `kernel` hands the kernel to QEMU, `uefi` starts firmware, `microvm` is a machine without PCI, the others load the system over the network ([netboot.md](netboot.md)). The first is the default of `./run.sh`",
+                "the ways to boot: `kernel` hands the kernel to QEMU, `uefi` starts firmware, `microvm` is a machine without PCI, the next five load the system over the network ([netboot.md](netboot.md)), and the last five start a hybrid image as a disk, a CD or a USB stick ([hybrid.md](hybrid.md)). The first is the default of `./run.sh`",
             ),
         ],
     },
@@ -218,7 +221,12 @@ pub const TABLES: &[Table] = &[
         name: "budget",
         meaning: "Limits that fail the build.",
         keys: &[
-            key("image", Form::Size, Default::Absent("none"), "the most bytes of each bootable image (disk, efi, iso)"),
+            key(
+                "image",
+                Form::Size,
+                Default::Absent("none"),
+                "the most bytes of each bootable image (disk, efi, iso, hybrid)",
+            ),
             key("memory", Form::Size, Default::Absent("none"), "the memory that the boot tests give the system"),
         ],
     },

@@ -27,6 +27,7 @@ const SOURCES: &[&str] = &[
     "echod",
     "image/build.rs",
     "image/kernel",
+    "image/loader",
     "image/profiles",
     "image/recipes",
     "image/tests/profiles",

@@ -69,6 +69,11 @@ pub(super) fn parts(arch: Arch, profile: &Profile, boot: Boot) -> Result<Vec<Par
     match medium(profile, boot) {
         Some(Medium::Disk { file, format }) => parts.extend(disk(file, format)),
         Some(Medium::Cd(file)) => parts.extend(cd(file)),
+        Some(Medium::Hybrid(file)) => parts.extend(match boot {
+            Boot::BiosCd | Boot::UefiCd => cd(file),
+            Boot::BiosUsb | Boot::UefiUsb => usb_stick(file),
+            _ => disk(file, DiskFormat::Raw),
+        }),
         Some(Medium::Efi(_)) if boot == Boot::Uefi => parts.extend(esp()),
         _ => {}
     }
@@ -78,12 +83,13 @@ pub(super) fn parts(arch: Arch, profile: &Profile, boot: Boot) -> Result<Vec<Par
     match boot {
         Boot::Kernel => parts.extend(kernel(profile, kernel_file(profile)?)),
         Boot::Microvm => parts.extend(kernel(profile, elf_file(profile)?)),
-        Boot::Uefi => parts.extend(firmware()),
+        Boot::Uefi | Boot::UefiCd | Boot::UefiUsb => parts.extend(firmware()),
         Boot::Pxe4 | Boot::Pxe6 | Boot::Http4 | Boot::Http6 => {
             parts.extend(firmware());
             parts.extend(protocols(boot));
         }
-        Boot::Ipxe => {}
+        // The board has a BIOS of its own.
+        Boot::Ipxe | Boot::Bios | Boot::BiosCd | Boot::BiosUsb => {}
     }
     parts.extend(wishes());
     Ok(parts)
@@ -110,7 +116,8 @@ fn file_of(medium: Medium) -> String {
         | Medium::Elf(file)
         | Medium::Initramfs(file)
         | Medium::Efi(file)
-        | Medium::Cd(file) => file,
+        | Medium::Cd(file)
+        | Medium::Hybrid(file) => file,
     }
 }
 
@@ -124,10 +131,13 @@ pub(super) fn medium(profile: &Profile, boot: Boot) -> Option<Medium> {
         ORDER.iter().find_map(of)
     };
     let first = |wanted: fn(&Medium) -> bool| outputs::media(profile).into_iter().find(wanted);
+    let hybrid = || first(|medium| matches!(medium, Medium::Hybrid(_)));
     match boot {
         Boot::Kernel if profile.root.kind == RootKind::Ext4 => disk(),
         Boot::Kernel | Boot::Microvm => None,
-        Boot::Uefi => disk()
+        Boot::Bios | Boot::BiosCd | Boot::BiosUsb | Boot::UefiCd | Boot::UefiUsb => hybrid(),
+        Boot::Uefi => hybrid()
+            .or_else(disk)
             .or_else(|| first(|medium| matches!(medium, Medium::Cd(_))))
             .or_else(|| first(|medium| matches!(medium, Medium::Efi(_)))),
         Boot::Pxe4 | Boot::Pxe6 | Boot::Http4 | Boot::Http6 => first(|medium| matches!(medium, Medium::Efi(_))),
@@ -202,6 +212,18 @@ fn cd(file: String) -> Vec<Part> {
         ),
         always("A controller that both boards and both firmwares know.", &["-device", "virtio-scsi-pci"]),
         in_boot_order("scsi-cd,drive=disk,bootindex=1"),
+    ]
+}
+
+fn usb_stick(file: String) -> Vec<Part> {
+    vec![
+        part(
+            When::Always,
+            "The USB stick. It keeps what the guest writes.",
+            vec![word("-drive"), vec![text("if=none,id=disk,format=raw,file="), Piece::File(file)]],
+        ),
+        always("Its controller, which both boards and all firmware know.", &["-device", "qemu-xhci"]),
+        in_boot_order("usb-storage,drive=disk,bootindex=1"),
     ]
 }
 

@@ -69,7 +69,7 @@ pub fn script(arch: Arch, profile: &Profile) -> Result<Option<String>> {
     let boots = &profile.boots(arch);
     let Some(first) = boots.first() else { return Ok(None) };
     let uefi: Vec<Boot> =
-        boots.iter().copied().filter(|boot| *boot == Boot::Uefi || boot.is_by_network_of_uefi()).collect();
+        boots.iter().copied().filter(|boot| boot.is_by_uefi() || boot.is_by_network_of_uefi()).collect();
     let machine = &profile.machine;
     let smp_help = "1 by emulation, with KVM those of this machine, at most 4".to_string();
     let mut text = TEMPLATE.to_string();

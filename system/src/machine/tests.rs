@@ -18,6 +18,8 @@ const EFI: &str = "[root]\nkind = \"initramfs\"\nembed = true\n[[output]]\nkind 
 const ISO: &str =
     "[root]\nkind = \"initramfs\"\nembed = true\n[[output]]\nkind = \"iso\"\nfile = \"cd/of {profile}\"\n";
 
+const HYBRID: &str = "[root]\nkind = \"initramfs\"\nembed = true\n[[output]]\nkind = \"hybrid\"\n";
+
 impl Bench {
     fn new(text: &str) -> Bench {
         let dir = tempfile::tempdir().unwrap();
@@ -166,6 +168,27 @@ fn firmware_starts_a_disk_a_cd_or_a_directory() {
     }
 }
 
+/// A hybrid image is the same file on three media, for both firmwares.
+#[test]
+fn a_hybrid_image_is_a_disk_a_cd_or_a_stick() {
+    let bench = Bench::new(HYBRID);
+    assert_eq!(bench.profile.boots(Arch::Arm64), [Boot::Uefi, Boot::UefiCd, Boot::UefiUsb]);
+    for (bios, uefi, parts) in [
+        (Boot::Bios, Boot::Uefi, ["format=raw,discard=unmap,file=", "virtio-blk-pci,drive=disk,bootindex=1"]),
+        (Boot::BiosCd, Boot::UefiCd, ["media=cdrom,format=raw,readonly=on,file=", "scsi-cd,drive=disk,bootindex=1"]),
+        (Boot::BiosUsb, Boot::UefiUsb, ["-device qemu-xhci", "usb-storage,drive=disk,bootindex=1"]),
+    ] {
+        for boot in [bios, uefi] {
+            let text = bench.text(Arch::X86_64, boot, &Options::default());
+            assert!(parts.iter().all(|part| text.contains(part)) && text.contains("/own.iso"), "{text}");
+            assert_eq!(text.contains("if=pflash,unit=0"), boot == uefi, "{text}");
+            assert!(!text.contains("-kernel"), "{text}");
+        }
+    }
+    let append = Options { append: "quiet".into(), ..Options::default() };
+    assert!(bench.refusal(Boot::Bios, &append, &host(Arch::X86_64)).contains("--append does not go with --boot bios"));
+}
+
 /// The firmware's settings leave the wanted protocol first, and the file to load is told by QEMU's own servers.
 #[test]
 fn a_network_starts_what_it_serves() {
@@ -287,7 +310,7 @@ fn the_script_starts_the_same_machine() {
     };
     let words = "--memory 512M --smp 2 --port 8080:80 --port 2222:22 --snapshot --gdb";
     let append = Options { append: "quiet x=\"a b\"".into(), ..Options::default() };
-    for profile in [DISK, MEMORY, EFI, ISO] {
+    for profile in [DISK, MEMORY, EFI, ISO, HYBRID] {
         let bench = Bench::new(profile);
         for (arch, boot) in
             Arch::ALL.into_iter().flat_map(|arch| bench.profile.boots(arch).into_iter().map(move |boot| (arch, boot)))

@@ -1,5 +1,7 @@
 //! A disk with GPT: the kernel on an EFI system partition, and the root file system where the kernel has it not inside.
 
+use std::path::Path;
+
 use ::disk::{DiskIds, EfiDisk, Format as Converted, MIB, convert, ext4};
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Built, Job, Stage};
@@ -65,7 +67,7 @@ impl Format {
 }
 
 /// The formats that an output states, in the order of [`Format::ALL`].
-fn formats(output: &Output) -> Vec<Format> {
+pub(super) fn formats(output: &Output) -> Vec<Format> {
     let stated = output.values().words("formats").unwrap_or_default();
     Format::ALL.into_iter().filter(|format| stated.contains(&format.name())).collect()
 }
@@ -142,24 +144,34 @@ impl Kind for Disk {
             ids: disk_ids(cx.arch),
         };
         disk.write(&raw, &job.dir("partitions")?)?;
-        for format in formats(cx.output) {
-            let out = job.out.join(path(cx.output, format));
-            place::make_parent(&out)?;
-            match format.converted() {
-                None => place::copy_sparse(&raw, &out)?,
-                Some(format) => convert(&raw, format, &out)?,
-            }
-        }
-        Ok(())
+        write_formats(job, cx.output, &raw, path)
     }
 
     fn place(&self, built: &Built, cx: &Context) -> Result<()> {
-        for format in formats(cx.output) {
-            let file = path(cx.output, format);
-            let to = cx.dirs.output(cx.arch).join(&file);
-            // The raw file stays as built; the others may be disks of a machine, which keep what a guest wrote.
-            place::disk(&built.dir.join(&file), &to, format != Format::Raw)?;
-        }
-        Ok(())
+        place_formats(built, cx, path)
     }
+}
+
+/// Writes a raw disk in each format of an output. `path` names the files.
+pub(super) fn write_formats(job: &Job, output: &Output, raw: &Path, path: fn(&Output, Format) -> String) -> Result<()> {
+    for format in formats(output) {
+        let out = job.out.join(path(output, format));
+        place::make_parent(&out)?;
+        match format.converted() {
+            None => place::copy_sparse(raw, &out)?,
+            Some(format) => convert(raw, format, &out)?,
+        }
+    }
+    Ok(())
+}
+
+/// Puts them in place.
+pub(super) fn place_formats(built: &Built, cx: &Context, path: fn(&Output, Format) -> String) -> Result<()> {
+    for format in formats(cx.output) {
+        let file = path(cx.output, format);
+        let to = cx.dirs.output(cx.arch).join(&file);
+        // The raw file stays as built; the others may be disks of a machine, which keep what a guest wrote.
+        place::disk(&built.dir.join(&file), &to, format != Format::Raw)?;
+    }
+    Ok(())
 }

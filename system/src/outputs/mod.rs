@@ -7,6 +7,7 @@ mod archive;
 mod disk;
 mod efi;
 mod firecracker;
+mod hybrid;
 mod initramfs;
 mod iso;
 mod kernel;
@@ -29,11 +30,13 @@ use crate::size;
 
 pub use disk::Format as DiskFormat;
 pub use sign::SigningKey;
+use sign::Unsigned;
 pub(crate) use sign::check as check_signing;
 
 /// Every kind, in the order of `docs/profiles.md`.
 pub const KINDS: &[&dyn Kind] = &[
     &disk::Disk,
+    &hybrid::Hybrid,
     &efi::Efi,
     &iso::Iso,
     &kernel::Kernel,
@@ -59,6 +62,16 @@ pub trait Kind: Sync {
     /// The file that firmware starts, for `budget.image`, from `target/bloomery/ARCH/`.
     fn bootable_image(&self, _output: &Output) -> Option<String> {
         None
+    }
+
+    /// Whether it is written with the loaders of `image/loader/`.
+    fn needs_loader(&self) -> bool {
+        false
+    }
+
+    /// Files that its keys name, whose content decides about its bytes.
+    fn sources(&self, _output: &Output) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     /// Refuses profiles that it does not go together with.
@@ -114,6 +127,8 @@ pub enum Medium {
     Efi(String),
     /// A CD that is a whole system.
     Cd(String),
+    /// A raw image that is a disk, a CD and a USB stick, for BIOS and UEFI, and a whole system.
+    Hybrid(String),
 }
 
 /// An output of a profile.
@@ -164,7 +179,9 @@ pub struct Context<'a> {
     pub licences: &'a str,
     /// The output.
     pub output: &'a Output,
-    /// The kernel with the signature of the output's key, if it has one.
+    /// The loaders, for kinds that need them.
+    pub loaders: Option<&'a Loaders>,
+    /// Kernel and loader with the signature of the output's key, if it has one.
     signed: Option<Built>,
 }
 
@@ -172,6 +189,18 @@ impl Context<'_> {
     /// The EFI program that the output holds.
     fn efi_program(&self) -> PathBuf {
         self.signed.as_ref().map_or_else(|| self.kernel.efi(), sign::program)
+    }
+
+    /// The loader that starts it, as an EFI program.
+    fn efi_loader(&self) -> Result<PathBuf> {
+        match &self.signed {
+            Some(signed) => Ok(sign::loader(signed)),
+            None => Ok(self.loaders()?.efi()),
+        }
+    }
+
+    fn loaders(&self) -> Result<&Loaders> {
+        self.loaders.context("nothing built the loaders")
     }
 
     /// Adds that program to the key of a stage.
@@ -188,21 +217,25 @@ pub struct Parts<'a> {
     pub root: &'a Root,
     /// The licences of what is in the root file system, an SPDX expression.
     pub licences: &'a str,
+    /// The loaders, where [`Profile::needs_loader`].
+    pub loaders: Option<&'a Loaders>,
     /// The program that signs, where [`Profile::is_signed`].
     pub signer: Option<&'a Built>,
 }
 
 impl<'a> Parts<'a> {
     fn context(&self, dirs: &'a Dirs, arch: Arch, profile: &'a Profile, output: &'a Output) -> Result<Context<'a>> {
-        let Parts { kernel, root, licences, signer } = *self;
+        let Parts { kernel, root, licences, loaders, signer } = *self;
+        let loaders = loaders.filter(|_| output.kind.needs_loader());
         let signed = match output.signing_key() {
             None => None,
             Some(key) => {
                 let signer = signer.context("nothing was built that signs")?;
-                Some(sign::build(dirs, arch, &format!("{}-{}", profile.name, output.name), &key, kernel, signer)?)
+                let name = format!("{}-{}", profile.name, output.name);
+                Some(sign::build(dirs, arch, &name, &key, &Unsigned { kernel, loaders }, signer)?)
             }
         };
-        Ok(Context { dirs, arch, profile, kernel, root, licences, output, signed })
+        Ok(Context { dirs, arch, profile, kernel, root, licences, output, loaders, signed })
     }
 }
 
@@ -227,6 +260,24 @@ impl KernelFiles {
     /// The unstripped ELF file, which debuggers read.
     pub fn vmlinux(&self) -> PathBuf {
         self.built.dir.join("debug/vmlinux")
+    }
+}
+
+/// The loaders of images that have the kernel as a file (`image/loader/`).
+pub struct Loaders {
+    /// `loader.efi`, `loader-alone.efi`, and on x86_64 `mbr.bin` and `second.bin`.
+    pub built: Built,
+}
+
+impl Loaders {
+    /// The EFI program, which hands the settings file to the kernel.
+    pub fn efi(&self) -> PathBuf {
+        self.built.dir.join("loader.efi")
+    }
+
+    /// The EFI program that hands nothing to the kernel.
+    pub fn efi_alone(&self) -> PathBuf {
+        self.built.dir.join("loader-alone.efi")
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Built, Dirs, Stage, fs};
 
-use super::{KernelFiles, Output};
+use super::{KernelFiles, Loaders, Output};
 use crate::document::{Place, Setting, Value};
 use crate::pem;
 use crate::profile::{Profile, RootKind, beside};
@@ -20,8 +20,9 @@ pub const SIGN: Key = key(
     "signs the EFI program for Secure Boot: files of PEM from this one's directory, with a private key of RSA and its certificate. The kernel of a signed output takes no command line and no initramfs from outside (docs/secure-boot.md)",
 );
 
-/// The signed program in the stage's result.
+/// The signed programs in the stage's result.
 const PROGRAM: &str = "kernel.efi";
+const LOADER: &str = "loader.efi";
 
 /// A key with its certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,11 @@ impl Profile {
     /// The keys of all its outputs.
     pub fn signing_keys(&self) -> impl Iterator<Item = SigningKey> {
         self.outputs.iter().filter_map(Output::signing_key)
+    }
+
+    /// Whether any of its outputs is written with the loaders of `image/loader/`.
+    pub fn needs_loader(&self) -> bool {
+        self.outputs.iter().any(|output| output.kind.needs_loader())
     }
 
     /// Whether any of its outputs is signed. Its kernel then takes nothing from outside.
@@ -97,8 +103,16 @@ pub fn check(profile: &Profile) -> Result<()> {
     Ok(())
 }
 
-/// Leaves the kernel's EFI program with a signature, once for all outputs of a profile with the same key. `signer` has the
-/// program `efi-sign`.
+/// The EFI programs of an output before they are signed.
+pub struct Unsigned<'a> {
+    /// The kernel.
+    pub kernel: &'a KernelFiles,
+    /// The loaders, for an output with one. The one that gives the kernel nothing is signed.
+    pub loaders: Option<&'a Loaders>,
+}
+
+/// Leaves the EFI programs with a signature, once for all outputs of a profile with the same key. `signer` has the program
+/// `efi-sign`.
 ///
 /// # Errors
 /// As [`SigningKey::check`], and a kernel that is no EFI program.
@@ -107,29 +121,41 @@ pub fn build(
     arch: Arch,
     name: &str,
     key: &SigningKey,
-    kernel: &KernelFiles,
+    Unsigned { kernel, loaders }: &Unsigned,
     signer: &Built,
 ) -> Result<Built> {
     let digest = key.check()?;
-    let stage = Stage::new(dirs, "signed", arch)
+    let mut stage = Stage::new(dirs, "signed", arch)
         .instance(name)
         .recipe("outputs/sign.rs", include_str!("sign.rs"))
         .input("certificate", &digest)
         .needs(&kernel.built)
         .needs(signer);
+    let mut programs = vec![(kernel.efi(), PROGRAM)];
+    if let Some(loaders) = loaders {
+        stage = stage.needs(&loaders.built);
+        programs.push((loaders.efi_alone(), LOADER));
+    }
     stage.build(|job| {
-        job.cmd(signer.dir.join("efi-sign"))
-            .arg(&key.key)
-            .arg(&key.certificate)
-            .arg(kernel.efi())
-            .arg(job.out.join(PROGRAM))
-            .run("sign the kernel")
+        programs.iter().try_for_each(|(from, to)| {
+            job.cmd(signer.dir.join("efi-sign"))
+                .arg(&key.key)
+                .arg(&key.certificate)
+                .arg(from)
+                .arg(job.out.join(to))
+                .run(&format!("sign {to}"))
+        })
     })
 }
 
-/// The program that [`build`] left.
+/// The kernel that [`build`] left.
 pub fn program(signed: &Built) -> PathBuf {
     signed.dir.join(PROGRAM)
+}
+
+/// The loader that [`build`] left.
+pub fn loader(signed: &Built) -> PathBuf {
+    signed.dir.join(LOADER)
 }
 
 #[cfg(test)]

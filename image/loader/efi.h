@@ -1,0 +1,103 @@
+// The parts of UEFI that the loader uses (UEFI Specification 2.10). Members that it does not use stand as words.
+
+typedef unsigned char Byte;
+typedef unsigned short Char;
+typedef unsigned int Number;
+typedef unsigned long long Word;
+typedef Word Status;
+typedef void *Handle;
+
+// Appendix D. An error has the highest bit set.
+enum { SUCCESS = 0 };
+#define ERROR(number) (1ULL << 63 | (number))
+#define UNSUPPORTED ERROR(3)
+#define BUFFER_TOO_SMALL ERROR(5)
+#define NOT_FOUND ERROR(14)
+#define ACCESS_DENIED ERROR(15)
+#define SECURITY_VIOLATION ERROR(26)
+#define INVALID_PARAMETER ERROR(2)
+
+typedef struct {
+    Number a;
+    Char b, c;
+    Byte d[8];
+} Guid;
+
+// Section 10.3. `length` is in two bytes, because a path has no alignment.
+typedef struct {
+    Byte type, subtype, length[2];
+} Node;
+
+// Section 12.4.
+typedef struct Output {
+    void *reset;
+    Status (*print)(struct Output *self, const Char *text);
+} Output;
+
+// Section 13.5.
+typedef struct File {
+    Word revision;
+    Status (*open)(struct File *self, struct File **file, const Char *name, Word mode, Word attributes);
+    Status (*close)(struct File *self);
+    void *delete_file;
+    Status (*read)(struct File *self, Word *size, void *buffer);
+} File;
+
+#define READ 1
+
+// Section 13.4.
+typedef struct Volume {
+    Word revision;
+    Status (*open)(struct Volume *self, File **root);
+} Volume;
+
+// Section 13.2.
+typedef struct LoadFile2 {
+    Status (*load)(struct LoadFile2 *self, Node *path, Byte is_boot, Word *size, void *buffer);
+} LoadFile2;
+
+// Section 9.1.
+typedef struct {
+    Number revision;
+    Handle parent;
+    void *system;
+    Handle device;
+    Node *path;
+    void *reserved;
+    Number options_size;
+    void *options;
+} LoadedImage;
+
+// Section 4.4. A table's header has three words.
+typedef struct {
+    Word header[3], to_allocation[13];
+    Status (*install)(Handle *handle, const Guid *protocol, Number type, void *interface);
+    void *reinstall;
+    Status (*uninstall)(Handle handle, const Guid *protocol, void *interface);
+    Status (*protocol_of)(Handle handle, const Guid *protocol, void **interface);
+    Word to_tables[5];
+    Status (*load_image)(Byte is_boot, Handle parent, Node *path, void *source, Word size, Handle *image);
+    Status (*start_image)(Handle image, Word *size, Char **text);
+    Word to_counter[4];
+    Status (*stall)(Word microseconds);
+} BootServices;
+
+// Section 4.3.
+typedef struct {
+    Word header[3];
+    Char *vendor;
+    Number vendor_revision;
+    Handle in_handle;
+    void *in;
+    Handle out_handle;
+    Output *out;
+    Handle error_handle;
+    void *error;
+    void *run_time;
+    BootServices *boot;
+} SystemTable;
+
+static const Guid LOADED_IMAGE = {0x5b1b31a1, 0x9562, 0x11d2, {0x8e, 0x3f, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
+                  VOLUME = {0x964e5b22, 0x6459, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
+                  DEVICE_PATH = {0x09576e91, 0x6d3f, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
+                  LOAD_FILE2 = {0x4006c0c1, 0xfcb3, 0x403e, {0x99, 0x6d, 0x4a, 0x6c, 0x87, 0x24, 0xe0, 0x6d}};
