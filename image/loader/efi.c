@@ -110,6 +110,12 @@ static void give_settings(Handle device) {
 
 #endif
 
+// The initramfs comes with the settings, and so does all else that does not go together with a signature.
+#if SETTINGS && defined(__x86_64__)
+#define DIRECT 1
+#include "direct.c"
+#endif
+
 #define IS_END(node) ((node)->type == 0x7f)
 
 // The path of \KERNEL.EFI on a device; nothing, when the device's own path is longer than a firmware's are.
@@ -161,6 +167,9 @@ Status efi_main(Handle self, SystemTable *table) {
     Node *path = kernel_on(device);
     if (!path)
         return fail(UNSUPPORTED, u"the path of this disk is too long");
+#if SETTINGS
+    give_settings(own->device);
+#endif
     status = boot->load_image(0, self, path, 0, 0, &image);
     if (status)
         return fail(status, reason(status));
@@ -168,9 +177,13 @@ Status efi_main(Handle self, SystemTable *table) {
         kernel->options = own->options;
         kernel->options_size = own->options_size;
     }
-#if SETTINGS
-    give_settings(own->device);
-#endif
     status = boot->start_image(image, 0, 0);
+#if DIRECT
+    if (status == OUT_OF_RESOURCES) {
+        // The stub's own message says `ERROR` and stands before.
+        print(u"\r\nBloomery: too little memory beside the firmware; leaving the firmware first\r\n");
+        status = start_directly(self, table, own, archive, archive_size);
+    }
+#endif
     return fail(status, u"the kernel did not start");
 }

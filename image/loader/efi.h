@@ -41,6 +41,9 @@ typedef struct File {
     Status (*close)(struct File *self);
     void *delete_file;
     Status (*read)(struct File *self, Word *size, void *buffer);
+    void *write;
+    Status (*position)(struct File *self, Word *position);
+    Status (*set_position)(struct File *self, Word position);
 } File;
 
 #define READ 1
@@ -68,9 +71,45 @@ typedef struct {
     void *options;
 } LoadedImage;
 
+// Section 7.2.3.
+typedef struct {
+    Number type;
+    Word start, virtual_start, pages, attributes;
+} MemoryRegion;
+
+// Section 12.9.2. Of pixels' formats, 0 is red, green, blue, and 1 is blue, green, red.
+typedef struct {
+    Number modes, mode;
+    const struct {
+        Number version, width, height, format, masks[4], line;
+    } *info;
+    Word info_size, base, size;
+} GraphicsMode;
+
+typedef struct {
+    void *query, *set, *blt;
+    const GraphicsMode *mode;
+} Graphics;
+
+// Section 8.2.
+typedef struct {
+    Word header[3], to_variables[6];
+    Status (*variable)(const Char *name, const Guid *vendor, Number *attributes, Word *size, void *value);
+} RunTimeServices;
+
+// Section 4.6.
+typedef struct {
+    Guid guid;
+    const void *content;
+} Table;
+
 // Section 4.4. A table's header has three words.
 typedef struct {
-    Word header[3], to_allocation[13];
+    Word header[3], to_memory[2];
+    Status (*allocate_pages)(Number how, Number type, Word count, Word *address);
+    void *free_pages;
+    Status (*memory_map)(Word *size, MemoryRegion *map, Word *key, Word *step, Number *version);
+    Word to_protocols[8];
     Status (*install)(Handle *handle, const Guid *protocol, Number type, void *interface);
     void *reinstall;
     Status (*uninstall)(Handle handle, const Guid *protocol, void *interface);
@@ -78,8 +117,12 @@ typedef struct {
     Word to_tables[5];
     Status (*load_image)(Byte is_boot, Handle parent, Node *path, void *source, Word size, Handle *image);
     Status (*start_image)(Handle image, Word *size, Char **text);
-    Word to_counter[4];
+    Word to_exit[2];
+    Status (*exit)(Handle image, Word map_key); // ExitBootServices
+    void *counter;
     Status (*stall)(Word microseconds);
+    Word to_find[8];
+    Status (*find_protocol)(const Guid *protocol, void *registration, void **interface);
 } BootServices;
 
 // Section 4.3.
@@ -93,11 +136,18 @@ typedef struct {
     Output *out;
     Handle error_handle;
     void *error;
-    void *run_time;
+    RunTimeServices *run_time;
     BootServices *boot;
+    Word tables;
+    const Table *table;
 } SystemTable;
 
 static const Guid LOADED_IMAGE = {0x5b1b31a1, 0x9562, 0x11d2, {0x8e, 0x3f, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
                   VOLUME = {0x964e5b22, 0x6459, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
                   DEVICE_PATH = {0x09576e91, 0x6d3f, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
                   LOAD_FILE2 = {0x4006c0c1, 0xfcb3, 0x403e, {0x99, 0x6d, 0x4a, 0x6c, 0x87, 0x24, 0xe0, 0x6d}};
+
+// Section 3.3, section 4.6.2 and section 12.9.2.
+static const Guid GLOBAL = {0x8be4df61, 0x93ca, 0x11d2, {0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c}},
+                  ACPI = {0x8868e871, 0xe4f1, 0x11d3, {0xbc, 0x22, 0x00, 0x80, 0xc7, 0x3c, 0x88, 0x81}},
+                  GRAPHICS = {0x9042a9de, 0x23dc, 0x4a38, {0x96, 0xfb, 0x7a, 0xde, 0xd0, 0x80, 0x51, 0x6a}};
