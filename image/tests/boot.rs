@@ -7,7 +7,7 @@ use build_support::{Arch, fs};
 use common::guest::{By, Guest, Start, extra};
 use common::outputs::{Outputs, check_with};
 use common::programs::{C_OUTPUT, C_PROGRAM, CPP_OUTPUT, CPP_PROGRAM};
-use common::{http, limit, report, slots};
+use common::{http, limit, ports, report, slots};
 use system::machine::{Accelerator, Options};
 use system::profile::Boot;
 
@@ -236,7 +236,7 @@ fn a_used_disk_is_clean(arch: Arch) -> Result<()> {
 fn a_forwarded_port_reaches_the_guest(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
-    let port = free_port()?;
+    let port = ports::free()?;
     let options = Options { ports: vec![(port, 8080)], memory: Some(256 << 20), processors: Some(2), ..snapshot() };
     let mut guest = Guest::boot(&outputs, &Start { options, by: By::RunSh, ..Start::new("base-port", "base") })?;
     expect(&mut guest, "grep -c ^processor /proc/cpuinfo", &["2"])?;
@@ -245,10 +245,6 @@ fn a_forwarded_port_reaches_the_guest(arch: Arch) -> Result<()> {
     ensure!(page == "from the guest\n", guest.failure(&format!("the guest's page was `{page}`")));
     guest.type_keys("halt\n")?;
     guest.line("reboot: System halted").map(drop)
-}
-
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// The harness itself: a boot that cannot succeed is reported, and soon.

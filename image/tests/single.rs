@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Dirs, fs, store};
 use common::guest::{self, Guest, Start};
 use common::outputs::{Outputs, check_with};
+use common::ports;
 use common::slots;
 use disk::cpio::{self, Member};
 use serde_json::json;
@@ -43,7 +44,7 @@ fn it_boots_and_answers_in_every_way(arch: Arch) -> Result<()> {
     for boot in boots.into_iter().filter(|boot| !boot.needs_tap() && *boot != Boot::Microvm) {
         let _slot = slots::one();
         let name = format!("single-{}", boot.name());
-        let port = free_port()?;
+        let port = ports::free()?;
         let options = Options { ports: vec![(port, 7)], ..Options::default() };
         let mut guest = Guest::start(&outputs, &Start { boot: Some(boot), options, ..Start::new(&name, "single") })?;
         echo(&mut guest, port)?;
@@ -73,10 +74,6 @@ fn answers(port: u16) -> std::io::Result<bool> {
     let mut back = [0; 21];
     stream.read_exact(&mut back)?;
     Ok(&back == b"one file, one machine")
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Presses the power button again until it is heard: before PID 1 listens nobody does.

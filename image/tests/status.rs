@@ -2,20 +2,15 @@
 
 mod common;
 
-use std::cell::RefCell;
-use std::num::NonZero;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use build_support::{Arch, Dirs};
-use common::console::Console;
 use common::guest::{Guest, Start};
 use common::outputs::Outputs;
 use common::slots;
+use common::terminal::{Terminal, count};
 
 /// Seconds for what comes within a few; the screen's clock keeps the line from being silent.
 const SILENCE: f64 = 40.0;
-/// The question for the cursor's place, two of which are the first on a line.
-const QUESTION: &[u8] = b"\x1b[6n";
 
 for_each_arch! {
     a_person_at_a_serial_line_sees_and_uses_the_machine,
@@ -69,71 +64,4 @@ fn a_person_at_a_serial_line_sees_and_uses_the_machine(arch: Arch) -> Result<()>
     guest.type_keys("y")?;
     guest.line("reboot: Power down")?;
     guest.ended(10.0)
-}
-
-fn count(bytes: &[u8]) -> usize {
-    bytes.windows(QUESTION.len()).filter(|part| *part == QUESTION).count()
-}
-
-/// A terminal at the other end of the line.
-struct Terminal(RefCell<State>);
-
-struct State {
-    parser: vt100::Parser,
-    /// Bytes of the console that it has taken.
-    taken: usize,
-}
-
-impl Terminal {
-    fn new(rows: u16, columns: u16) -> Result<Terminal> {
-        Ok(Terminal(RefCell::new(State { parser: parser(rows, columns)?, taken: 0 })))
-    }
-
-    /// Another terminal, with an empty screen.
-    fn resize(&self, rows: u16, columns: u16) -> Result<()> {
-        self.0.borrow_mut().parser = parser(rows, columns)?;
-        Ok(())
-    }
-
-    /// What it shows.
-    fn text(&self, console: &Console) -> String {
-        let mut state = self.0.borrow_mut();
-        let new = console.bytes[state.taken..].to_vec();
-        state.taken = console.bytes.len();
-        state.parser.process(&new);
-        state.parser.screen().contents()
-    }
-
-    /// A row of what it showed last.
-    fn row(&self, row: usize) -> Result<String> {
-        let state = self.0.borrow();
-        let columns = state.parser.screen().size().1;
-        state.parser.screen().rows(0, columns.into()).nth(row).context("no such row")
-    }
-
-    fn reads(&self, console: &Console, row: usize, begin: &str) -> bool {
-        self.text(console);
-        self.row(row).is_ok_and(|text| text.starts_with(begin))
-    }
-
-    /// Waits until it shows all of these.
-    fn shows(&self, guest: &mut Guest, words: &[&str]) -> Result<()> {
-        let shown = guest.until(&format!("{words:?} on the screen"), SILENCE, |console| {
-            let text = self.text(console);
-            words.iter().all(|words| text.contains(words))
-        });
-        let text = self.text(&guest.console);
-        shown.map(drop).with_context(|| format!("the screen shows:\n{text}"))
-    }
-
-    /// Presses a key and waits for what that shows.
-    fn turns_to(&self, guest: &mut Guest, key: &str, words: &[&str]) -> Result<()> {
-        guest.type_keys(key)?;
-        self.shows(guest, words)
-    }
-}
-
-fn parser(rows: u16, columns: u16) -> Result<vt100::Parser> {
-    let number = |number| NonZero::new(number).context("no size");
-    Ok(vt100::Parser::new(number(rows)?, number(columns)?, 0))
 }

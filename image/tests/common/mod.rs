@@ -17,6 +17,7 @@ pub mod ports;
 pub mod programs;
 pub mod qmp;
 pub mod slots;
+pub mod terminal;
 
 /// Makes a test of each function for each architecture: `x86_64::name`, `arm64::name`.
 #[macro_export]

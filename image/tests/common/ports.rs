@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,11 @@ const REFUSAL: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_micros(1250);
 /// Refusals that it sends to one address at once (XRLIM_BURST_FACTOR in net/ipv4/icmp.c); after that, one a second.
 const BURST: usize = 6;
+
+/// A port of this machine that nobody has.
+pub fn free() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
 
 /// The ports of a list that do not refuse a connection.
 pub fn tcp(host: IpAddr, ports: &[u16]) -> Result<BTreeSet<u16>> {

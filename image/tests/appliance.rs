@@ -1,0 +1,231 @@
+//! The profile `appliance`: its budgets, its image on every firmware at the least memory, and what a person sets on it and sees of it.
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use build_support::{Arch, Dirs, fs, tree};
+use common::guest::{Guest, Start, extra};
+use common::outputs::{Outputs, check_with};
+use common::terminal::Terminal;
+use common::{ports, report, slots};
+use disk::hybrid::{KERNEL, SETTINGS, VOLUME};
+use serde_json::json;
+use system::Profile;
+use system::machine::Options;
+use system::profile::Boot;
+
+for_each_arch! {
+    it_fits_its_budgets,
+    it_serves_at_its_memory_limits,
+    cards_that_are_plugged_in_later_serve,
+    settings_on_the_image_are_in_force,
+    the_clock_comes_from_a_time_server,
+}
+
+const NAME: &str = "appliance";
+/// The port of the echo service.
+const ECHO: u16 = 7;
+/// Seconds for what firmware, or a guest that starts a service, may be silent.
+const SILENCE: f64 = 60.0;
+
+/// The image, which a test may change, and the machine.
+struct Bench {
+    outputs: Outputs,
+    profile: Profile,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(arch: Arch) -> Result<Option<Bench>> {
+        let Some(outputs) = Outputs::of(arch, NAME)? else { return Ok(None) };
+        let bench = Bench { outputs, profile: Profile::read(&Dirs::find()?, NAME)?, dir: tempfile::tempdir()? };
+        tree::write_atomically(&bench.image(), &fs::read(bench.outputs.file(&format!("{NAME}.iso"))?)?)?;
+        Ok(Some(bench))
+    }
+
+    fn image(&self) -> PathBuf {
+        self.dir.path().join("bloomery").join(self.outputs.arch.name()).join(format!("{NAME}.iso"))
+    }
+
+    /// Writes the settings, as an editor does.
+    fn set(&self, text: &str) -> Result<()> {
+        let (file, volume) = (self.dir.path().join("settings"), format!("{}@@{VOLUME}", self.image().display()));
+        fs::write(&file, text)?;
+        check_with("mcopy", &["-o", "-i", &volume, &file.display().to_string(), &format!("::/{SETTINGS}")]).map(drop)
+    }
+
+    fn start(&self, case: &str, boot: Boot, options: Options) -> Result<Guest> {
+        let name = format!("{NAME}-{case}-{}", boot.name());
+        let target = Some(self.dir.path());
+        Guest::start(&self.outputs, &Start { boot: Some(boot), options, target, ..Start::new(&name, NAME) })
+    }
+
+    /// One way to boot the image by each firmware.
+    fn firmwares(&self) -> &'static [Boot] {
+        match self.outputs.arch {
+            Arch::X86_64 => &[Boot::Bios, Boot::Uefi],
+            Arch::Arm64 => &[Boot::Uefi],
+        }
+    }
+}
+
+/// Whether the echo service answers at a port of this machine.
+fn answers(port: u16) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        stream.write_all(b"up")?;
+        let mut answer = [0; 2];
+        stream.read_exact(&mut answer).map(|()| answer == *b"up")
+    };
+    ask().unwrap_or(false)
+}
+
+fn serves(guest: &mut Guest, port: u16) -> Result<Duration> {
+    guest.until_others("answer from the echo service", SILENCE, || (answers(port), 0))
+}
+
+fn it_fits_its_budgets(arch: Arch) -> Result<()> {
+    let Some(bench) = Bench::new(arch)? else { return Ok(()) };
+    let limit = bench.profile.budget.image.context("no budget")?;
+    ensure!(limit <= 5_000_000, "the budget is {limit} bytes");
+    let (image, kernel) = (fs::metadata(bench.image())?.len(), bench.outputs.efi_kernel(NAME)?);
+    let kernel = fs::metadata(kernel)?.len();
+    report(&format!("{NAME} {arch}: image {image} bytes, of these {KERNEL} {kernel} and all else {}", image - kernel));
+    ensure!(image <= limit, "{image} bytes are more than {limit}");
+    Ok(())
+}
+
+/// Each firmware with the memory of the budget, and a BIOS with half of it.
+fn it_serves_at_its_memory_limits(arch: Arch) -> Result<()> {
+    let Some(bench) = Bench::new(arch)? else { return Ok(()) };
+    let limit = bench.profile.budget.memory.context("no budget")?;
+    ensure!(limit <= 64 << 20, "the budget is {limit} bytes");
+    let least: &[(Boot, u64)] = if arch == Arch::X86_64 { &[(Boot::Bios, limit / 2)] } else { &[] };
+    for (boot, memory) in bench.firmwares().iter().map(|boot| (*boot, limit)).chain(least.iter().copied()) {
+        let _slot = slots::one();
+        let port = ports::free()?;
+        let options = Options { memory: Some(memory), ports: vec![(port, ECHO)], ..Options::default() };
+        let mut guest = bench.start(&format!("least-{}", memory >> 20), boot, options)?;
+        let after = serves(&mut guest, port)?;
+        let name = boot.name();
+        report(&format!("{NAME} {arch}: {name}, {} MiB: an answer after {:.1} s", memory >> 20, after.as_secs_f64()));
+    }
+    Ok(())
+}
+
+/// In the least memory, so that room for a card's buffers is part of it.
+fn cards_that_are_plugged_in_later_serve(arch: Arch) -> Result<()> {
+    let Some(bench) = Bench::new(arch)? else { return Ok(()) };
+    for boot in bench.firmwares() {
+        let _slot = slots::one();
+        let sockets = extra(&[
+            "-device",
+            "pcie-root-port,id=first,chassis=1,slot=1",
+            "-device",
+            "pcie-root-port,id=second,chassis=2,slot=2",
+        ]);
+        let mut guest = bench.start("plugged", *boot, Options { extra: sockets, ..Options::default() })?;
+        let terminal = Terminal::new(24, 80)?;
+        terminal.shows(&mut guest, &["eth0", "10.0.2.15/24"])?;
+        for (socket, driver) in [("first", "virtio-net-pci"), ("second", "e1000e")] {
+            let port = ports::free()?;
+            let forward = json!({ "str": format!("tcp:127.0.0.1:{port}-:{ECHO}") });
+            let net = if socket == "first" { "10.0.3.0/24" } else { "10.0.4.0/24" };
+            guest.qmp("netdev_add", json!({ "type": "user", "id": driver, "net": net, "hostfwd": [forward] }))?;
+            guest.qmp("device_add", json!({ "driver": driver, "id": socket, "bus": socket, "netdev": driver }))?;
+            serves(&mut guest, port).with_context(|| format!("{driver} that was plugged in"))?;
+        }
+        terminal.shows(&mut guest, &["eth1", "10.0.3.15/24", "eth2", "10.0.4.15/24"])?;
+        guest.unplug("first")?;
+        guest.until("a screen without eth1", SILENCE, |console| !terminal.text(console).contains("10.0.3.15"))?;
+    }
+    Ok(())
+}
+
+/// A file that an editor of another system wrote, with a line that is wrong.
+const TOLD: &str = "# the machine in the cellar\r\nhostname = cellar\r\nadress = 10.0.2.77/24\r\naddress = 10.0.2.88/24\r\n\
+                    gateway = 10.0.2.2\r\narguments = --tcp 77\r\n";
+
+fn settings_on_the_image_are_in_force(arch: Arch) -> Result<()> {
+    let Some(bench) = Bench::new(arch)? else { return Ok(()) };
+    bench.set(TOLD)?;
+    for boot in bench.firmwares() {
+        let _slot = slots::one();
+        let port = ports::free()?;
+        // The forward is to the address of the settings: another one would not be answered.
+        let forward = format!("user,id=own,hostfwd=tcp:127.0.0.1:{port}-10.0.2.88:77");
+        let card = extra(&["-netdev", &forward, "-device", "virtio-net-pci,netdev=own,romfile="]);
+        let mut guest = bench.start("told", *boot, Options { extra: card, ..Options::default() })?;
+        let terminal = Terminal::new(24, 80)?;
+        terminal.shows(&mut guest, &["cellar ", "10.0.2.88/24"])?;
+        terminal.shows(&mut guest, &["BLOOMERY.TXT line 3: there is no setting 'adress'"])?;
+        terminal.turns_to(&mut guest, "s", &["hostname", "cellar", "BLOOMERY.TXT, line 2", "--tcp 77"])?;
+        terminal.turns_to(&mut guest, "\x1b", &["Services"])?;
+        ensure!(!terminal.text(&guest.console).contains("10.0.2.77"), "a wrong line counts");
+    }
+    Ok(())
+}
+
+/// Seconds by which the time server of the test is ahead.
+const AHEAD: u64 = 100_000;
+/// Seconds from 1900 to 1970.
+const TO_1970: u64 = 2_208_988_800;
+
+fn the_clock_comes_from_a_time_server(arch: Arch) -> Result<()> {
+    let Some(bench) = Bench::new(arch)? else { return Ok(()) };
+    let _slot = slots::one();
+    let server = UdpSocket::bind("127.0.0.1:0")?;
+    let port = server.local_addr()?.port();
+    server.set_read_timeout(Some(Duration::from_millis(200)))?;
+    // 10.0.2.2 is this machine, for a guest behind QEMU's own network.
+    bench.set(&format!("ntp = 10.0.2.2:{port}\n"))?;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = tell_time(&server);
+            }
+        });
+        let seen = sees_the_time(&bench);
+        stop.store(true, Ordering::Relaxed);
+        seen
+    })
+}
+
+fn sees_the_time(bench: &Bench) -> Result<()> {
+    let boot = *bench.firmwares().first().context("no firmware")?;
+    let mut guest = bench.start("time", boot, Options::default())?;
+    let terminal = Terminal::new(24, 80)?;
+    terminal.shows(&mut guest, &["ntp ", "10.0.2.2:", "stratum 1"])?;
+    let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + AHEAD;
+    let day = date_of(time)?;
+    terminal.shows(&mut guest, &[&day])
+}
+
+/// The day of a time, by a program that nobody here wrote.
+fn date_of(time: u64) -> Result<String> {
+    Ok(check_with("date", &["-u", "-d", &format!("@{time}"), "+%F"])?.trim().into())
+}
+
+/// Answers one question (RFC 5905, section 7.3).
+fn tell_time(server: &UdpSocket) -> Result<()> {
+    let mut packet = [0; 48];
+    let (_, client) = server.recv_from(&mut packet)?;
+    let mut answer = [0; 48];
+    answer[0] = 4 << 3 | 4;
+    answer[1] = 1;
+    answer[24..32].copy_from_slice(&packet[40..48]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + AHEAD + TO_1970;
+    for at in [32, 40] {
+        answer[at..at + 8].copy_from_slice(&(now << 32).to_be_bytes());
+    }
+    server.send_to(&answer, client)?;
+    Ok(())
+}
