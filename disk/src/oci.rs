@@ -92,6 +92,8 @@ pub struct Image<'a> {
     pub licences: &'a str,
     /// Its layers, the lowest first.
     pub layers: &'a [Layer],
+    /// The signal by which a manager stops its first program, where SIGTERM means something else to that one.
+    pub stop_signal: Option<&'a str>,
 }
 
 impl Image<'_> {
@@ -143,6 +145,9 @@ impl Image<'_> {
                 "org.opencontainers.image.licenses": self.licences,
             },
         });
+        if let Some(signal) = self.stop_signal {
+            config["config"]["StopSignal"] = json!(signal);
+        }
         config["rootfs"] = json!({
             "type": "layers",
             "diff_ids": self.layers.iter().map(|layer| format!("sha256:{}", layer.diff_id)).collect::<Vec<_>>(),

@@ -337,7 +337,15 @@ fn on_a_small_disk() {
     fs::write(roomy.join("big"), pattern(10 << 20)).unwrap();
     tree.file("etc/big", &roomy.join("big"), 0o644, "one").unwrap();
     let layers = [Layer::write(&tree, &roomy.join("layer"), 1).unwrap()];
-    let container = Image { arch: Arch::X86_64, name: "x", tag: "y", version: "1", licences: "MIT", layers: &layers };
+    let container = Image {
+        arch: Arch::X86_64,
+        name: "x",
+        tag: "y",
+        version: "1",
+        licences: "MIT",
+        layers: &layers,
+        stop_signal: None,
+    };
     let kernel = roomy.join("big");
     let disk = EfiDisk { arch: Arch::X86_64, kernel: &kernel, root: Some(&tree), size: SIZE, ids: DiskIds::of("test") };
     let ext4 = Ext4 { uuid: DiskIds::of("test").root_fs, label: "small", size: 64 * MIB };

@@ -19,9 +19,17 @@ fn write(tree: &Tree, arch: Arch, dir: &Path) -> PathBuf {
     let high = Layer::write(&tree.minus(&base).unwrap(), &dir.join("high"), 1).unwrap();
     let layers = [low, high];
     let out = dir.join("oci");
-    Image { arch, name: "bloomery", tag: "full", version: "1.2.3", licences: "MIT", layers: &layers }
-        .write(&out)
-        .unwrap();
+    Image {
+        arch,
+        name: "bloomery",
+        tag: "full",
+        version: "1.2.3",
+        licences: "MIT",
+        layers: &layers,
+        stop_signal: Some("SIGRTMIN+3"),
+    }
+    .write(&out)
+    .unwrap();
     out
 }
 
@@ -52,6 +60,7 @@ fn every_digest_and_size_is_right() {
     assert_eq!(config["architecture"], "arm64");
     assert_eq!(config["created"], "2026-01-01T00:00:00Z");
     assert_eq!(config["config"]["Cmd"][0], "/bin/sh");
+    assert_eq!(config["config"]["StopSignal"], "SIGRTMIN+3");
     assert_eq!(config["config"]["Labels"]["org.opencontainers.image.version"], "1.2.3");
     let layers = manifest["layers"].as_array().unwrap();
     assert_eq!((layers.len(), fs::read_dir(root.join("blobs/sha256")).unwrap().count()), (2, 4));
@@ -115,7 +124,15 @@ fn a_damaged_layer_is_refused() {
     bytes[20] ^= 1;
     fs::write(&layer.blob, bytes).unwrap();
     let layers = [layer];
-    let image = Image { arch: Arch::X86_64, name: "x", tag: "y", version: "1", licences: "MIT", layers: &layers };
+    let image = Image {
+        arch: Arch::X86_64,
+        name: "x",
+        tag: "y",
+        version: "1",
+        licences: "MIT",
+        layers: &layers,
+        stop_signal: None,
+    };
     let error = format!("{:#}", image.write(&dir.join("oci")).unwrap_err());
     assert!(error.contains("not the one that was written") && error.contains("hint:"), "{error}");
     assert!(!dir.join("oci").exists());

@@ -4,7 +4,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{POWERED_OFF, REBOOTED, System};
+use common::{POWERED_OFF, REBOOTED, Setup, System};
 
 fn boots_in_order_and_powers_off(name: &str, command_line: &str, said: Option<&str>) {
     let table = "::once:/bin/sh -c 'echo ONCE; until [ -e /etc/go ]; do sleep 0.1; done; kill -USR2 1; sleep 1000'\n\
@@ -112,6 +112,33 @@ fn what_ignores_the_request_to_end_is_killed_after_the_grace() {
     let took: u32 = system.expect(" ms").trim_end_matches(" ms").parse().unwrap();
     assert!(took >= 1000, "{took}");
     system.ends_by(POWERED_OFF);
+}
+
+/// Without the capability to reboot, as podman and docker start a container.
+fn stops_as_a_container(name: &str, signal: i32, said: &str, code: i32) {
+    let setup = Setup {
+        table: "::respawn:sleep 1000\n::once:echo READY\n::shutdown:echo SHUTDOWN\n",
+        command_line: "quiet",
+        script: "exec setpriv --bounding-set=-sys_boot \"$2\"",
+        ..Setup::default()
+    };
+    let Some(mut system) = System::start_with(name, &setup) else {
+        return;
+    };
+    system.expect("READY");
+    system.signal(signal);
+    for mark in [said, "SHUTDOWN"] {
+        system.expect(mark);
+    }
+    assert_eq!(system.child.wait().unwrap().code(), Some(code), "{}", system.rest());
+}
+
+#[test]
+fn a_container_is_stopped_by_its_manager() {
+    // SIGRTMIN+3 and +4 by glibc's count, which is what podman, docker and systemd send.
+    stops_as_a_container("stop-halt", 37, "going down: halt", 0);
+    stops_as_a_container("stop-off", 38, "going down: power off", 0);
+    stops_as_a_container("stop-reboot", libc::SIGTERM, "going down: reboot", 133);
 }
 
 #[test]

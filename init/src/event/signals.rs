@@ -1,6 +1,7 @@
-//! What each signal asks of PID 1: busybox init's meanings, so that its `halt`, `poweroff` and `reboot` work.
+//! What each signal asks of PID 1: busybox init's meanings, so that its `halt`, `poweroff` and `reboot` work, and those of systemd by
+//! which managers of containers stop one (systemd(1), section "Signals").
 
-use crate::sys::signal::Signal;
+use crate::sys::signal::{self, Signal};
 use crate::sys::system::Power;
 
 /// Something that PID 1 was asked to do.
@@ -24,6 +25,9 @@ pub enum SignalRequest {
     Reexec,
 }
 
+/// What podman, docker and others send a container whose program is called `init`: SIGRTMIN+3.
+pub const STOP_CONTAINER: Signal = signal::real_time(3);
+
 /// Asks for [`SignalRequest::Reexec`]; nothing else sends it to PID 1.
 pub const REEXEC: Signal = Signal::URG;
 
@@ -39,6 +43,9 @@ pub const REQUESTS: &[(Signal, SignalRequest)] = &[
     (Signal::TERM,  SignalRequest::Power(Power::Reboot)),
     // A power failure, or a container's manager; busybox halts too.
     (Signal::POWER, SignalRequest::Power(Power::Halt)),
+    (STOP_CONTAINER, SignalRequest::Power(Power::Halt)),
+    (signal::real_time(4), SignalRequest::Power(Power::Off)),
+    (signal::real_time(5), SignalRequest::Power(Power::Reboot)),
     (Signal::TSTP,  SignalRequest::Pause),
     (Signal::CONT,  SignalRequest::Continue),
     (REEXEC,        SignalRequest::Reexec),
@@ -65,6 +72,13 @@ mod tests {
         assert_eq!(request(Signal::USR2), Some(SignalRequest::Power(Power::Off)));
         assert_eq!(request(Signal::TERM), Some(SignalRequest::Power(Power::Reboot)));
         assert_eq!(request(Signal::WINCH), None);
+    }
+
+    #[test]
+    fn managers_of_containers_are_understood() {
+        // `kill -l RTMIN+3` of a C library whose first one is 34.
+        assert_eq!(STOP_CONTAINER.as_raw(), 37);
+        assert_eq!(request(STOP_CONTAINER), Some(SignalRequest::Power(Power::Halt)));
     }
 
     #[test]

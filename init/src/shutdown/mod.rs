@@ -23,6 +23,9 @@ const ENTRY_LIMIT: Duration = Duration::from_secs(60);
 /// How long killed processes may take to go; longer is a process that hangs in the kernel.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
+/// The exit status by which a container asks its manager for a reboot (systemd.exit(5): `EXIT_...` of systemd-nspawn(1)).
+const REBOOT_CONTAINER: i32 = 133;
+
 /// Does what `goal` says. Returns only when that failed, with the reason.
 pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
     warn!("going down: {}", name(goal));
@@ -41,6 +44,8 @@ pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
             restart(supervisor)
         }
         Goal::Power(power) => {
+            // Looked up while /proc is there.
+            let contained = process::is_in_container();
             teardown::run(supervisor);
             if power == Power::Halt {
                 // Nobody feeds it any more, and a halted machine is meant to stay so.
@@ -48,6 +53,8 @@ pub fn run(supervisor: &mut Supervisor, goal: Goal) -> String {
             }
             warn!("{} after {} ms", name(goal), (system::uptime() - started).as_millis());
             match power::set(power) {
+                // A container ends with its PID 1.
+                _ if contained => process::exit(if power == Power::Reboot { REBOOT_CONTAINER } else { 0 }),
                 Ok(()) => format!("the kernel did not {}", name(goal)),
                 Err(reason) => reason,
             }

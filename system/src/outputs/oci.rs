@@ -47,6 +47,8 @@ impl Kind for Oci {
             version: env!("CARGO_PKG_VERSION"),
             licences: cx.licences,
             layers: &layers,
+            // SIGTERM is a reboot to init, as to busybox's; this is a stop (init(8), "Signals").
+            stop_signal: cx.profile.has("init").then_some("SIGRTMIN+3"),
         };
         image.write(&out)
     }

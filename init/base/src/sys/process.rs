@@ -64,6 +64,19 @@ pub fn id() -> Pid {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
+/// Ends this process.
+pub fn exit(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+/// The inode of the kernel's first namespace of processes (`PROC_PID_INIT_INO` of linux/proc_ns.h).
+const FIRST_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether this process is in another namespace of processes than the kernel's first one, as in a container.
+pub fn is_in_container() -> bool {
+    super::files::read_link("/proc/self/ns/pid").is_ok_and(|link| link != FIRST_NAMESPACE)
+}
+
 /// Starts a process that runs `child` and exits with the code it returns.
 ///
 /// The process has one thread, so `child` may allocate; it must not use the caller's ring.

@@ -10,6 +10,19 @@ use super::{Result, check};
 /// Size of `struct signalfd_siginfo` in bytes (fixed by the kernel's interface, signalfd(2)).
 const RECORD: usize = 128;
 
+/// `SIGRTMIN+number`, from 0 to 30, as others count: glibc and Go keep two of the kernel's real-time signals for themselves, so that theirs begin
+/// at 34, and musl's at 35.
+pub const fn real_time(number: i32) -> Signal {
+    // SAFETY: libc keeps 32 to 34 for its threads; none of those is used with a handler or a mask here.
+    unsafe { Signal::from_raw_unchecked(34 + number) }
+}
+
+/// The signal of a number that the kernel told; none for those that libc keeps for its threads.
+fn of_number(number: i32) -> Option<Signal> {
+    let more = number.checked_sub(34).filter(|more| (0..=30).contains(more));
+    Signal::from_named_raw(number).or_else(|| more.map(real_time))
+}
+
 /// The set of `signals`.
 fn set_of(signals: &[Signal]) -> libc::sigset_t {
     // SAFETY: sigemptyset initialises the set it is given, and sigaddset only gets valid numbers.
@@ -59,7 +72,7 @@ pub fn descriptor(signals: &[Signal]) -> Result<OwnedFd> {
 pub fn received(bytes: &[u8]) -> impl Iterator<Item = Signal> + '_ {
     bytes.chunks_exact(RECORD).filter_map(|record| {
         let number = i32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
-        Signal::from_named_raw(number)
+        of_number(number)
     })
 }
 
@@ -72,7 +85,7 @@ pub fn wait_one(signals: &[Signal], time: Duration) -> Option<Signal> {
     limit.tv_nsec = time.subsec_nanos() as _;
     // SAFETY: `set` and `limit` are initialised, and a null information pointer is allowed.
     let number = unsafe { libc::sigtimedwait(&set, core::ptr::null_mut(), &limit) };
-    Signal::from_named_raw(number)
+    of_number(number)
 }
 
 #[cfg(test)]
@@ -86,6 +99,9 @@ mod tests {
         bytes[0] = 17;
         bytes[RECORD] = 12;
         assert_eq!(received(&bytes).collect::<Vec<_>>(), [Signal::CHILD, Signal::USR2]);
+        bytes[0] = 37;
+        assert_eq!(received(&bytes).next(), Some(real_time(3)));
+        assert_eq!((of_number(0), of_number(33), of_number(65)), (None, None, None));
     }
 
     #[test]
