@@ -182,6 +182,20 @@ fn a_control_group_goes_with_its_service() {
     assert!(seen.contains("0::/services/divided/below"), "{seen}");
 }
 
+/// In a control group namespace PID 1 is in the group that is to have those of the services. The 0 there is `unshare`, outside.
+#[test]
+fn pid_1_leaves_the_group_that_it_divides() {
+    let script = "until initctl status web | grep -q running; do sleep 0.05; done; echo \"TYPE $(cat \
+                  /sys/fs/cgroup/cgroup.type) $(cat /sys/fs/cgroup/services/cgroup.type) IN $(grep -v ^0$ /sys/fs/cgroup/cgroup.procs)\"
+        grep -h ^0:: /proc/1/cgroup; cat /proc/$(cat /sys/fs/cgroup/services/web/cgroup.procs)/cgroup; echo END";
+    let Some(mut system) = system_with("leaf", &[("web", "command = 'sleep 1000'\n")], script, "quiet", true) else {
+        return;
+    };
+    let seen = system.expect("END");
+    assert!(seen.contains("TYPE domain domain IN \n"), "{seen}");
+    assert!(seen.contains("0::/init\n") && seen.contains("0::/services/web\n"), "{seen}");
+}
+
 /// A service that writes 200 lines, 40 kB, when it is told to end: more than one read of PID 1, and less than a pipe holds.
 fn talks_at_last(log: &str) -> String {
     let script = "trap 'for i in $(seq 200); do printf \"%0190d line\\n\" $i; done; exit 0' TERM; \

@@ -8,6 +8,8 @@ use crate::sys::{Errno, files, proc};
 
 /// Where the boot mounts cgroup2.
 const ROOT: &str = "/sys/fs/cgroup";
+/// Where PID 1 goes, and what was started with it, when its own group is not the machine's root.
+const LEAF: &str = "/sys/fs/cgroup/init";
 /// The group that has those of the services.
 const SERVICES: &str = "/sys/fs/cgroup/services";
 /// Controllers that settings of services can need; a kernel may have fewer.
@@ -15,6 +17,8 @@ const CONTROLLERS: &[&str] = &["pids", "memory", "cpu"];
 
 /// Groups below that of a service that are looked at.
 const MOST: usize = 1000;
+/// How often processes that were forked meanwhile are moved.
+const MOST_ROUNDS: usize = 8;
 
 /// The files that settings of services write, and what is in them without a setting (cgroup-v2.rst).
 const USUAL: &[(&str, &str)] = &[
@@ -39,18 +43,12 @@ pub struct Groups {
 impl Groups {
     /// Looks for cgroup2 and makes the group of all services.
     pub fn open() -> Groups {
-        let available = files::status(&format!("{ROOT}/cgroup.controllers")).is_ok() && make(SERVICES).is_ok();
-        if available {
-            for controller in CONTROLLERS {
-                for directory in [ROOT, SERVICES] {
-                    let file = format!("{directory}/cgroup.subtree_control");
-                    if let Err(error) = files::write_file(&file, format!("+{controller}").as_bytes()) {
-                        debug!("no control group has the controller {controller}: {error}");
-                    }
-                }
-            }
-        } else {
+        let mut available = files::status(&format!("{ROOT}/cgroup.controllers")).is_ok();
+        if !available {
             debug!("no cgroup2 at {ROOT}: services have no control groups");
+        } else if let Err(reason) = divide() {
+            warn!("services have no control groups of their own, and no limits by them: {reason}");
+            available = false;
         }
         Groups { available, directory: SERVICES.into(), leaving: Vec::new() }
     }
@@ -103,7 +101,7 @@ impl Groups {
         if !self.available {
             return;
         }
-        for pid in tree(&self.path(service)).iter().flat_map(|directory| members(directory)) {
+        for pid in tree(&self.path(service)).iter().flat_map(|directory| members(directory)).filter(|pid| *pid != 1) {
             if told.is_none_or(|group| process::group_of(pid) != Ok(group)) {
                 // Gone is what was wanted, and what is stopped cannot end before it goes on.
                 let _ = process::kill(pid, signal).and_then(|()| process::kill(pid, Signal::CONT));
@@ -146,6 +144,57 @@ impl Groups {
         let events = files::read_file(&format!("{}/cgroup.events", self.path(service))).ok()?;
         Some(!String::from_utf8_lossy(&events).contains("populated 0"))
     }
+}
+
+/// Makes the group of all services with the controllers that there are.
+///
+/// # Errors
+/// Why no process could join a group below: somebody else's or read-only groups, as some containers have them.
+fn divide() -> Result<(), String> {
+    leave_root()?;
+    make(SERVICES).map_err(|error| format!("cannot make {SERVICES}: {error}"))?;
+    for controller in CONTROLLERS {
+        for directory in [ROOT, SERVICES] {
+            let file = format!("{directory}/cgroup.subtree_control");
+            if let Err(error) = files::write_file(&file, format!("+{controller}").as_bytes()) {
+                debug!("no control group has the controller {controller}: {error}");
+            }
+        }
+    }
+    match group_type(SERVICES).as_deref() {
+        None | Some("domain") => Ok(()),
+        Some(other) => Err(format!("{SERVICES} is of the type '{other}'")),
+    }
+}
+
+/// Moves PID 1 out of a group that is not the machine's root, and all that is in it: a group with processes of its own cannot give
+/// controllers to those below, or becomes one of threads (cgroup-v2.rst, "No Internal Process Constraint"). The root has no type.
+fn leave_root() -> Result<(), String> {
+    match group_type(ROOT).as_deref() {
+        None => return Ok(()),
+        Some("domain" | "domain threaded") => {}
+        Some(other) => return Err(format!("{ROOT} is of the type '{other}'")),
+    }
+    make(LEAF).map_err(|error| format!("cannot make {LEAF}: {error}"))?;
+    let target = format!("{LEAF}/cgroup.procs");
+    for _ in 0..MOST_ROUNDS {
+        let inside = members(ROOT);
+        if inside.is_empty() {
+            return Ok(());
+        }
+        for pid in inside {
+            match files::write_file(&target, pid.to_string().as_bytes()) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(format!("cannot move process {pid} to {LEAF}: {error}")),
+            }
+        }
+    }
+    Err(format!("processes come to {ROOT} faster than they leave it"))
+}
+
+fn group_type(directory: &str) -> Option<String> {
+    let content = files::read_file(&format!("{directory}/cgroup.type")).ok()?;
+    Some(String::from_utf8_lossy(content.trim_ascii()).into_owned())
 }
 
 /// Makes a group; whether it is new.
@@ -209,7 +258,8 @@ fn tree(directory: &str) -> Vec<String> {
 
 fn members(directory: &str) -> Vec<Pid> {
     let list = files::read_file(&format!("{directory}/cgroup.procs")).unwrap_or_default();
-    String::from_utf8_lossy(&list).lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1).collect()
+    // 0 stands for a process of another namespace.
+    String::from_utf8_lossy(&list).lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
 }
 
 /// Whether a process with this /proc/PID/cgroup is in a service's group or one below it; the line of cgroup2 is
@@ -275,7 +325,7 @@ mod tests {
         std::fs::write(root.join("a/cgroup.procs"), "1\n7\n8\n").unwrap();
         let root_text = root.to_str().unwrap();
         assert_eq!(tree(root_text), ["", "/a", "/c", "/a/b"].map(|below| format!("{root_text}{below}")));
-        assert_eq!(members(&format!("{root_text}/a")), [7, 8]);
+        assert_eq!(members(&format!("{root_text}/a")), [1, 7, 8]);
         std::fs::remove_dir_all(&root).unwrap();
     }
 }
