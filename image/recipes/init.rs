@@ -9,6 +9,9 @@ use system::Profile;
 /// and another name of the file (`init/src/main.rs`).
 const COMPANIONS: &[&str] = &["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status"];
 
+/// Names of init itself that hands know from other inits.
+const HABITS: &[&str] = &["shutdown", "telinit"];
+
 /// Those of the default profile, for which the stage has its plain name.
 const USUAL: &[&str] = &["initctl", "echod"];
 
@@ -67,7 +70,7 @@ pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
             .arg(sbin.join("init"))
             .arg(debug.join("init.debug"))
             .run("strip init")?;
-        companions.iter().try_for_each(|name| tree::link("init", &sbin.join(name)))
+        companions.iter().chain(HABITS).try_for_each(|name| tree::link("init", &sbin.join(name)))
     })
 }
 

@@ -19,6 +19,7 @@ pub mod config;
 pub mod control;
 pub mod devices;
 mod event;
+mod habits;
 pub mod handover;
 mod log;
 pub mod logs;
@@ -29,6 +30,7 @@ mod shutdown;
 pub mod spawn;
 mod supervisor;
 
+pub use habits::shutdown;
 pub use init_base::sys;
 
 /// Runs init with the arguments after its name: PID 1, or, in another process, a small tool that sends signals to it.
@@ -38,35 +40,10 @@ pub fn run(args: &[&str]) -> i32 {
     if sys::process::id() == 1 { boot::run(args) } else { answer(args) }
 }
 
-const USAGE: &str = "init: this is the system's first process; the kernel starts it as PID 1.
-usage: init -q    read /etc/inittab again (the same as: kill -HUP 1)
-       init u     run init's program anew, after an upgrade (the same as: kill -URG 1)
-signals to PID 1: HUP reload, USR1 halt, USR2 power off, TERM reboot, INT ctrl-alt-del,
-                  QUIT restart, TSTP stop starting programs, CONT go on, URG run init's program anew
-";
-
 /// Runs init outside of PID 1; returns the exit code.
 fn answer(args: &[&str]) -> i32 {
     if let Some(code) = handover::replace::answer(args) {
         return code;
     }
-    let signal = match args {
-        ["-q"] => Some(sys::signal::Signal::HUP),
-        // telinit's word for it.
-        ["u" | "U"] => Some(event::signals::REEXEC),
-        _ => None,
-    };
-    if let Some(signal) = signal {
-        return match sys::process::kill(1, signal) {
-            Ok(()) => 0,
-            Err(error) => {
-                sys::files::to_stderr(format_args!(
-                    "init: cannot send a signal to PID 1: {error}\nhint: run this as root\n"
-                ));
-                1
-            }
-        };
-    }
-    sys::files::to_stderr(format_args!("{USAGE}"));
-    1
+    habits::init(args)
 }

@@ -21,6 +21,7 @@ type Program = fn(&[&str]) -> i32;
 /// Names by which the file is another program, each with the feature of the package that links it in; nothing where that is
 /// off.
 const PROGRAMS: &[(&str, Option<Program>)] = &[
+    ("shutdown", Some(init::shutdown)),
     #[cfg(feature = "initctl")]
     ("initctl", Some(initctl::run)),
     #[cfg(not(feature = "initctl"))]

@@ -22,6 +22,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("control",    &["event", "log", "logs"]),
     ("service",    &["config", "control", "event", "handover", "log", "logs", "spawn"]),
     ("supervisor", &["config", "control", "devices", "event", "handover", "log", "logs", "net", "platform", "service", "spawn"]),
+    ("habits",     &["event"]),
     ("shutdown",   &["event", "log", "platform", "spawn", "supervisor"]),
     ("boot",       &["config", "event", "handover", "log", "net", "platform", "shutdown", "spawn", "supervisor"]),
 ];

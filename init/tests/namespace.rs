@@ -156,7 +156,7 @@ fn restart_puts_another_program_in_the_place_of_init() {
 
 #[test]
 fn outside_of_pid_1_it_explains_itself() {
-    let output = Command::new(env!("CARGO_BIN_EXE_init")).arg("6").output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_init")).arg("7").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("usage: init -q"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("usage: init 0"));
 }
