@@ -35,7 +35,7 @@ fn a_name_is_its_program_or_nothing() {
 
 #[test]
 fn any_other_name_is_init() {
-    let output = run_as("telinit", "6");
+    let output = run_as("telinit", "7");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("usage: init 0"), "{output:?}");
 }

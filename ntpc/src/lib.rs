@@ -55,7 +55,14 @@ fn fail(message: &str, code: i32) -> i32 {
 fn keep_right(arguments: &Arguments) -> ! {
     let (mut pace, mut retry, mut said) = (Pace::new(), RETRY, String::new());
     loop {
-        let pause = match correct(&servers_of(arguments)) {
+        let servers = servers_of(arguments);
+        if servers.is_empty() {
+            // Most networks tell none, and that is no fault.
+            tell("STATUS=no time server is known");
+            std::thread::sleep(LONGEST_RETRY);
+            continue;
+        }
+        let pause = match correct(&servers) {
             Ok(offset) => {
                 (retry, said) = (RETRY, String::new());
                 pace.after(offset)
