@@ -59,7 +59,7 @@ fn keep_right(arguments: &Arguments) -> ! {
         if servers.is_empty() {
             // Most networks tell none, and that is no fault.
             tell("STATUS=no time server is known");
-            std::thread::sleep(LONGEST_RETRY);
+            std::thread::sleep(RETRY * 2);
             continue;
         }
         let pause = match correct(&servers) {
