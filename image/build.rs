@@ -43,7 +43,7 @@ fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
     let inside = kernel::Inside { root: &root, boot_config: boot_config.as_ref() };
     let kernel = kernel::link(dirs, arch, profile, compiled, &inside)?;
     let signer = if profile.is_signed() { Some(signer::build(dirs)?) } else { None };
-    let loaders = if profile.needs_loader() { Some(Loaders { built: loader::build(dirs, arch)? }) } else { None };
+    let loaders = if profile.needs_loader(arch) { Some(Loaders { built: loader::build(dirs, arch)? }) } else { None };
     let licences = licences::of(profile)?;
     let (loaders, signer) = (loaders.as_ref(), signer.as_ref());
     let parts = Parts { kernel: &kernel, root: &root, licences: &licences, loaders, signer };

@@ -1,7 +1,8 @@
 //! The disk that firmware boots without a boot loader: an EFI system partition with the kernel, and the root file system, unless
 //! that is inside the kernel.
 //!
-//! The kernel is an EFI program that finds its root by PARTUUID; the same disk serves a kernel that QEMU loads itself.
+//! The kernel is an EFI program that finds its root by PARTUUID; the same disk serves a kernel that QEMU loads itself. A BIOS
+//! starts the same file by the loader in front of the partitions.
 
 use std::path::Path;
 
@@ -10,8 +11,9 @@ use build_support::Arch;
 use uuid::Uuid;
 
 use crate::MIB;
+use crate::bios::BiosLoader;
 use crate::gpt;
-use crate::image::{Content, Disk, Partition, Size};
+use crate::image::{BiosBoot, Content, Disk, Partition, Size};
 use crate::tree::{Content as FileContent, Tree};
 
 /// Bytes of the EFI system partition: FAT32's least and room for several kernels. Most of it is a hole in the file.
@@ -68,6 +70,8 @@ pub struct EfiDisk<'a> {
     pub size: u64,
     /// Its identifiers.
     pub ids: DiskIds,
+    /// The loader for a BIOS, on an architecture that has one.
+    pub bios: Option<BiosLoader>,
 }
 
 impl EfiDisk<'_> {
@@ -77,15 +81,18 @@ impl EfiDisk<'_> {
     ///
     /// Those of [`Disk::write`].
     pub fn write(&self, out: &Path, work: &Path) -> Result<()> {
-        self.disk()?.write(out, work)
+        let kernel = format!("EFI/BOOT/{}", self.arch.efi_file());
+        let volume_id = self.ids.volume_id;
+        let mut disk = self.disk(&kernel)?;
+        disk.bios = self.bios.as_ref().map(|loader| BiosBoot { loader, partition: 0, volume_id, kernel: &kernel });
+        disk.write(out, work)
     }
 
     /// The EFI system first, and the root last, where it can grow.
-    fn disk(&self) -> Result<Disk<'_>> {
+    fn disk<'a>(&'a self, kernel: &str) -> Result<Disk<'a>> {
         let kind = self.arch.root_partition_type();
         let kind = Uuid::parse_str(kind).with_context(|| format!("the partition type {kind} is no UUID"))?;
-        let kernel = format!("EFI/BOOT/{}", self.arch.efi_file());
-        let files = vec![(kernel, FileContent::Host(self.kernel.into()))];
+        let files = vec![(kernel.into(), FileContent::Host(self.kernel.into()))];
         let esp = Content::Fat { label: ESP_LABEL, volume_id: self.ids.volume_id, files };
         let size = if self.root.is_some() { Size::Bytes(ESP_SIZE) } else { Size::Rest };
         let mut partitions =
@@ -94,6 +101,6 @@ impl EfiDisk<'_> {
             let content = Content::Ext4 { label: ROOT_LABEL, uuid: self.ids.root_fs, tree };
             partitions.push(Partition { name: "root", kind, guid: self.ids.root, size: Size::Rest, content });
         }
-        Ok(Disk { size: self.size, id: self.ids.disk, partitions })
+        Ok(Disk { size: self.size, id: self.ids.disk, partitions, bios: None })
     }
 }

@@ -1,6 +1,7 @@
 //! Disks: a GPT and a list of partitions, each with a file system or a file in it.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -9,6 +10,7 @@ use fs_err as fs;
 use uuid::Uuid;
 
 use crate::MIB;
+use crate::bios::{self, BiosLoader, Target};
 use crate::ext4::{Ext4, TooSmall};
 use crate::fat::Fat;
 use crate::gpt::{self, ALIGNMENT, Entry};
@@ -22,7 +24,26 @@ pub struct Disk<'a> {
     pub id: Uuid,
     /// Its partitions, in the order of the table and of the disk.
     pub partitions: Vec<Partition<'a>>,
+    /// What a BIOS starts; none: only UEFI firmware starts the disk.
+    pub bios: Option<BiosBoot<'a>>,
 }
+
+/// A kernel that a BIOS starts from a partition with a FAT file system.
+#[derive(Clone, Copy)]
+pub struct BiosBoot<'a> {
+    /// The loader, which lies in front of the first partition.
+    pub loader: &'a BiosLoader,
+    /// The number of the partition, from 0.
+    pub partition: usize,
+    /// The serial number of its file system.
+    pub volume_id: u32,
+    /// The kernel there.
+    pub kernel: &'a str,
+}
+
+/// Where the loader's second stage lies, in bytes: behind the table, which ends at byte 17,408 of a disk with sectors of 512
+/// bytes.
+const SECOND_STAGE: u64 = 20_480;
 
 /// A partition of a disk.
 pub struct Partition<'a> {
@@ -80,6 +101,18 @@ struct Place {
     size: u64,
 }
 
+impl BiosBoot<'_> {
+    /// Writes the loader in front of the partitions. The table stays as it is.
+    fn install(&self, disk: &fs::File, places: &[Place]) -> Result<()> {
+        let place = places.get(self.partition).context("a BIOS cannot start a partition that is not there")?;
+        let mut head = vec![0; (SECOND_STAGE + bios::SECOND_STAGE) as usize];
+        disk.file().read_exact_at(&mut head, 0)?;
+        let target = Target { volume: place.start, volume_id: self.volume_id, kernel: self.kernel, settings: false };
+        self.loader.install(&mut head, SECOND_STAGE, &target)?;
+        Ok(disk.file().write_all_at(&head, 0)?)
+    }
+}
+
 impl Disk<'_> {
     /// Writes the disk as a sparse file. `work` is a directory for the partitions on the way.
     ///
@@ -106,7 +139,8 @@ impl Disk<'_> {
                     sparse::copy_into(from, &file, place.start)?;
                 }
             }
-            gpt::write(&file, self.id, &self.entries(&places))
+            gpt::write(&file, self.id, &self.entries(&places))?;
+            self.bios.map_or(Ok(()), |boot| boot.install(&file, &places))
         })?;
         for (file, partition) in files.iter().zip(&self.partitions) {
             if let Some(file) = file.as_ref().filter(|_| !matches!(partition.content, Content::File(_))) {
@@ -237,7 +271,7 @@ mod tests {
     }
 
     fn disk(size: u64, partitions: Vec<Partition<'_>>) -> Disk<'_> {
-        Disk { size: size * MIB, id: Uuid::from_u128(100), partitions }
+        Disk { size: size * MIB, id: Uuid::from_u128(100), partitions, bios: None }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use compress::Compression;
 pub use convert::{Format, convert};
 pub use efi::{DiskIds, EfiDisk};
 pub use hybrid::Hybrid;
-pub use image::{Disk, Partition, Size};
+pub use image::{BiosBoot, Disk, Partition, Size};
 pub use losses::{Loss, Output};
 pub use rules::Rule;
 pub use tree::{Class, Content, Entry, Kind, Tree};

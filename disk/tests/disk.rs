@@ -23,7 +23,7 @@ fn write(tree: &Tree, size: u64, arch: Arch, dir: &Path) -> anyhow::Result<PathB
     fs::create_dir_all(dir)?;
     fs::write(&kernel, pattern(3_300_000))?;
     let out = dir.join("out/full.img");
-    EfiDisk { arch, kernel: &kernel, root: Some(tree), size, ids: DiskIds::of("test") }
+    EfiDisk { arch, kernel: &kernel, root: Some(tree), size, ids: DiskIds::of("test"), bios: None }
         .write(&out, &dir.join("work"))
         .map(|()| out)
 }
@@ -78,7 +78,14 @@ fn a_kernel_with_its_root_inside_has_the_disk_for_itself() {
     let (_keep, dir) = scratch();
     let kernel = dir.join("kernel");
     fs::write(&kernel, pattern(3_300_000)).unwrap();
-    let disk = EfiDisk { arch: Arch::Arm64, kernel: &kernel, root: None, size: 40 * MIB, ids: DiskIds::of("test") };
+    let disk = EfiDisk {
+        arch: Arch::Arm64,
+        kernel: &kernel,
+        root: None,
+        size: 40 * MIB,
+        ids: DiskIds::of("test"),
+        bios: None,
+    };
     let image = dir.join("disk.img");
     disk.write(&image, &dir.join("work")).unwrap();
     let verdict = run("sgdisk", &["-v", text(&image)]);
@@ -103,6 +110,34 @@ fn a_protective_mbr_covers_the_disk() {
     assert_eq!((sector[450], &sector[454..458], &sector[510..]), (0xee, &[1u8, 0, 0, 0][..], &[0x55, 0xaa][..]));
     assert_eq!(u64::from(u32::from_le_bytes(sector[458..462].try_into().unwrap())), SIZE / 512 - 1);
     assert!(sector[..446].iter().all(|byte| *byte == 0), "there is boot code");
+}
+
+/// A BIOS finds its loader around the tables of GPT, which stay as they are.
+#[test]
+fn a_bios_loader_lies_in_front_of_the_partitions() {
+    let (_keep, dir) = scratch();
+    let kernel = dir.join("kernel");
+    fs::write(&kernel, pattern(3_300_000)).unwrap();
+    fs::write(dir.join("mbr.bin"), [0x90; 100]).unwrap();
+    let mut second = vec![0x90; 4000];
+    second[8..12].copy_from_slice(b"BLMY");
+    fs::write(dir.join("second.bin"), second).unwrap();
+    let bios = Some(disk::BiosLoader::read(&dir).unwrap());
+    let ids = DiskIds::of("test");
+    let volume_id = ids.volume_id;
+    let disk = EfiDisk { arch: Arch::X86_64, kernel: &kernel, root: None, size: 40 * MIB, ids, bios };
+    let image = dir.join("disk.img");
+    disk.write(&image, &dir.join("work")).unwrap();
+    assert!(run("sgdisk", &["-v", text(&image)]).contains("No problems found"));
+    let bytes = fs::read(&image).unwrap();
+    assert_eq!((bytes[0], bytes[100], &bytes[432..436]), (0x90, 0, &[40, 0, 0, 0][..]));
+    assert_eq!((bytes[450], &bytes[510..520]), (0xee, &b"\x55\xaaEFI PART"[..]));
+    let second = &bytes[20_480..];
+    assert_eq!(second[8..20], *b"BLMY\x28\0\0\0\0\x08\0\0");
+    assert_eq!(second[20..28], [volume_id.to_le_bytes(), [0; 4]].concat());
+    assert_eq!(second[28..62], *b"EFI        BOOT       BOOTX64 EFI\0");
+    // The serial number of FAT32, by which the loader knows the file system.
+    assert_eq!(bytes[(1 << 20) + 67..][..4], volume_id.to_le_bytes());
 }
 
 #[test]
@@ -216,7 +251,7 @@ fn a_disk_of_other_partitions_passes_every_checker() {
         part(6, "swap", Size::Bytes(8 * MIB), Content::Empty),
     ];
     let image = dir.join("disk.img");
-    Disk { size: 400 * MIB, id: id(0), partitions }.write(&image, &dir.join("work")).unwrap();
+    Disk { size: 400 * MIB, id: id(0), partitions, bios: None }.write(&image, &dir.join("work")).unwrap();
     assert!(run("sgdisk", &["-v", text(&image)]).contains("No problems found"));
     assert_eq!(fs::read_dir(dir.join("work")).unwrap().count(), 0, "files on the way were left");
     let parts: Vec<PathBuf> = (1..=6).map(|number| dir.join(format!("part-{number}"))).collect();
@@ -347,7 +382,14 @@ fn on_a_small_disk() {
         stop_signal: None,
     };
     let kernel = roomy.join("big");
-    let disk = EfiDisk { arch: Arch::X86_64, kernel: &kernel, root: Some(&tree), size: SIZE, ids: DiskIds::of("test") };
+    let disk = EfiDisk {
+        arch: Arch::X86_64,
+        kernel: &kernel,
+        root: Some(&tree),
+        size: SIZE,
+        ids: DiskIds::of("test"),
+        bios: None,
+    };
     let ext4 = Ext4 { uuid: DiskIds::of("test").root_fs, label: "small", size: 64 * MIB };
     let out = |name: &str| dir.join(name);
     for (name, result) in [

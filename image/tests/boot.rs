@@ -19,7 +19,7 @@ const COMPILE: f64 = 180.0;
 const ONCE: &str = "-no-reboot";
 
 for_each_arch! {
-    base_by_kernel, base_by_firmware, base_by_its_own_script, full_by_kernel, full_by_firmware, base_boots_fast, a_used_disk_is_clean,
+    base_by_kernel, base_by_firmware, base_by_bios, base_by_its_own_script, full_by_kernel, full_by_firmware, base_boots_fast, a_used_disk_is_clean,
     a_forwarded_port_reaches_the_guest, a_panic_is_reported_at_once,
 }
 
@@ -29,6 +29,11 @@ fn base_by_kernel(arch: Arch) -> Result<()> {
 
 fn base_by_firmware(arch: Arch) -> Result<()> {
     use_system(arch, "base", Boot::Uefi)
+}
+
+/// The same kernel file, by the loader in front of the partitions.
+fn base_by_bios(arch: Arch) -> Result<()> {
+    if Boot::Bios.is_on(arch) { use_system(arch, "base", Boot::Bios) } else { Ok(()) }
 }
 
 fn full_by_kernel(arch: Arch) -> Result<()> {

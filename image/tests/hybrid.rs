@@ -154,7 +154,9 @@ fn it_starts_from_every_controller_and_from_a_larger_disk(arch: Arch) -> Result<
         ("nvme", &[Boot::Bios, Boot::Uefi], &["-device", "nvme,serial=1,drive=large,bootindex=0"]),
     ];
     for (case, boots, devices) in CASES {
-        for boot in boots.iter().filter(|boot| boot.is_on(arch)) {
+        // The firmware of arm64's board has no driver for AHCI.
+        let is_known = |boot: &&Boot| boot.is_on(arch) && (arch == Arch::X86_64 || *case != "ahci");
+        for boot in boots.iter().filter(is_known) {
             let _slot = slots::one();
             let drive = format!("if=none,id=large,format=raw,file={}", large.display());
             let words = [&["-drive", &drive][..], devices].concat();

@@ -199,7 +199,7 @@ pub enum Boot {
     Http6,
     /// A BIOS with iPXE, the network card's option ROM, loads the kernel.
     Ipxe,
-    /// A BIOS starts the hybrid image as a disk.
+    /// A BIOS starts the system from its disk or hybrid image.
     Bios,
     /// A BIOS starts the hybrid image as a CD.
     BiosCd,
@@ -259,8 +259,8 @@ impl Boot {
             Boot::Http4 => "firmware loads the EFI file by HTTP over IPv4",
             Boot::Http6 => "the same over IPv6",
             Boot::Ipxe => "a BIOS with iPXE loads the kernel",
-            Boot::Bios => "a BIOS starts the hybrid image from a disk",
-            Boot::BiosCd => "the same from a CD",
+            Boot::Bios => "a BIOS starts the image",
+            Boot::BiosCd => "a BIOS starts the hybrid image from a CD",
             Boot::BiosUsb => "the same from a USB stick",
             Boot::UefiCd => "firmware starts the hybrid image from a CD",
             Boot::UefiUsb => "the same from a USB stick",
@@ -311,7 +311,8 @@ impl Boot {
                 profile.root.embed && has(|medium| matches!(medium, Medium::Efi(_)))
             }
             Boot::Ipxe => profile.root.embed && has(|medium| matches!(medium, Medium::Kernel(_))),
-            Boot::Bios | Boot::BiosCd | Boot::BiosUsb | Boot::UefiCd | Boot::UefiUsb => {
+            Boot::Bios => has(|medium| matches!(medium, Medium::Disk { .. } | Medium::Hybrid(_))),
+            Boot::BiosCd | Boot::BiosUsb | Boot::UefiCd | Boot::UefiUsb => {
                 has(|medium| matches!(medium, Medium::Hybrid(_)))
             }
             Boot::Uefi => {

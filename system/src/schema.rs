@@ -213,7 +213,7 @@ pub const TABLES: &[Table] = &[
                     "bios-usb", "uefi-cd", "uefi-usb",
                 ]),
                 Default::Absent("each that the outputs can do"),
-                "the ways to boot: `kernel` hands the kernel to QEMU, `uefi` starts firmware, `microvm` is a machine without PCI, the next five load the system over the network ([netboot.md](netboot.md)), and the last five start a hybrid image as a disk, a CD or a USB stick ([hybrid.md](hybrid.md)). The first is the default of `./run.sh`",
+                "the ways to boot: `kernel` hands the kernel to QEMU, `uefi` starts firmware, `microvm` is a machine without PCI, the next five load the system over the network ([netboot.md](netboot.md)), and `bios` starts a BIOS (x86_64). The last four start a hybrid image as a CD or a USB stick ([hybrid.md](hybrid.md)). The first is the default of `./run.sh`",
             ),
         ],
     },

@@ -135,7 +135,8 @@ pub(super) fn medium(profile: &Profile, boot: Boot) -> Option<Medium> {
     match boot {
         Boot::Kernel if profile.root.kind == RootKind::Ext4 => disk(),
         Boot::Kernel | Boot::Microvm => None,
-        Boot::Bios | Boot::BiosCd | Boot::BiosUsb | Boot::UefiCd | Boot::UefiUsb => hybrid(),
+        Boot::Bios => hybrid().or_else(disk),
+        Boot::BiosCd | Boot::BiosUsb | Boot::UefiCd | Boot::UefiUsb => hybrid(),
         Boot::Uefi => hybrid()
             .or_else(disk)
             .or_else(|| first(|medium| matches!(medium, Medium::Cd(_))))

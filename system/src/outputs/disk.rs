@@ -13,7 +13,7 @@ use crate::schema::{Default, Form, OutputKind, file, key};
 
 const SCHEMA: OutputKind = OutputKind {
     name: "disk",
-    meaning: "A disk with GPT, an EFI system partition with the kernel, and the root file system. With `root.embed` the kernel is all that is on it.",
+    meaning: "A disk with GPT, an EFI system partition with the kernel, and the root file system, for disks with sectors of 512 bytes. UEFI firmware starts it, and on x86_64 a BIOS as well ([hybrid.md](hybrid.md#the-bios-loader)). With `root.embed` the kernel is all that is on it.",
     keys: &[
         file("\"{profile}\""),
         key("size", Form::Size, Default::Required, "of the whole disk; the file is sparse"),
@@ -108,6 +108,10 @@ impl Kind for Disk {
         formats.first().map(|format| path(output, *format))
     }
 
+    fn needs_loader(&self, arch: Arch) -> bool {
+        arch == Arch::X86_64
+    }
+
     fn check(&self, output: &Output, profile: &Profile) -> Result<()> {
         let Output { place, name, .. } = output;
         ensure!(
@@ -129,6 +133,7 @@ impl Kind for Disk {
             .input("size", &size(cx.output)?.to_string())
             .input("formats", &names.join(" "));
         let stage = cx.needs_efi_program(stage);
+        let stage = if self.needs_loader(cx.arch) { stage.needs(&cx.loaders()?.built) } else { stage };
         tools(tools(writers(stage, cx.dirs)?, ext4::TOOLS)?, ::disk::convert::TOOLS)
     }
 
@@ -142,6 +147,7 @@ impl Kind for Disk {
             root: root.as_ref(),
             size: size(cx.output)? / MIB * MIB,
             ids: disk_ids(cx.arch),
+            bios: cx.bios_loader()?,
         };
         disk.write(&raw, &job.dir("partitions")?)?;
         write_formats(job, cx.output, &raw, path)

@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
+use ::disk::Content;
 use ::disk::hybrid::{KERNEL, SETTINGS};
-use ::disk::{BiosLoader, Content};
 use anyhow::{Result, ensure};
-use build_support::{Arch, Built, Dirs, Job, Stage, digest, fs};
+use build_support::{Built, Dirs, Job, Stage, digest, fs};
 
 use super::disk::{Format, disk_ids, formats, place_formats, write_formats};
 use super::sign::SIGN;
@@ -84,7 +84,7 @@ impl Kind for Hybrid {
         formats(output).first().map(|format| path(output, *format))
     }
 
-    fn needs_loader(&self) -> bool {
+    fn has_efi_loader(&self) -> bool {
         true
     }
 
@@ -146,10 +146,7 @@ impl Kind for Hybrid {
         ];
         let settings = settings(cx.output, cx.dirs);
         files.extend(settings.clone().map(|file| host(SETTINGS.into(), file)));
-        let bios = match cx.arch {
-            Arch::X86_64 => Some(BiosLoader::read(&cx.loaders()?.built.dir)?),
-            Arch::Arm64 => None,
-        };
+        let bios = cx.bios_loader()?;
         let volume_id = disk_ids(cx.arch).volume_id;
         ::disk::Hybrid { volume_id, files, free: FREE, bios, settings: settings.is_some() }.write(&raw)?;
         write_formats(job, cx.output, &raw, path)
@@ -163,6 +160,8 @@ impl Kind for Hybrid {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use build_support::Arch;
 
     use super::*;
 
@@ -199,7 +198,7 @@ mod tests {
         }
         let profile = read(dir, EMBED, "settings = \"right.txt\"").unwrap();
         assert_eq!(profile.outputs[0].kind.sources(&profile.outputs[0]), [dir.join("right.txt")]);
-        assert!(profile.needs_loader());
+        assert!(Arch::ALL.into_iter().all(|arch| profile.needs_loader(arch)));
     }
 
     #[test]

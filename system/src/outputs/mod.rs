@@ -64,9 +64,14 @@ pub trait Kind: Sync {
         None
     }
 
-    /// Whether it is written with the loaders of `image/loader/`.
-    fn needs_loader(&self) -> bool {
+    /// Whether it has the EFI loader of `image/loader/`.
+    fn has_efi_loader(&self) -> bool {
         false
+    }
+
+    /// Whether it is written with any of those loaders.
+    fn needs_loader(&self, _arch: Arch) -> bool {
+        self.has_efi_loader()
     }
 
     /// Files that its keys name, whose content decides about its bytes.
@@ -199,6 +204,14 @@ impl Context<'_> {
         }
     }
 
+    /// The loader for a BIOS, on an architecture that has one.
+    fn bios_loader(&self) -> Result<Option<::disk::BiosLoader>> {
+        match self.arch {
+            Arch::X86_64 => Ok(Some(::disk::BiosLoader::read(&self.loaders()?.built.dir)?)),
+            Arch::Arm64 => Ok(None),
+        }
+    }
+
     fn loaders(&self) -> Result<&Loaders> {
         self.loaders.context("nothing built the loaders")
     }
@@ -226,12 +239,13 @@ pub struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn context(&self, dirs: &'a Dirs, arch: Arch, profile: &'a Profile, output: &'a Output) -> Result<Context<'a>> {
         let Parts { kernel, root, licences, loaders, signer } = *self;
-        let loaders = loaders.filter(|_| output.kind.needs_loader());
+        let loaders = loaders.filter(|_| output.kind.needs_loader(arch));
         let signed = match output.signing_key() {
             None => None,
             Some(key) => {
                 let signer = signer.context("nothing was built that signs")?;
                 let name = format!("{}-{}", profile.name, output.name);
+                let loaders = loaders.filter(|_| output.kind.has_efi_loader());
                 Some(sign::build(dirs, arch, &name, &key, &Unsigned { kernel, loaders }, signer)?)
             }
         };

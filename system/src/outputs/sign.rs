@@ -51,8 +51,8 @@ impl Profile {
     }
 
     /// Whether any of its outputs is written with the loaders of `image/loader/`.
-    pub fn needs_loader(&self) -> bool {
-        self.outputs.iter().any(|output| output.kind.needs_loader())
+    pub fn needs_loader(&self, arch: Arch) -> bool {
+        self.outputs.iter().any(|output| output.kind.needs_loader(arch))
     }
 
     /// Whether any of its outputs is signed. Its kernel then takes nothing from outside.

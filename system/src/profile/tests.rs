@@ -48,7 +48,7 @@ fn five_lines_are_a_profile() {
     assert_eq!(profile.description, "A base");
     let mine = bench.dir.path().canonicalize().unwrap().join("mine/daemon");
     assert_eq!(profile.root.packages, [Package::Own("init".into()), Package::Dir(mine)]);
-    assert_eq!(profile.machine.boots, [Boot::Kernel, Boot::Uefi]);
+    assert_eq!(profile.machine.boots, [Boot::Kernel, Boot::Uefi, Boot::Bios]);
     assert_eq!(profile.kernel.variant, "base", "it shares the kernel of base");
 }
 
@@ -73,7 +73,7 @@ fn an_output_is_changed_added_and_dropped() {
     assert_eq!(names, ["disk", "oci"]);
     assert_eq!(profile.outputs[0].files(), ["own.img", "own.qcow2", "own.vdi"]);
     assert_eq!(profile.outputs[0].values().size("size").unwrap(), Some(64 << 20));
-    assert_eq!(profile.machine.boots, [Boot::Uefi], "without the kernel's output");
+    assert_eq!(profile.machine.boots, [Boot::Uefi, Boot::Bios], "without the kernel's output");
 }
 
 #[test]
