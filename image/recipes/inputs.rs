@@ -49,6 +49,8 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
         "ntpc",
         "status/src",
         "status/Cargo.toml",
+        "syslogc/src",
+        "syslogc/Cargo.toml",
         "efi-sign/src",
         "efi-sign/Cargo.toml",
         "sysroot/skeleton",

@@ -232,7 +232,7 @@ fn a_package_without_build_sh_is_named() -> Result<()> {
             &[
                 "the package",
                 "/game has no build.sh",
-                "hint: use busybox, init, initctl, echod, dhcpc, modprobe, ntpc, status, toolchain",
+                "hint: use busybox, init, initctl, echod, dhcpc, modprobe, ntpc, status, syslogc, toolchain",
             ],
         )
         .map(drop)

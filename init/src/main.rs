@@ -46,6 +46,10 @@ const PROGRAMS: &[(&str, Option<Program>)] = &[
     ("status", Some(status::run)),
     #[cfg(not(feature = "status"))]
     ("status", None),
+    #[cfg(feature = "syslogc")]
+    ("syslogc", Some(syslogc::run)),
+    #[cfg(not(feature = "syslogc"))]
+    ("syslogc", None),
 ];
 
 /// The exit code of a name whose program is not linked in: the shells' code for a program that is not there.

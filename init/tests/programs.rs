@@ -18,6 +18,7 @@ fn a_name_is_its_program_or_nothing() {
         ("modprobe", cfg!(feature = "modprobe")),
         ("ntpc", cfg!(feature = "ntpc")),
         ("status", cfg!(feature = "status")),
+        ("syslogc", cfg!(feature = "syslogc")),
     ];
     for (name, linked) in programs {
         let help = run_as(name, "--help");

@@ -34,31 +34,6 @@ pub fn age(time: Duration) -> String {
     text
 }
 
-/// Seconds since 1970 as `2026-11-21 06:45:50`, UTC.
-pub fn date(seconds: i64) -> String {
-    let (year, month, day) = civil(seconds.div_euclid(86_400));
-    format!("{year:04}-{month:02}-{day:02} {}", time_of_day(seconds))
-}
-
-/// Seconds since 1970 as `06:45:50`, UTC.
-pub fn time_of_day(seconds: i64) -> String {
-    let second = seconds.rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
-}
-
-/// Days since 1970 as year, month and day (Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, day)
-}
-
 /// An amount of memory in KiB as MiB, or as GiB from 10 GiB on.
 pub fn memory(kib: u64) -> String {
     if kib >= 10 << 20 { format!("{} GiB", kib >> 20) } else { format!("{} MiB", kib >> 10) }
@@ -75,16 +50,6 @@ mod tests {
         assert_eq!(plain("abcdef", 3), "abc");
         let all: String = (0..=0x10ffff).filter_map(char::from_u32).collect();
         assert!(plain(&all, usize::MAX).chars().all(|letter| !letter.is_control()));
-    }
-
-    #[test]
-    fn dates() {
-        // date -u -d @SECONDS
-        assert_eq!(date(1_795_243_550), "2026-11-21 06:45:50");
-        assert_eq!(date(1_835_395_199), "2028-02-28 23:59:59");
-        assert_eq!(date(1_835_395_200), "2028-02-29 00:00:00");
-        assert_eq!(date(-1), "1969-12-31 23:59:59");
-        assert_eq!(time_of_day(86_399), "23:59:59");
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
         profile.root.kind == RootKind::Initramfs || !profile.root.embed,
         "{embed}: `root.embed` needs `root.kind = \"initramfs\"`: a kernel holds no ext4 file system\nhint: state that kind, or leave `embed` out"
     );
-    if let Some(name) = ["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status"]
+    if let Some(name) = ["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc"]
         .into_iter()
         .find(|name| profile.has(name) && !profile.has("init"))
     {

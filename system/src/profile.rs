@@ -17,7 +17,7 @@ pub const OF_ARCH: &str = "{arch}";
 
 /// Packages that are parts of Bloomery.
 pub const OWN_PACKAGES: &[&str] =
-    &["busybox", "init", "initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "toolchain"];
+    &["busybox", "init", "initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "toolchain"];
 
 /// A profile: what a system is, and what a build leaves of it.
 #[derive(Clone, Debug)]

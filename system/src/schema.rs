@@ -110,7 +110,7 @@ pub const TABLES: &[Table] = &[
                 "packages",
                 Form::List,
                 Default::Is("[]"),
-                "`busybox`, `init`, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc` and `status` (which are linked into `init`), `toolchain`, or the path of a directory with a `build.sh` (docs/packages.md)",
+                "`busybox`, `init`, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc`, `status` and `syslogc` (which are linked into `init`), `toolchain`, or the path of a directory with a `build.sh` (docs/packages.md)",
             ),
             key("files", Form::List, Default::Is("[]"), "directories that are laid over the root file system"),
             key(

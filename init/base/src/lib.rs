@@ -1,9 +1,11 @@
-//! What PID 1 shares with the programs beside it, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc` and `status`: [`sys`], the only door to the kernel, [`protocol`], the
+//! What PID 1 shares with the programs beside it, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc`, `status` and `syslogc`: [`sys`], the only door to the kernel, [`protocol`], the
 //! language of the control socket, and what several of them read. Nothing here knows any of them.
 
 pub mod bootconfig;
+pub mod date;
 pub mod dropins;
 pub mod host_name;
+pub mod kmsg;
 pub mod lease;
 pub mod names;
 pub mod protocol;

@@ -3,12 +3,12 @@
 mod main_page;
 mod pages;
 
+use init_base::date;
 use init_base::protocol::Health;
 use init_base::sys::system::Power;
 
 use crate::model::Model;
 use crate::screen::{Line, Screen, Size, Style};
-use crate::text;
 use crate::view::{Page, View};
 
 /// Columns from which on the wide forms are used.
@@ -84,8 +84,8 @@ fn header(screen: &mut Screen, model: &Model, view: &View) {
         (Page::Settings, _) => "settings".into(),
     };
     let clock = match model.clock {
-        Some(now) if columns >= WIDE => format!("{} UTC", text::date(now)),
-        Some(now) => text::time_of_day(now),
+        Some(now) if columns >= WIDE => format!("{} {} UTC", date::day(now), date::time_of_day(now)),
+        Some(now) => date::time_of_day(now),
         None => "clock not set".into(),
     };
     let room = columns.saturating_sub(clock.len() + 2);

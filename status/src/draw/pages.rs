@@ -2,13 +2,14 @@
 
 use core::time::Duration;
 
+use init_base::date::time_of_day;
 use init_base::lease::Lease;
 
 use super::main_page::{address, doubt, log_line, state};
 use super::plain;
 use crate::model::{Interface, Model, Origin};
 use crate::screen::{Line, Style};
-use crate::text::{age, time_of_day};
+use crate::text::age;
 
 /// The log of a service, or of all: long lines go on in the next row.
 pub fn logs(model: &Model, filter: Option<&str>, columns: usize) -> Vec<Line> {

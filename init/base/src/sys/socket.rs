@@ -1,12 +1,13 @@
-//! Unix stream sockets: the two ends of the control connection. Calls of PID 1's end never wait.
+//! Unix stream sockets: the two ends of the control connection. Calls of PID 1's end never wait. And what a stream to another
+//! machine still holds.
 
 use core::time::Duration;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::Mode;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use super::{Errno, Result, retry};
+use super::{Errno, Result, check, retry};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 16;
@@ -50,6 +51,14 @@ pub fn receive(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
 /// Writes what the other end takes now; `EAGAIN` when that is nothing.
 pub fn send(fd: impl AsFd, bytes: &[u8]) -> Result<usize> {
     retry(|| net::send(&fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+}
+
+/// Bytes of a TCP stream that were written and that the other end has not acknowledged (SIOCOUTQ, tcp(7)).
+pub fn unacknowledged(fd: impl AsFd) -> Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the request, which is TIOCOUTQ by another name, writes one int.
+    check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCOUTQ as _, &mut count) })?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Connects to `path`, and waits at most for `limit` when the listener's queue is full. Reads of the connection wait at most
