@@ -118,6 +118,7 @@ fn use_of(medium: &Medium, file: &str) -> Option<&'static str> {
         Medium::Elf(path) => (path == file).then_some(": the kernel for machines without firmware"),
         Medium::Initramfs(path) => (path == file).then_some(": the initramfs, beside the kernel"),
         Medium::Efi(path) => (path == file).then_some(": the whole system as one EFI program"),
+        Medium::Hybrid(path) => (path == file).then_some(": a disk, a CD and a USB stick at once"),
         Medium::Cd(path) => (path == file).then_some(": a CD"),
     }
 }

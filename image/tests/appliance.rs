@@ -26,6 +26,7 @@ for_each_arch! {
     cards_that_are_plugged_in_later_serve,
     settings_on_the_image_are_in_force,
     the_clock_comes_from_a_time_server,
+    the_log_goes_to_a_server,
 }
 
 const NAME: &str = "appliance";
@@ -207,6 +208,29 @@ fn sees_the_time(bench: &Bench) -> Result<()> {
     let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + AHEAD;
     let day = date_of(time)?;
     terminal.shows(&mut guest, &[&day])
+}
+
+/// What was logged before the network came is among it.
+fn the_log_goes_to_a_server(arch: Arch) -> Result<()> {
+    let Some(bench) = Bench::new(arch)? else { return Ok(()) };
+    let _slot = slots::one();
+    let server = UdpSocket::bind("127.0.0.1:0")?;
+    server.set_nonblocking(true)?;
+    bench.set(&format!("hostname = cellar\nsyslog = udp://10.0.2.2:{}\n", server.local_addr()?.port()))?;
+    let boot = *bench.firmwares().first().context("no firmware")?;
+    let mut guest = bench.start("log", boot, Options::default())?;
+    let (mut lines, mut packet) = (Vec::<String>::new(), [0; 2048]);
+    // The kernel's first line, the service's, and the client's: `<PRI>1 TIME HOST NAME ...` (RFC 5424, section 6).
+    let wanted = [" kernel ", "Linux version", "echod: TCP [::]:7", "10.0.2.15/24 from 10.0.2.2"];
+    guest.until_others("log at the server", SILENCE, || {
+        while let Ok(count) = server.recv(&mut packet) {
+            lines.push(String::from_utf8_lossy(&packet[..count]).into_owned());
+        }
+        (wanted.iter().all(|words| lines.iter().any(|line| line.contains(words))), lines.len() as u64)
+    })?;
+    let line = lines.iter().find(|line| line.contains("echod: TCP")).context("no line of the service")?;
+    ensure!(line.starts_with("<30>1 2") && line.contains(" cellar echo "), "{line}");
+    Ok(())
 }
 
 /// The day of a time, by a program that nobody here wrote.

@@ -94,7 +94,8 @@ fn pages_are_formatted_without_a_warning() {
         return testing::skip("this host has no groff");
     }
     let mut pages = 0;
-    let dirs = ["man", "../initctl/man", "../echod/man", "../ntpc/man", "../status/man", "../syslogc/man"].map(crate_file);
+    let dirs =
+        ["man", "../initctl/man", "../echod/man", "../ntpc/man", "../status/man", "../syslogc/man"].map(crate_file);
     for entry in dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap()) {
         let path = entry.unwrap().path();
         let output = Command::new("groff").args(["-mdoc", "-Tutf8", "-ww", "-b"]).arg(&path).output().unwrap();

@@ -33,12 +33,21 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Packages of Bloomery's own that are services: their names, and their files below /etc/services.d (services(5)).
-const SERVICES: &[(&str, &str, &str)] = &[(
-    "ntpc",
-    "ntp.toml",
-    "description = \"keeps the clock right\"\ncommand = \"/sbin/ntpc\"\nuser = \"nobody\"\n\
-     capabilities = [\"sys_time\"]\nno-new-privileges = true\nafter = [\"network\"]\n",
-)];
+const SERVICES: &[(&str, &str, &str)] = &[
+    (
+        "ntpc",
+        "ntp.toml",
+        "description = \"keeps the clock right\"\ncommand = \"/sbin/ntpc\"\nuser = \"nobody\"\n\
+         capabilities = [\"sys_time\"]\nno-new-privileges = true\nafter = [\"network\"]\n",
+    ),
+    (
+        "syslogc",
+        "syslog.toml",
+        // init tells root alone what is in the logs, and the kernel who has this capability.
+        "description = \"sends the logs to a server\"\ncommand = \"/sbin/syslogc\"\n\
+         capabilities = [\"syslog\"]\nno-new-privileges = true\n",
+    ),
+];
 
 /// Adds them, with what the profile says of the system.
 pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
