@@ -1,6 +1,7 @@
 //! `cargo bloomery COMMAND`: the one door to building, booting and looking into a system.
 
 mod build;
+mod busy;
 mod completion;
 mod config;
 mod context;

@@ -13,6 +13,7 @@ use system::profile::Boot;
 use system::{Profile, outputs};
 
 use crate::build;
+use crate::busy;
 use crate::context::{Context, arch};
 use crate::usage::{BadValue, say, wrong};
 use crate::watch;
@@ -206,6 +207,10 @@ fn boot_image(context: &Context, image: &Image, args: Args) -> Result<ExitCode> 
     if args.dry_run {
         println!("{qemu}");
         return Ok(ExitCode::SUCCESS);
+    }
+    busy::check_ports(&options.ports, options.gdb)?;
+    if let Some(disk) = machine.writable_disk().filter(|_| !options.snapshot) {
+        busy::check_disk(&disk)?;
     }
     explain(image, &qemu, &options, &host);
     if args.watch {

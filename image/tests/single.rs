@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Dirs, fs, store};
-use common::guest::{self, Guest, Start};
+use common::guest::{Guest, Start};
 use common::outputs::{Outputs, check_with};
 use common::ports;
 use common::slots;
@@ -190,10 +190,7 @@ fn its_kernel_keeps_to_what_it_was_told(arch: Arch) -> Result<()> {
     }
     let outputs = Outputs::of(arch, &path)?.context("another boot configuration compiled the kernel again")?;
     let _slot = slots::one();
-    // A socket of PCI Express for the card that is plugged in later.
-    let extra = guest::extra(&["-device", "pcie-root-port,id=socket,chassis=1"]);
-    let options = Options { extra, ..Options::default() };
-    let mut guest = Guest::boot(&outputs, &Start { options, ..Start::new("told", &path) })?;
+    let mut guest = Guest::boot(&outputs, &Start::new("told", &path))?;
     sees_its_boot_configuration(&mut guest)?;
     refuses_modules(&mut guest)?;
     loads_what_devices_ask_for(&mut guest)?;

@@ -33,7 +33,7 @@ const VARIABLES: &str = "uefi-vars.fd";
 /// The directory that firmware sees as an EFI system partition, in the profile's directory.
 const ESP: &str = "esp";
 /// The port of QEMU's server for GDB.
-const GDB_PORT: u16 = 1234;
+pub const GDB_PORT: u16 = 1234;
 
 /// A system and the way to boot it.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +108,11 @@ impl Machine<'_> {
     pub fn files(&self) -> Result<Vec<String>> {
         self.profile.check_boot(self.arch, self.boot)?;
         parts::files(self.profile, self.boot)
+    }
+
+    /// The disk that the machine writes to, if it has one.
+    pub fn writable_disk(&self) -> Option<PathBuf> {
+        parts::writable(self.profile, self.boot).map(|file| self.dir.join(file))
     }
 
     /// QEMU's command. Only the kernel's command line is read, and only for [`Options::append`].

@@ -91,7 +91,7 @@ pub(super) fn parts(arch: Arch, profile: &Profile, boot: Boot) -> Result<Vec<Par
         // The board has a BIOS of its own.
         Boot::Ipxe | Boot::Bios | Boot::BiosCd | Boot::BiosUsb => {}
     }
-    parts.extend(wishes());
+    parts.extend(wishes(writable(profile, boot).is_some()));
     Ok(parts)
 }
 
@@ -143,6 +143,15 @@ pub(super) fn medium(profile: &Profile, boot: Boot) -> Option<Medium> {
             .or_else(|| first(|medium| matches!(medium, Medium::Efi(_)))),
         Boot::Pxe4 | Boot::Pxe6 | Boot::Http4 | Boot::Http6 => first(|medium| matches!(medium, Medium::Efi(_))),
         Boot::Ipxe => first(|medium| matches!(medium, Medium::Kernel(_))),
+    }
+}
+
+/// The disk that the machine writes to.
+pub(super) fn writable(profile: &Profile, boot: Boot) -> Option<String> {
+    let is_cd = matches!(boot, Boot::BiosCd | Boot::UefiCd) || boot.is_by_network();
+    match medium(profile, boot).filter(|_| !is_cd)? {
+        Medium::Disk { file, .. } | Medium::Hybrid(file) => Some(file),
+        _ => None,
     }
 }
 
@@ -292,13 +301,19 @@ fn protocols(boot: Boot) -> Option<Part> {
 
 fn devices(boot: Boot) -> Vec<Part> {
     let random = if boot == Boot::Microvm { "virtio-rng-device" } else { "virtio-rng-pci" };
-    vec![
+    let socket = always(
+        "A socket for a card that is plugged in while the machine runs (device_add ..., bus=socket).",
+        &["-device", "pcie-root-port,id=socket,chassis=9"],
+    );
+    let mut devices = vec![
         always("Seeds the guest's random numbers, so that nothing waits for entropy.", &["-device", random]),
         always(
             "The serial console on the terminal, with the monitor behind Ctrl-A C.",
             &["-display", "none", "-serial", "mon:stdio"],
         ),
-    ]
+    ];
+    devices.extend((boot != Boot::Microvm).then_some(socket));
+    devices
 }
 
 fn accelerators(arch: Arch) -> Vec<Part> {
@@ -338,10 +353,13 @@ fn firmware() -> Vec<Part> {
     ]
 }
 
-fn wishes() -> Vec<Part> {
+fn wishes(disk: bool) -> Vec<Part> {
     let gdb = format!("tcp:127.0.0.1:{GDB_PORT}");
+    // Nothing is written to it, so another machine may have it.
+    let unlocked: &[&str] = if disk { &["-set", "drive.disk.file.locking=off"] } else { &[] };
+    let snapshot = ["-snapshot"].iter().chain(unlocked).map(|arg| word(arg)).collect();
     vec![
-        part(When::Snapshot, "Nothing that the guest writes is kept.", vec![word("-snapshot")]),
+        part(When::Snapshot, "Nothing that the guest writes is kept.", snapshot),
         part(
             When::Gdb,
             "On the loopback address alone: whoever reaches the port owns the guest.",
