@@ -103,11 +103,38 @@ fn a_fifo_in_the_place_of_a_table_stops_nothing() {
     let Some(mut system) = system("fifo", &[WEB], script) else {
         return;
     };
-    let seen = system.expect("reload 0");
+    let seen = system.expect("reload 1");
     assert!(seen.contains("init: cannot read /etc/inittab: "), "{seen}");
     assert!(seen.contains("init: /etc/services.d/pipe.toml: it cannot be read: "), "{seen}");
     let list = system.expect("list 0");
     assert!(list.contains("pipe") && list.contains("web"), "{list}");
+    system.ends_by(POWERED_OFF);
+}
+
+#[test]
+fn a_reload_with_a_fault_makes_nothing_worse() {
+    let net = ("etc/network/x.toml", "match = 'x'\nmtu = 1500\n");
+    let script = "
+        initctl start --timeout 20 web
+        echo 'mtu = \"x\"' >>/etc/network/x.toml; echo 'comand = 5' >>/etc/services.d/web.toml
+        echo '::respwan:/bin/x' >>/etc/inittab
+        initctl reload; echo \"reload $?\"
+        initctl status web | grep -q running && echo kept
+        printf 'match = \"x\"\\nmtu = 1400\\n' >/etc/network/x.toml; sed -i '/comand/d' /etc/services.d/web.toml
+        sed -i '/respwan/d' /etc/inittab
+        initctl reload; echo \"again $?\"
+        initctl poweroff";
+    let Some(mut system) = system("worse", &[WEB, net], script) else {
+        return;
+    };
+    let seen = system.expect("reload 1");
+    for fault in ["/etc/inittab, line 2: ", "/etc/network/x.toml, line 3: ", "/etc/services.d/web.toml, line 3: "] {
+        assert!(seen.contains(fault), "'{fault}' is not in {seen}");
+    }
+    assert!(seen.contains("network: 0 new, 0 gone, 0 changed; services: 0 new, 0 gone, 0 changed"), "{seen}");
+    system.expect("kept");
+    let seen = system.expect("again 0");
+    assert!(seen.contains("network: 0 new, 0 gone, 1 changed"), "{seen}");
     system.ends_by(POWERED_OFF);
 }
 

@@ -24,7 +24,7 @@ fn a_cable_that_comes_is_configured_and_one_that_goes_is_cleaned_up() {
     let rule = "match = ['no', 'v*']\naddresses = ['192.168.7.5/24', 'fd00::5/64']\n\
                 gateway = ['192.168.7.1', 'fd00::1']\nroutes = [{ to = '10.0.0.0/8', via = '192.168.7.9' }]\n\
                 dns = '192.168.7.1'\nsearch = 'example.org'\nmtu = 1400\nra = false\nmetric = 7\ncolor = 'red'\n";
-    let changed = "sed -i s/7.5/7.6/ /etc/network/10-v.toml; kill -HUP 1; ";
+    let changed = "sed -i 's/7.5/7.6/; /color/d' /etc/network/10-v.toml; kill -HUP 1; ";
     let script = [
         "ip link show lo; ip link add v0 type veth peer name p1; ip link set p1 up; ",
         &until("[ -e /run/resolv.conf ] && ip -6 route show default | grep -q metric"),

@@ -1,19 +1,19 @@
 //! `ntpc`: keeps the clock right by time servers, for systems without a larger program for it. It is linked into init's program, which
 //! runs it by this name.
 //!
-//! [`message`] reads and writes the protocol, [`clock`] decides, [`servers`] asks, and this file waits. One thread.
+//! [`message`] reads and writes the protocol, [`clock`] decides, [`servers`] asks, [`wall_clock`] is the kernel's, and this file waits. One thread.
 
 mod arguments;
 mod clock;
 mod message;
 mod servers;
+mod wall_clock;
 
 use core::time::Duration;
 use std::os::unix::net::UnixDatagram;
 
 use init_base::lease;
 use init_base::settings;
-use init_base::sys::clock as wall_clock;
 use init_base::sys::files::{self, to_stderr};
 
 use arguments::{Arguments, Asked, USAGE};

@@ -19,6 +19,7 @@ pub(crate) mod host_name;
 pub mod reconcile;
 pub(crate) mod resolver;
 
+use config_files::Source;
 use init_base::rtnetlink::{self, Link, Message};
 use reconcile::{Action, Reconciler};
 
@@ -75,10 +76,29 @@ enum List {
     Addresses,
 }
 
+/// The result of a reload, in numbers of rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Rules that are new.
+    pub new: usize,
+    /// Rules that are gone.
+    pub gone: usize,
+    /// Rules that say something else.
+    pub changed: usize,
+    /// What is wrong in their files.
+    pub faults: Vec<String>,
+}
+
+fn rules(sources: &[Source]) -> Vec<config::Rule> {
+    sources.iter().filter_map(|source| source.rule.clone()).collect()
+}
+
 /// The network at work.
 pub struct Network {
     socket: Option<Socket>,
     reconciler: Reconciler,
+    /// What the rules were made of.
+    sources: Vec<Source>,
     command_line: String,
     sequence: u32,
     pending: VecDeque<Pending>,
@@ -100,9 +120,18 @@ impl Network {
         {
             error!("cannot set the host name '{name}': {error}");
         }
+        let sources = config_files::read_all(command_line).unwrap_or_else(|reason| {
+            error!("{reason}");
+            Vec::new()
+        });
+        // A file put there by mistake has thousands of faults.
+        for fault in sources.iter().flat_map(|source| source.faults.iter().take(5)) {
+            warn!("{fault}");
+        }
         let mut network = Network {
             socket: None,
-            reconciler: Reconciler::new(request.with_files(config_files::read_all(command_line))),
+            reconciler: Reconciler::new(request.with_files(rules(&sources))),
+            sources,
             command_line: command_line.into(),
             sequence: 0,
             pending: VecDeque::new(),
@@ -137,11 +166,18 @@ impl Network {
         self.carry_out(actions)
     }
 
-    /// Reads the files again and changes what they changed.
-    pub fn reload(&mut self, now: Duration) -> Vec<Order> {
-        let config = cmdline::parse(&self.command_line).with_files(config_files::read_all(&self.command_line));
+    /// Reads the files again and changes what they changed. One with a fault stays as it was.
+    pub fn reload(&mut self, now: Duration) -> (Vec<Order>, Reloaded) {
+        let new = match config_files::read_all(&self.command_line) {
+            Ok(new) => config_files::keep_faulty(new, &self.sources),
+            Err(reason) => return (Vec::new(), Reloaded { faults: vec![reason], ..Reloaded::default() }),
+        };
+        let (added, gone, changed) = config_files::changes(&new, &self.sources);
+        let faults = new.iter().flat_map(|source| source.faults.iter().cloned()).collect();
+        let config = cmdline::parse(&self.command_line).with_files(rules(&new));
+        self.sources = new;
         let actions = self.reconciler.reload(config, is_wired, now);
-        self.carry_out(actions)
+        (self.carry_out(actions), Reloaded { new: added, gone, changed, faults })
     }
 
     /// Takes the news that wait.

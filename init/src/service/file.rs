@@ -25,6 +25,15 @@ pub struct File {
     pub config: Result<Config, Vec<Fault>>,
 }
 
+impl File {
+    /// What is wrong with it, with its place.
+    pub fn faults(&self) -> Vec<String> {
+        let place = |line: usize| if line == 0 { String::new() } else { format!(", line {line}") };
+        let text = |fault: &Fault| format!("{DIR}/{}.toml{}: {}", self.name, place(fault.line), fault.message);
+        self.config.as_ref().err().into_iter().flatten().map(text).collect()
+    }
+}
+
 /// Reads all files, in the order of their names, and says what is wrong with them. `arguments` are for the services that take them.
 ///
 /// # Errors

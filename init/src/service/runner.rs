@@ -10,7 +10,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use super::cgroup::Groups;
 use super::config::{Config, Reload};
 use super::exec_status::ExecStatus;
-use super::file;
+use super::file::{self, File};
 use super::launch::{self, Problem, Setting};
 use super::machine::{Changes, Machine};
 use super::runtime::{Reloading, Runtime};
@@ -99,7 +99,8 @@ impl Runner {
     pub fn load(&mut self, arguments: &str, cx: &mut Context<'_>) -> Result<Changes> {
         let mut files = file::load(arguments)?;
         network::add_if_named(&mut files);
-        let changes = self.machine.set_files(files, cx.now);
+        let faults = files.iter().flat_map(File::faults).collect();
+        let changes = Changes { faults, ..self.machine.set_files(files, cx.now) };
         self.add_streams(cx);
         Ok(changes)
     }

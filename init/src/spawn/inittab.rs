@@ -211,6 +211,26 @@ pub fn single_lines() -> Vec<Line> {
     vec![Line::new("", Action::Respawn, "-/bin/sh")]
 }
 
+/// Reads the file for a system that has a table already.
+///
+/// # Errors
+/// Everything that is wrong with it. One fault is enough for the table not to count: what is mistyped could be the line that another
+/// one is to take the place of.
+pub fn reload() -> Result<Vec<Line>, Vec<String>> {
+    let content = files::read_file(PATH).map_err(|error| match error {
+        Errno::NOENT => vec![format!("there is no {PATH}")],
+        error => vec![format!("cannot read {PATH}: {error}")],
+    })?;
+    let table = parse(&content);
+    if !table.faults.is_empty() {
+        return Err(table.faults.iter().map(|(number, fault)| format!("{PATH}, line {number}: {fault}")).collect());
+    }
+    if table.lines.is_empty() {
+        return Err(vec![format!("{PATH} holds no entry")]);
+    }
+    Ok(on_consoles(&table.lines, &console::active()))
+}
+
 /// Reads the file and says what is wrong with it; nothing when it is missing or holds no entry.
 pub fn load() -> Option<Vec<Line>> {
     let content = match files::read_file(PATH) {

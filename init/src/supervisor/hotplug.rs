@@ -8,7 +8,7 @@ use crate::config::options;
 use crate::devices::{Devices, Node};
 use crate::event::reactor::{Interest, Source, Token};
 use crate::log::{debug, error, warn};
-use crate::net::{Client, Network, Order};
+use crate::net::{Client, Network, Order, Reloaded};
 use crate::platform::button;
 use crate::service::config::{Command, Config, Kind};
 use crate::sys::process::{self, Pid};
@@ -131,11 +131,12 @@ impl Supervisor {
         self.hotplug.devices.as_mut().is_some_and(|devices| devices.ended(pid, system::uptime()))
     }
 
-    /// Reads the network's files again.
-    pub(super) fn reload_network(&mut self) {
+    /// Reads the network's files again; nothing where there is no network yet.
+    pub(super) fn reload_network(&mut self) -> Option<Reloaded> {
         let now = system::uptime();
-        let orders = self.hotplug.network.as_mut().map(|network| network.reload(now)).unwrap_or_default();
+        let (orders, reloaded) = self.hotplug.network.as_mut().map(|network| network.reload(now))?;
         self.carry_out(orders);
+        Some(reloaded)
     }
 
     fn carry_out(&mut self, orders: Vec<Order>) {

@@ -17,8 +17,10 @@ use crate::handover::checkpoint::{self, Checkpoint};
 use crate::handover::rescue;
 use crate::log::{debug, error, info, warn};
 use crate::logs::{Logs, Now};
+use crate::net::Reloaded;
 use crate::platform::button;
 use crate::platform::watchdog::Watchdog;
+use crate::service::machine::Changes;
 use crate::service::runner::Runner;
 use crate::service::state::Unit;
 use crate::spawn::inittab::{self, Action, Line};
@@ -377,27 +379,37 @@ impl Supervisor {
         }
     }
 
-    /// Reads inittab and the services' files again. Returns what changed, or why nothing did.
+    /// Reads inittab and the files of services and of the network again. One that has a fault stays as it was. Returns what
+    /// changed; everything that is wrong, before that, is the error.
     fn reload(&mut self) -> core::result::Result<String, String> {
         if self.options.single || self.options.emergency {
             return Err("the tables are not read: this system was started for one person's shell".into());
         }
-        // Services come after the entries of the boot, which reads their files then.
-        let services = self.timeline.booted.and_then(|_| self.load_services());
-        self.reload_network();
-        let lines = inittab::load();
-        let mut text = match &lines {
-            Some(lines) => format!("inittab has {} entries", lines.len()),
-            None => format!("{} stays as it was", inittab::PATH),
-        };
-        if let Some(changes) = services {
-            text += &format!("; services: {} new, {} gone, {} changed", changes.new, changes.gone, changes.changed);
+        let (mut faults, mut done) = (Vec::new(), Vec::new());
+        match inittab::reload() {
+            Ok(lines) => {
+                done.push(format!("inittab has {} entries", lines.len()));
+                self.change_lines(lines);
+            }
+            Err(wrong) => {
+                done.push(format!("{} stays as it was", inittab::PATH));
+                faults.extend(wrong);
+            }
         }
-        match lines {
-            Some(lines) => self.change_lines(lines),
-            None if services.is_none() => return Err(text),
-            None => {}
+        if let Some(Reloaded { new, gone, changed, faults: wrong }) = self.reload_network() {
+            done.push(format!("network: {new} new, {gone} gone, {changed} changed"));
+            faults.extend(wrong);
         }
-        Ok(text)
+        faults.iter().for_each(|fault| warn!("{fault}"));
+        // Services come after the entries of the boot, which reads their files then. What is wrong in these is said as they are read.
+        if let Some(changes) = self.timeline.booted.and_then(|_| self.load_services()) {
+            let Changes { new, gone, changed, faults: wrong } = changes;
+            done.push(format!("services: {new} new, {gone} gone, {changed} changed"));
+            faults.extend(wrong);
+        }
+        match faults.is_empty() {
+            true => Ok(done.join("; ")),
+            false => Err(format!("{}; what is right counts: {}", faults.join("; "), done.join("; "))),
+        }
     }
 }

@@ -109,6 +109,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("process::umask", &["umask"]),
     ("process::wait", &["wait4"]),
     ("process::waitpid", &["wait4"]),
+    ("process::exit", &["exit_group"]),
     ("rand::getrandom", &["getrandom"]),
     ("stdio::dup2_stderr", &["dup2", "dup3"]),
     ("stdio::dup2_stdin", &["dup2", "dup3"]),

@@ -328,7 +328,7 @@ enum Change {
 }
 
 /// The result of a reload, in numbers of services.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Services whose file is new.
     pub new: usize,
@@ -336,6 +336,8 @@ pub struct Changes {
     pub gone: usize,
     /// Services whose settings changed.
     pub changed: usize,
+    /// What is wrong in their files.
+    pub faults: Vec<String>,
 }
 
 fn new_unit(name: &str, config: Result<Config, Vec<Fault>>, now: Duration) -> Unit {

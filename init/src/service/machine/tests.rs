@@ -620,7 +620,7 @@ fn a_reload_starts_stops_keeps_and_replaces() {
         ("other", "nice = 3"),
         ("tuned", "start-limit = 9"),
     ]);
-    assert_eq!(changes, Changes { new: 1, gone: 1, changed: 3 });
+    assert_eq!(changes, Changes { new: 1, gone: 1, changed: 3, faults: Vec::new() });
     assert_eq!(bench.seen(), ["-gone 15", "-off 15", "-other 15", "+new"]);
     for name in ["gone", "off", "other"] {
         bench.exit(name, TERM);
