@@ -139,12 +139,18 @@ fn cards_that_are_plugged_in_later_serve(arch: Arch) -> Result<()> {
             let port = ports::free()?;
             let forward = json!({ "str": format!("tcp:127.0.0.1:{port}-:{ECHO}") });
             let net = if socket == "first" { "10.0.3.0/24" } else { "10.0.4.0/24" };
-            guest.qmp("netdev_add", json!({ "type": "user", "id": driver, "net": net, "hostfwd": [forward] }))?;
-            guest.qmp("device_add", json!({ "driver": driver, "id": socket, "bus": socket, "netdev": driver }))?;
+            guest.qmp(
+                "netdev_add",
+                json!({ "type": "user", "id": format!("net-{driver}"), "net": net, "hostfwd": [forward] }),
+            )?;
+            guest.qmp(
+                "device_add",
+                json!({ "driver": driver, "id": driver, "bus": socket, "netdev": format!("net-{driver}") }),
+            )?;
             serves(&mut guest, port).with_context(|| format!("{driver} that was plugged in"))?;
         }
         terminal.shows(&mut guest, &["eth1", "10.0.3.15/24", "eth2", "10.0.4.15/24"])?;
-        guest.unplug("first")?;
+        guest.unplug("virtio-net-pci")?;
         guest.until("a screen without eth1", SILENCE, |console| !terminal.text(console).contains("10.0.3.15"))?;
     }
     Ok(())

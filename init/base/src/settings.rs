@@ -107,7 +107,7 @@ const KEYS: &[Key] = &[
     Key { name: "dns",       list: true,  is_right: is_address,   wanted: "an address like 192.168.1.1" },
     Key { name: "search",    list: true,  is_right: is_domain,    wanted: "a domain like example.org" },
     Key { name: "syslog",    list: false, is_right: is_log,       wanted: "a server like udp://192.168.1.9 or tcp://[fd00::9]:601" },
-    Key { name: "ntp",       list: true,  is_right: is_host,      wanted: "a server's name or address" },
+    Key { name: "ntp",       list: true,  is_right: is_server,    wanted: "a server like 192.168.1.1 or ntp.example.org:123" },
     Key { name: "arguments", list: false, is_right: |_| true,     wanted: "words" },
 ];
 
@@ -252,13 +252,17 @@ fn is_host(text: &str) -> bool {
 }
 
 fn is_log(text: &str) -> bool {
-    let rest = text.strip_prefix("udp://").or_else(|| text.strip_prefix("tcp://")).unwrap_or(text);
-    let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+    is_server(text.strip_prefix("udp://").or_else(|| text.strip_prefix("tcp://")).unwrap_or(text))
+}
+
+/// A host, with a port or without. IPv6 addresses have brackets before a port.
+fn is_server(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
         Some((host, port)) => (host, port.strip_prefix(':').or(Some(""))),
-        None => match rest.split_once(':') {
+        None => match text.split_once(':') {
             Some((host, port)) if !port.contains(':') => (host, Some(port)),
-            _ => (rest, None),
+            _ => (text, None),
         },
     };
     !host.is_empty() && is_host(host) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
@@ -307,13 +311,13 @@ mod tests {
     fn a_whole_file() {
         let text = "\u{feff}# the machine in the cellar\r\n\r\nHostname = kms1\r\naddress = 192.168.1.5/24, fd00::5/64\r\n\
             gateway=192.168.1.1   # the router\r\naddress = 10.0.0.1/8\r\nsyslog = \"udp://192.168.1.9\"\r\n\
-            ntp = ntp.example.org 192.168.1.1\r\narguments = --tcp 7,77 --udp none\r\n\0\0\0";
+            ntp = ntp.example.org 192.168.1.1:1123\r\narguments = --tcp 7,77 --udp none\r\n\0\0\0";
         let expected = [
             (3, "hostname", "kms1"),
             (4, "address", "192.168.1.5/24|fd00::5/64|10.0.0.1/8"),
             (5, "gateway", "192.168.1.1"),
             (7, "syslog", "udp://192.168.1.9"),
-            (8, "ntp", "ntp.example.org|192.168.1.1"),
+            (8, "ntp", "ntp.example.org|192.168.1.1:1123"),
             (9, "arguments", "--tcp 7,77 --udp none"),
         ];
         assert_eq!(settings(text), expected.map(|(line, key, value)| (line, key, value.to_owned())));
@@ -345,6 +349,7 @@ mod tests {
             ("syslog = http://x", "'http://x'"),
             ("syslog = tcp://[fd00::9]601", "fd00::9"),
             ("syslog = 10.0.0.1:0", "10.0.0.1:0"),
+            ("ntp = 10.0.0.1:x", "10.0.0.1:x"),
             ("colour = red", "the settings are hostname, interface, address"),
             ("hostname = a\x1b[2J", "control characters"),
         ] {
