@@ -145,6 +145,7 @@ read_layout:
     div dword ptr [cluster_sectors]
     mov [clusters], eax
     # The count of clusters decides about the type, and nothing else does.
+    xor ecx, ecx
     mov bl, 12
     cmp eax, 4085
     jb 1f
@@ -152,9 +153,9 @@ read_layout:
     cmp eax, 65525
     jb 1f
     mov bl, 32
-    mov eax, es:[44]            # BPB_RootClus
-    mov [root_cluster], eax
+    mov ecx, es:[44]            # BPB_RootClus
 1:  mov [type], bl
+    mov [root_cluster], ecx
     push ds
     pop es
     ret
@@ -206,7 +207,8 @@ try_read:
 1:  popad
     ret
 
-# Loads the second half of this. Some BIOSes load no more than 2,048 bytes from a CD, whatever its catalogue says.
+# Loads the second half of this, over what lies there: only values behind both halves stay. Some BIOSes load no more than
+# 2,048 bytes from a CD, whatever its catalogue says.
 load_rest:
     mov eax, [own_start]
     mov cx, 8
@@ -712,9 +714,9 @@ copy_up:
     popad
     ret
 
-no_kernel:      .asciz "no kernel: KERNEL.EFI is missing"
-bad_kernel:     .asciz "KERNEL.EFI is no kernel for this loader"
-cut_kernel:     .asciz "KERNEL.EFI is cut short: write the image anew"
+no_kernel:      .asciz "no kernel: its file is missing"
+bad_kernel:     .asciz "the kernel's file is none for this loader"
+cut_kernel:     .asciz "the kernel's file is cut short: write the image anew"
 cut_file:       .asciz "a file is cut short: write the image anew"
 no_memory:      .asciz "too little memory"
 no_copy:        .asciz "the BIOS cannot copy to high memory"
@@ -742,7 +744,6 @@ target: .word 0xffff, 0, 0x9300, 0
         .quad 0, 0
 
 table_part:     .long -1        # Which 4 KiB of the allocation table are in TABLE.
-root_cluster:   .long 0
 
 # The second half ends here. What has no value yet lies behind it, where `load_rest` does not write.
         .org 2 * HALF
@@ -751,6 +752,7 @@ drive:           .byte 0
 shift:           .byte 0        # log2 of the drive's sector size, less 9
 type:            .byte 0        # 12, 16 or 32
 .balign 4
+root_cluster:    .long 0        # 0 of FAT12 and FAT16, which is no cluster.
 cluster_sectors: .long 0
 clusters:        .long 0
 table_start:     .long 0

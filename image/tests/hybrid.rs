@@ -206,16 +206,19 @@ fn a_broken_image_says_what_is_wrong(arch: Arch) -> Result<()> {
     let Some(bench) = Bench::new(arch)? else { return Ok(()) };
     let kernel = bench.take(KERNEL)?;
     let cases: [(&str, Damage, [&str; 2]); 4] = [
-        ("no-kernel", &|| bench.remove(KERNEL), ["KERNEL.EFI is missing", "KERNEL.EFI is missing"]),
+        ("no-kernel", &|| bench.remove(KERNEL), ["no kernel: its file is missing", "KERNEL.EFI is missing"]),
         (
             "cut-file",
             &|| bench.put(KERNEL, &kernel[..1 << 20]),
-            ["KERNEL.EFI is cut short: write the image anew", "KERNEL.EFI cannot be loaded: write the image anew"],
+            [
+                "the kernel's file is cut short: write the image anew",
+                "KERNEL.EFI cannot be loaded: write the image anew",
+            ],
         ),
         (
             "no-program",
             &|| bench.put(KERNEL, &[b'x'; 1 << 20]),
-            ["KERNEL.EFI is no kernel for this loader", "KERNEL.EFI cannot be loaded: write the image anew"],
+            ["the kernel's file is none for this loader", "KERNEL.EFI cannot be loaded: write the image anew"],
         ),
         (
             "cut-image",
@@ -278,7 +281,7 @@ fn a_signed_one_takes_nothing_from_outside(arch: Arch) -> Result<()> {
     }
     let dir = tempfile::tempdir()?;
     let keys = Keys::make(&dir.path().join("keys"))?;
-    let profile = dir.path().join("signed-hybrid.toml");
+    let profile = dir.path().join("secure-boot-hybrid.toml");
     let base = Dirs::find()?.root.join(format!("image/tests/profiles/{NAME}.toml"));
     let text = format!(
         "extends = \"{}\"\n[[output]]\nname = \"hybrid\"\n\
@@ -287,7 +290,7 @@ fn a_signed_one_takes_nothing_from_outside(arch: Arch) -> Result<()> {
     );
     fs::write(&profile, text)?;
     // The outputs are of an earlier key, which no file of the checkout tells.
-    let mark = Dirs::find()?.output(arch).join("signed-hybrid").join(PROFILE_MARK);
+    let mark = Dirs::find()?.output(arch).join("secure-boot-hybrid").join(PROFILE_MARK);
     if mark.exists() {
         fs::remove_file(mark)?;
     }
