@@ -25,6 +25,9 @@ use crate::view::{Command, Page, View};
 use crate::{machine, printk, services, settings};
 
 const SIGNALS: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::WINCH, Signal::CHILD];
+/// Those and what a terminal stops a process with that is not in its foreground: a shell that was killed leaves itself there.
+const BLOCKED: [Signal; 7] =
+    [Signal::TERM, Signal::INT, Signal::HUP, Signal::WINCH, Signal::CHILD, Signal::TTIN, Signal::TTOU];
 /// How often the machine is looked at.
 const SECOND: Duration = Duration::from_secs(1);
 /// How often all is drawn anew, and the terminal asked for its size: messages of the kernel or of init may have come between, and
@@ -50,7 +53,7 @@ const UNDERSTOOD: u16 = 3;
 /// # Errors
 /// Why it cannot even begin, for people.
 pub fn run(arguments: Arguments) -> Result<(), String> {
-    signal::block(&SIGNALS).map_err(|error| format!("cannot take signals: {error}"))?;
+    signal::block(&BLOCKED).map_err(|error| format!("cannot take signals: {error}"))?;
     let signals = signal::descriptor(&SIGNALS).map_err(|error| format!("cannot take signals: {error}"))?;
     let terminal = Terminal::take(stdin(), stdout()).map_err(|error| format!("this is no terminal: {error}"))?;
     let level = printk::hold();

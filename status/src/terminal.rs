@@ -49,6 +49,8 @@ impl<'a> Terminal<'a> {
 
     /// Makes it ready: each byte comes as it is typed, no byte is a signal, and writes do not wait. The line's speed stays.
     pub fn begin(&mut self) -> Result<()> {
+        // A shell may have left its own group in the foreground. Where this is no session of its own, it is nobody's.
+        let _ = rustix::termios::tcsetpgrp(self.input, rustix::process::getpgrp());
         let mut raw = self.before.clone();
         raw.make_raw();
         // Without a modem's lines.

@@ -1,9 +1,10 @@
 //! The program on a pseudo-terminal, with a PID 1 of this test at the other end of the control socket.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -37,10 +38,13 @@ impl Console {
     fn start(rows: u16, columns: u16) -> Console {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("socket");
+        let shell = dir.path().join("shell");
+        fs::write(&shell, "#!/bin/sh\necho this is a shell; read line; echo \"it read $line\"; sleep 1\n").unwrap();
+        fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
         let requests = serve(UnixListener::bind(&socket).unwrap());
         let (master, terminal) = pair(rows, columns);
         let mut command = Command::new(env!("CARGO_BIN_EXE_status"));
-        command.arg("--socket").arg(&socket).env_clear();
+        command.arg("--socket").arg(&socket).arg("--shell").arg(&shell).env_clear().env("PATH", "/usr/bin:/bin");
         command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
         let child = command.stderr(terminal).spawn().unwrap();
         let mut reader = File::from(master.try_clone().unwrap());
@@ -225,6 +229,21 @@ fn the_machine_goes_down_after_a_question() {
 }
 
 #[test]
+fn a_shell_has_the_terminal_until_it_ends() {
+    let mut console = Console::start(25, 80);
+    console.shows("x shell");
+    console.press(b"x");
+    console.shows("this is a shell");
+    // Its keys are its own.
+    console.press(b"p\n");
+    console.shows("it read p");
+    console.shows("web  running");
+    console.until("no question", |screen| {
+        !screen.contains("Power this machine off?") && !screen.contains("this is a shell")
+    });
+}
+
+#[test]
 fn noise_and_new_sizes_do_no_harm() {
     let mut console = Console::start(25, 80);
     console.shows("web  running");
@@ -234,9 +253,9 @@ fn noise_and_new_sizes_do_no_harm() {
             state ^= state << 13;
             state ^= state >> 17;
             state ^= state << 5;
-            // Neither a question's y nor a reboot.
+            // Neither a question's y nor the shell.
             match state as u8 {
-                b'y' | b'Y' => 0xff,
+                b'y' | b'Y' | b'x' => 0xff,
                 byte => byte,
             }
         });
