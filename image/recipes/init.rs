@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use build_support::{Arch, Built, Context as _, Dirs, Result, Stage, cargo, digest, fs, host, tree};
+use build_support::{Arch, Built, Context as _, Dirs, Result, Stage, cargo, digest, fs, host, stage, tree};
 use system::Profile;
 
 /// Programs that are linked into the same file when a profile has them as packages: each is a cargo feature of that name,
@@ -42,8 +42,10 @@ pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {
     stage.tool("rustc", rustc.trim()).tool("toolchain", &toolchain::host()?.digest).build(|job| {
         let source = rust.unpack(dirs)?;
         let triple = arch.triple();
-        // Kept between builds: std takes a minute, init itself a few seconds.
+        // Kept between builds: std takes a minute, init itself a few seconds. Each instance and each checkout has it in turn:
+        // another one's crates are forgotten before it begins.
         let target = dirs.work().join(format!("init-{arch}.target"));
+        let _lock = stage::lock(dirs, &format!("init-{arch}.target"))?;
         forget_own_crates(&target.join(triple).join("init"))?;
         job.cmd("cargo")
             .dir(&dirs.root)
