@@ -20,7 +20,7 @@ const ONCE: &str = "-no-reboot";
 
 for_each_arch! {
     base_by_kernel, base_by_firmware, base_by_bios, base_by_its_own_script, full_by_kernel, full_by_firmware, base_boots_fast, a_used_disk_is_clean,
-    a_forwarded_port_reaches_the_guest, a_panic_is_reported_at_once,
+    a_forwarded_port_reaches_the_guest, a_panic_is_reported_at_once, a_root_without_password_is_for_the_consoles,
 }
 
 fn base_by_kernel(arch: Arch) -> Result<()> {
@@ -250,6 +250,23 @@ fn a_forwarded_port_reaches_the_guest(arch: Arch) -> Result<()> {
     ensure!(page == "from the guest\n", guest.failure(&format!("the guest's page was `{page}`")));
     guest.type_keys("halt\n")?;
     guest.line("reboot: System halted").map(drop)
+}
+
+/// Whoever comes over the network is on a terminal that /etc/securetty does not name; a user of another name comes in.
+fn a_root_without_password_is_for_the_consoles(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
+    let _slot = slots::one();
+    let mut guest = Guest::boot(&outputs, &Start { options: snapshot(), ..Start::new("base-telnet", "base") })?;
+    expect(&mut guest, "sh -lc 'echo hi'", &["hi"])?;
+    guest.run("echo u::1000:1000::/tmp:/bin/sh >>/etc/passwd && telnetd -l /bin/login -p 2323")?;
+    let log_in = |name: &str| {
+        format!("(sleep 2; echo {name}; sleep 4; echo 'echo $((40+2))'; sleep 2) | telnet 127.0.0.1 2323 2>&1")
+    };
+    let refused = guest.ask(&log_in("root"))?.output;
+    ensure!(refused.contains("ogin incorrect") && !refused.contains("42"), guest.failure("root comes in by telnet"));
+    let welcome = guest.ask(&log_in("u"))?.output;
+    ensure!(welcome.contains("42"), guest.failure("a user does not come in by telnet"));
+    guest.power_off().map(drop)
 }
 
 /// The harness itself: a boot that cannot succeed is reported, and soon.
