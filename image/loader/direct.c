@@ -270,10 +270,14 @@ static Status start_directly(Handle self, SystemTable *table, const LoadedImage 
         return OUT_OF_RESOURCES;
     Byte *kernel = read_kernel(own->device, &size), *params = pages(1), *stack = pages(1);
     Word *tables = identity();
+    // The kernel frees whole pages of an initramfs, and warns of one that begins within a page.
+    Byte *aligned = pages(PAGES(initrd_size) + 1);
     map.room = 16 * PAGE;
     map.at = pages(16);
-    if (!kernel || !params || !stack || !tables || !map.at)
+    if (!kernel || !params || !stack || !tables || !aligned || !map.at)
         return OUT_OF_RESOURCES;
+    for (Word i = 0; i < initrd_size; i++)
+        aligned[i] = ((const Byte *)initrd)[i];
     Word setup = (kernel[HEADER] + 1) * 512;
     // HdrS, and a kernel that can be entered with 64 bits (XLF_KERNEL_64).
     if (get(kernel, MAGIC, 4) != 0x53726448 || !(kernel[LOAD_FLAGS] & 1) || setup >= size)
@@ -281,9 +285,9 @@ static Status start_directly(Handle self, SystemTable *table, const LoadedImage 
     for (Word i = HEADER; i < MAGIC + (Word)kernel[HEADER_END]; i++)
         params[i] = kernel[i];
     params[LOADER_TYPE] = 0xff; // Of no known kind.
-    put(params, INITRD_AT, (Word)initrd, 4);
+    put(params, INITRD_AT, (Word)aligned, 4);
     put(params, INITRD_SIZE, initrd_size, 4);
-    put(params, INITRD_HIGH, (Word)initrd >> 32, 4);
+    put(params, INITRD_HIGH, (Word)aligned >> 32, 4);
     write_command_line(params, own);
     write_screen(params);
     write_acpi(params, table);

@@ -216,14 +216,17 @@ fn sees_the_time(bench: &Bench) -> Result<()> {
     terminal.shows(&mut guest, &[&day])
 }
 
-/// What was logged before the network came is among it.
+/// What was logged before the network came is among it: the kernel's warnings too, which nobody sees otherwise.
 fn the_log_goes_to_a_server(arch: Arch) -> Result<()> {
     let Some(bench) = Bench::new(arch)? else { return Ok(()) };
+    bench.firmwares().iter().try_for_each(|boot| log_arrives(&bench, *boot))
+}
+
+fn log_arrives(bench: &Bench, boot: Boot) -> Result<()> {
     let _slot = slots::one();
     let server = UdpSocket::bind("127.0.0.1:0")?;
     server.set_nonblocking(true)?;
     bench.set(&format!("hostname = cellar\nsyslog = udp://10.0.2.2:{}\n", server.local_addr()?.port()))?;
-    let boot = *bench.firmwares().first().context("no firmware")?;
     let mut guest = bench.start("log", boot, Options::default())?;
     let (mut lines, mut packet) = (Vec::<String>::new(), [0; 2048]);
     // The kernel's first line, the service's, and the client's: `<PRI>1 TIME HOST NAME ...` (RFC 5424, section 6).
@@ -236,6 +239,8 @@ fn the_log_goes_to_a_server(arch: Arch) -> Result<()> {
     })?;
     let line = lines.iter().find(|line| line.contains("echod: TCP")).context("no line of the service")?;
     ensure!(line.starts_with("<30>1 2") && line.contains(" cellar echo "), "{line}");
+    let trace = lines.iter().position(|line| line.contains("cut here") || line.contains("Call Trace"));
+    ensure!(trace.is_none(), "the kernel warns: {:#?}", &lines[trace.unwrap_or(0)..]);
     Ok(())
 }
 
