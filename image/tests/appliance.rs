@@ -47,11 +47,16 @@ impl Bench {
         let Some(outputs) = Outputs::of(arch, NAME)? else { return Ok(None) };
         let bench = Bench { outputs, profile: Profile::read(&Dirs::find()?, NAME)?, dir: tempfile::tempdir()? };
         tree::write_atomically(&bench.image(), &fs::read(bench.outputs.file(&format!("{NAME}.iso"))?)?)?;
+        tree::write_atomically(&bench.kernel(), &fs::read(bench.outputs.file(&format!("{NAME}/kernel"))?)?)?;
         Ok(Some(bench))
     }
 
     fn image(&self) -> PathBuf {
         self.dir.path().join("bloomery").join(self.outputs.arch.name()).join(format!("{NAME}.iso"))
+    }
+
+    fn kernel(&self) -> PathBuf {
+        self.dir.path().join("bloomery").join(self.outputs.arch.name()).join(format!("{NAME}/kernel"))
     }
 
     /// Writes the settings, as an editor does.
@@ -61,7 +66,15 @@ impl Bench {
         check_with("mcopy", &["-o", "-i", &volume, &file.display().to_string(), &format!("::/{SETTINGS}")]).map(drop)
     }
 
+    /// The memory of the budget. arm64's firmware (Debian's AAVMF) has a fault of its own with less than 128 MiB.
+    fn least(&self, boot: Boot) -> u64 {
+        let has_firmware = self.outputs.arch == Arch::Arm64 && boot == Boot::Uefi;
+        if has_firmware { 128 << 20 } else { self.profile.budget.memory.unwrap_or_default() }
+    }
+
+    /// Starts the machine, with the least memory where the options do not say another.
     fn start(&self, case: &str, boot: Boot, options: Options) -> Result<Guest> {
+        let options = Options { memory: options.memory.or(Some(self.least(boot))), ..options };
         let name = format!("{NAME}-{case}-{}", boot.name());
         let target = Some(self.dir.path());
         Guest::start(&self.outputs, &Start { boot: Some(boot), options, target, ..Start::new(&name, NAME) })
@@ -103,13 +116,14 @@ fn it_fits_its_budgets(arch: Arch) -> Result<()> {
     Ok(())
 }
 
-/// Each firmware with the memory of the budget, and a BIOS with half of it.
+/// Each firmware with the least memory, and without firmware, or by a BIOS, with half of it.
 fn it_serves_at_its_memory_limits(arch: Arch) -> Result<()> {
     let Some(bench) = Bench::new(arch)? else { return Ok(()) };
     let limit = bench.profile.budget.memory.context("no budget")?;
     ensure!(limit <= 64 << 20, "the budget is {limit} bytes");
-    let least: &[(Boot, u64)] = if arch == Arch::X86_64 { &[(Boot::Bios, limit / 2)] } else { &[] };
-    for (boot, memory) in bench.firmwares().iter().map(|boot| (*boot, limit)).chain(least.iter().copied()) {
+    let small = if arch == Arch::X86_64 { Boot::Bios } else { Boot::Kernel };
+    let least = bench.firmwares().iter().map(|boot| (*boot, bench.least(*boot)));
+    for (boot, memory) in least.chain([(small, limit / 2)]) {
         let _slot = slots::one();
         let port = ports::free()?;
         let options = Options { memory: Some(memory), ports: vec![(port, ECHO)], ..Options::default() };
