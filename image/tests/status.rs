@@ -1,13 +1,20 @@
-//! The status screen on a machine's serial line, as a person at a terminal there sees and uses it.
+//! The status screen on a machine's serial line, as a person at a terminal there sees and uses it, and the log that the machine sends
+//! meanwhile.
 
 mod common;
 
-use anyhow::{Result, ensure};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Dirs};
-use common::guest::{Guest, Start};
+use common::guest::{self, Guest, Start};
 use common::outputs::Outputs;
-use common::slots;
 use common::terminal::{Terminal, count};
+use common::{limit, slots};
+use system::machine::Options;
 
 /// Seconds for what comes within a few; the screen's clock keeps the line from being silent.
 const SILENCE: f64 = 40.0;
@@ -21,7 +28,11 @@ fn a_person_at_a_serial_line_sees_and_uses_the_machine(arch: Arch) -> Result<()>
     let path = dirs.root.join("image/tests/profiles/status.toml").display().to_string();
     let Some(outputs) = Outputs::of(arch, &path)? else { return Ok(()) };
     let _slot = slots::one();
-    let mut guest = Guest::start(&outputs, &Start::new("status", &path))?;
+    let (port, messages) = serve_syslog()?;
+    let network = format!("user,id=log,net=10.0.3.0/24,guestfwd=tcp:10.0.3.100:514-tcp:127.0.0.1:{port}");
+    let extra = guest::extra(&["-netdev", &network, "-device", "virtio-net-pci,netdev=log,romfile="]);
+    let options = Options { extra, ..Options::default() };
+    let mut guest = Guest::start(&outputs, &Start { options, ..Start::new("status", &path) })?;
     let terminal = Terminal::new(24, 80)?;
 
     // A terminal that says nothing is one of 80 by 24 with ASCII alone.
@@ -50,6 +61,15 @@ fn a_person_at_a_serial_line_sees_and_uses_the_machine(arch: Arch) -> Result<()>
     terminal.turns_to(&mut guest, "s", &["Settings in force", "one, two", "(TEST.TXT)"])?;
     terminal.turns_to(&mut guest, "\x1b", &["── Network ─"])?;
 
+    // The server has what was said before the network was there.
+    for words in [
+        " single kernel - - - Linux version ",
+        " single brief - - - brief says  [2J [31mhello ",
+        "init: started as process",
+    ] {
+        expect(&messages, words).map_err(|error| guest.failure(&format!("{error:#}")))?;
+    }
+
     // Enter draws all anew, and asks again.
     let asked = count(&guest.console.bytes);
     guest.type_keys("\r")?;
@@ -64,4 +84,41 @@ fn a_person_at_a_serial_line_sees_and_uses_the_machine(arch: Arch) -> Result<()>
     guest.type_keys("y")?;
     guest.line("reboot: Power down")?;
     guest.ended(10.0)
+}
+
+/// A server of syslog on a stream (RFC 6587, section 3.4.1): its port, and the messages that it gets.
+fn serve_syslog() -> Result<(u16, Receiver<String>)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = listener.local_addr()?.port();
+    let (sender, messages) = channel();
+    std::thread::spawn(move || {
+        // QEMU connects once, when it starts.
+        let Ok((stream, _)) = listener.accept() else { return };
+        let mut stream = BufReader::new(stream);
+        let mut next = move || {
+            let mut length = Vec::new();
+            stream.read_until(b' ', &mut length).ok()?;
+            let mut message = vec![0; String::from_utf8_lossy(&length).trim().parse().ok()?];
+            stream.read_exact(&mut message).ok()?;
+            Some(String::from_utf8_lossy(&message).into_owned())
+        };
+        while let Some(message) = next() {
+            if sender.send(message).is_err() {
+                return;
+            }
+        }
+    });
+    Ok((port, messages))
+}
+
+/// Waits for a message with these words; those before it are passed over.
+fn expect(messages: &Receiver<String>, words: &str) -> Result<()> {
+    let mut last = String::new();
+    loop {
+        let message = messages.recv_timeout(limit(SILENCE).max(Duration::from_secs(1)));
+        last = message.with_context(|| format!("no message with `{words}`; the last one was `{last}`"))?;
+        if last.contains(words) {
+            return Ok(());
+        }
+    }
 }

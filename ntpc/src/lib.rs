@@ -53,6 +53,8 @@ fn fail(message: &str, code: i32) -> i32 {
 
 /// Asks for as long as the process lives. What fails is said once, until it works again.
 fn keep_right(arguments: &Arguments) -> ! {
+    // Asking is its service: servers may come later.
+    tell("READY=1");
     let (mut pace, mut retry, mut said) = (Pace::new(), RETRY, String::new());
     loop {
         let servers = servers_of(arguments);

@@ -37,7 +37,7 @@ const SERVICES: &[(&str, &str, &str)] = &[
     (
         "ntpc",
         "ntp.toml",
-        "description = \"keeps the clock right\"\ncommand = \"/sbin/ntpc\"\nuser = \"nobody\"\n\
+        "description = \"keeps the clock right\"\ncommand = \"/sbin/ntpc\"\ntype = \"notify\"\nuser = \"nobody\"\n\
          capabilities = [\"sys_time\"]\nno-new-privileges = true\nafter = [\"network\"]\n",
     ),
     (
