@@ -2,7 +2,6 @@
 
 use core::convert::Infallible;
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use init_base::sys::files::to_stderr;
 use init_base::sys::{clock, retry, system};
@@ -50,7 +49,7 @@ struct Relay {
     queue: Queue,
     followers: Vec<Follower>,
     /// The last lines of followers whose connections ended.
-    last: BTreeMap<String, String>,
+    last: Vec<(String, String)>,
     kernel: Option<kmsg::Reader>,
     /// The number that the kernel's next record has.
     next_record: Option<u64>,
@@ -71,7 +70,7 @@ impl Relay {
             arguments,
             queue: Queue::default(),
             followers: Vec::new(),
-            last: BTreeMap::new(),
+            last: Vec::new(),
             kernel,
             next_record: None,
             link: None,
@@ -106,7 +105,7 @@ impl Relay {
             if known || self.followers.len() >= MOST {
                 continue;
             }
-            let last = self.last.get(&name).cloned();
+            let last = self.last.iter().find(|(known, _)| *known == name).map(|(_, line)| line.clone());
             if let Ok(follower) = Follower::open(&self.arguments.socket, &name, last) {
                 self.followers.push(follower);
             }
@@ -128,6 +127,7 @@ impl Relay {
         for index in ended.into_iter().rev() {
             let follower = self.followers.swap_remove(index);
             let name = follower.name().to_owned();
+            self.last.retain(|(known, _)| *known != name);
             self.last.extend(follower.into_last().map(|line| (name, line)));
         }
         let Some(kernel) = &self.kernel else { return };
@@ -246,14 +246,20 @@ impl Present {
 /// A line of a service's log as a message.
 fn of_line(line: &str, service: &str, host: &str, now: &Present) -> Vec<u8> {
     let (stamp, text) = line.split_once(' ').unwrap_or((line, ""));
-    let time = match stamp.strip_prefix('+').map(str::parse::<f64>) {
+    let time = match stamp.strip_prefix('+') {
         None => stamp.to_owned(),
-        Some(Ok(seconds)) => now.at(Duration::try_from_secs_f64(seconds).unwrap_or(now.uptime)),
-        Some(Err(_)) => String::new(),
+        Some(seconds) => since_start(seconds).map_or(String::new(), |time| now.at(time)),
     };
     // PID 1's own lines about the service.
     let severity = if text.starts_with("init: ") { NOTICE } else { INFORMATIONAL };
     message::encode(&Message { facility: Facility::Daemon, severity, time: &time, host, app: service, text })
+}
+
+/// A time of PID 1's logs since the machine's start: seconds, a point, three digits.
+fn since_start(text: &str) -> Option<Duration> {
+    let (seconds, milliseconds) = text.split_once('.')?;
+    let seconds = Duration::from_secs(seconds.parse().ok()?);
+    seconds.checked_add(Duration::from_millis(milliseconds.parse::<u16>().ok()?.into()))
 }
 
 /// What this program itself has to say.
@@ -276,6 +282,7 @@ mod tests {
         assert_eq!(text(line, &now), "<29>1 2026-11-21T06:45:50.123Z iron web - - - init: process 7 ended");
         let unset = Present { wall: None, ..now };
         assert_eq!(text("+2.500 up", &unset), "<30>1 - iron web - - - up");
+        assert_eq!(text("+99999999999999999999.5 up", &unset), "<30>1 - iron web - - - up");
         assert_eq!(text("+x up", &unset), "<30>1 - iron web - - - up");
     }
 }
