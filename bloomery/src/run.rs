@@ -213,6 +213,9 @@ fn boot_image(context: &Context, image: &Image, args: Args) -> Result<ExitCode> 
         busy::check_disk(&disk)?;
     }
     explain(image, &qemu, &options, &host);
+    if let Some(file) = image.newer_source(context) {
+        say(&format!("the image is older than {}; --build makes it anew", file.display()));
+    }
     if args.watch {
         let (archs, profiles) = ([machine.arch], [image.name.to_string()]);
         return watch::run(&qemu, machine.profile, || build::cargo(context, &archs, &profiles));
@@ -286,6 +289,13 @@ impl Image<'_> {
         let identity = fs::read_to_string(&mark).unwrap_or_default();
         let is_this = identity == outputs::identity(profile);
         Ok((!is_this).then(|| format!("of {} ({} names another profile)", first_file(profile), mark.display())))
+    }
+
+    /// A source that was saved after the image was laid out.
+    fn newer_source(&self, context: &Context) -> Option<PathBuf> {
+        // All other files have the fixed time of an image.
+        let laid_out = fs::metadata(self.own(outputs::RUN_SCRIPT)).ok()?.modified().ok()?;
+        watch::newer(&context.dirs.root, self.machine.profile, laid_out)
     }
 
     /// Lets the build lay out everything: cargo watches a mark alone, because a guest changes its disk's time.

@@ -67,6 +67,26 @@ fn files(profile: &Profile) -> Vec<PathBuf> {
     profile.files.iter().map(|file| file.to_path_buf()).chain(packages).chain(named).collect()
 }
 
+/// What the project itself makes every system of, from its root.
+const OWN: &[&str] = &[
+    "image/kernel",
+    "image/loader",
+    "image/profiles",
+    "image/recipes",
+    "init/base/src",
+    "init/src",
+    "sysroot/busybox",
+    "sysroot/skeleton",
+];
+
+/// The file that was saved last, when that was after `built`: of the profile, or of the project.
+pub fn newer(root: &Path, profile: &Profile, built: SystemTime) -> Option<PathBuf> {
+    let mut watched = files(profile);
+    watched.extend(OWN.iter().map(|path| root.join(path)));
+    let last = times(&watched).into_iter().max_by_key(|(_, time)| *time)?;
+    (last.1 > built).then_some(last.0)
+}
+
 /// The times of files, and of what is below directories. A file that is being replaced may be missing for a moment.
 fn times(paths: &[PathBuf]) -> Times {
     let mut times = Times::new();

@@ -74,6 +74,10 @@ fn qemu_takes_the_command() {
     let disk = target.join("bloomery/x86_64/base.qcow2");
     let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&disk).arg("1M").status();
     assert!(made.expect("qemu-img does not start\nhint: run ./setup.sh").success());
+    // It was laid out before the profile was saved.
+    let script = target.join("bloomery/x86_64/base/run-qemu.sh");
+    fs::write(&script, "").unwrap();
+    fs::File::options().write(true).open(&script).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     // Stopped before its first instruction; `Ctrl-A X` ends it.
     let keys = project.file("keys", "\x01x");
     let mut run = project.bloomery(&["run", "x86_64", "--profile", "base", "--no-build", "--uefi", "--accel", "tcg"]);
@@ -81,6 +85,12 @@ fn qemu_takes_the_command() {
     let output = run.stdin(fs::File::open(keys).unwrap().into_file()).output().unwrap();
     assert!(output.status.success(), "{}\n{}", output.status, errors(&output));
     assert!(errors(&output).contains("booting x86_64 base by uefi by emulation\n"), "{}", errors(&output));
+    let older = "the image is older than ";
+    assert!(
+        errors(&output).contains(older) && errors(&output).contains("--build makes it anew"),
+        "{}",
+        errors(&output)
+    );
     assert!(target.join("bloomery/x86_64/base/uefi-vars.fd").exists(), "there is no copy of the UEFI variables");
 }
 
