@@ -6,7 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::account::{Accounts, Identity};
 use super::config::{Command, Execution, Output};
-use super::exec_status;
+use super::exec_status::{self, NotRun};
 use crate::spawn::command::{self, Program};
 use crate::spawn::{self, Environment, NOT_RUN};
 use crate::spawn::{console, limits};
@@ -115,14 +115,34 @@ fn environment(execution: &Execution, setting: &Setting<'_>, identity: Option<&I
     environment
 }
 
-/// Why the program of `command` does not run, where its process found out: with `error`. As for [`start`].
-pub fn not_run(command: &Command, execution: &Execution, environment: &Environment, error: Errno) -> Problem {
+/// Why the program of `command` does not run, where its process found out. As for [`start`].
+pub fn not_run(command: &Command, execution: &Execution, environment: &Environment, fault: NotRun) -> Problem {
+    let NotRun { step, error } = fault;
     let reason = match error {
+        error if step > 0 => format!("cannot {}: {error}", step_text(step, execution)),
         Errno::NOENT | Errno::NOTDIR => missing(command, search_path(execution, environment)),
         Errno::LIBACC => format!("cannot run {}: its interpreter is missing", name_of(command)),
         error => format!("cannot run {}: {error}", name_of(command)),
     };
     if LASTING.contains(&error) { Problem::Lasting(reason) } else { Problem::Passing(reason) }
+}
+
+/// What a process does before its program, in order; messages number them from 1.
+#[rustfmt::skip]
+const STEPS: &[&str] = &[
+    "set its input and output", "unblock signals", "make a session", "join its control group", "set a resource limit",
+    "take its groups", "take its group", "bound its capabilities", "keep its capabilities", "become its user",
+    "take its capabilities", "renounce privileges", "go to its directory",
+];
+
+/// A step with the value that the service's file has for it.
+fn step_text(step: u16, execution: &Execution) -> String {
+    let what = STEPS.get(usize::from(step).saturating_sub(1)).copied().unwrap_or("prepare");
+    match (what, &execution.user) {
+        ("go to its directory", _) => format!("{what} {}", execution.directory),
+        ("become its user", Some(user)) => format!("{what} {user}"),
+        _ => what.into(),
+    }
 }
 
 /// Where a program without a slash in its name is looked for.
@@ -159,8 +179,15 @@ fn is_missing(path: &CStr) -> bool {
     }
 }
 
+/// Tells a program that is not there from one that is and cannot be run.
 fn missing(command: &Command, path: &str) -> String {
     match name_of(command) {
+        name if name.starts_with('/') && files::status_on_root(name).is_ok_and(|status| !status.regular) => {
+            format!("{name} is no program: it is no regular file")
+        }
+        name if name.starts_with('/') && files::status_on_root(name).is_ok() => {
+            format!("{name} cannot be run: it has no execute bit; hint: chmod +x {name}")
+        }
         name if name.contains('/') => format!("there is no program {name}"),
         name => format!("there is no program {name} in {path}"),
     }
@@ -189,7 +216,10 @@ fn output(output: Output, log: Option<OwnedFd>) -> Option<sys::Result<OwnedFd>> 
 /// The child's side, up to the program; returns the exit code when that does not run.
 fn child(plan: &Plan<'_>) -> i32 {
     if let Err((what, error)) = prepare(plan) {
-        files::to_stderr(format_args!("init: cannot {what}: {error}\n"));
+        let step = STEPS.iter().position(|step| *step == what).map_or(0, |index| index as u16 + 1);
+        if step == 0 || !told(plan, NotRun { step, error }) {
+            files::to_stderr(format_args!("init: cannot {what}: {error}\n"));
+        }
         return NOT_RUN;
     }
     // An exec would do that too, but on a file system that does not answer it comes late.
@@ -202,12 +232,17 @@ fn child(plan: &Plan<'_>) -> i32 {
         Errno::NOENT if is_there() => Errno::LIBACC,
         error => error,
     };
-    if plan.exec_status.is_some_and(|exec_status| exec_status::tell(exec_status, reason).is_ok()) {
+    if told(plan, NotRun { step: 0, error: reason }) {
         return NOT_RUN;
     }
     let name = paths.first().map(|path| path.to_string_lossy()).unwrap_or_default();
     files::to_stderr(format_args!("init: cannot run {name}: {error}\n"));
     NOT_RUN
+}
+
+/// Whether PID 1 was told why the program does not run.
+fn told(plan: &Plan<'_>, fault: NotRun) -> bool {
+    plan.exec_status.is_some_and(|exec_status| exec_status::tell(exec_status, fault).is_ok())
 }
 
 /// Makes this process what the service's file says. The order matters: messages need the output, and each step the rights
@@ -428,14 +463,23 @@ mod tests {
         let path = script.to_str().unwrap();
         let found = problem(Command::Words(vec![path.into()]), |_| {});
         assert_eq!(found, Problem::Lasting(format!("cannot run {path}: its interpreter is missing")));
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let found = problem(Command::Words(vec![path.into()]), |_| {});
+        let text = format!("{path} cannot be run: it has no execute bit; hint: chmod +x {path}");
+        assert_eq!(found, Problem::Lasting(text));
         std::fs::remove_file(&script).unwrap();
+        let found = problem(Command::Words(vec!["/bin/".into()]), |_| {});
+        assert_eq!(found, Problem::Lasting("/bin/ is no program: it is no regular file".into()));
+        // A step before the program.
+        let found = problem(Command::Line("true".into()), |execution| execution.directory = "/no/such".into());
+        assert_eq!(found, Problem::Lasting(format!("cannot go to its directory /no/such: {}", Errno::NOENT)));
         let found = problem(Command::Line("/proc/self/status".into()), |_| {});
         assert_eq!(found, Problem::Lasting(format!("cannot run /proc/self/status: {}", Errno::ACCESS)));
         // What can be otherwise the next time.
         let execution = Execution::new(Command::Line("x".into()));
         let environment = Environment::new(Vec::new(), None);
         for error in [Errno::IO, Errno::NOMEM, Errno::NOTCONN, Errno::AGAIN] {
-            let problem = not_run(&execution.command, &execution, &environment, error);
+            let problem = not_run(&execution.command, &execution, &environment, NotRun { step: 0, error });
             assert!(matches!(problem, Problem::Passing(_)), "{problem:?}");
         }
     }

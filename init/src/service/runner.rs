@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::cgroup::Groups;
 use super::config::{Config, Reload};
-use super::exec_status::ExecStatus;
+use super::exec_status::{ExecStatus, NotRun};
 use super::file::{self, File};
 use super::launch::{self, Problem, Setting};
 use super::machine::{Changes, Machine};
@@ -367,9 +367,9 @@ impl Runner {
         if let Some(groups) = &mut self.groups {
             groups.remove_left();
         }
-        let error = self.exec_status.as_mut().and_then(|exec_status| exec_status.take(pid));
-        if let Some(error) = error.filter(|_| exit == Exit::Code(NOT_RUN))
-            && self.not_run(pid, error, cx)
+        let fault = self.exec_status.as_mut().and_then(|exec_status| exec_status.take(pid));
+        if let Some(fault) = fault.filter(|_| exit == Exit::Code(NOT_RUN))
+            && self.not_run(pid, fault, cx)
         {
             return true;
         }
@@ -389,8 +389,10 @@ impl Runner {
             return false;
         };
         runtime.reloading = Some(Reloading::Ended(exit));
-        match error {
-            Some(error) => note(cx.logs, runtime.stream, &format!("its reload command cannot be run: {error}")),
+        match fault {
+            Some(NotRun { error, .. }) => {
+                note(cx.logs, runtime.stream, &format!("its reload command cannot be run: {error}"));
+            }
             None if exit != Exit::Code(0) => {
                 note(cx.logs, runtime.stream, &format!("its reload command failed: {exit}"));
             }
@@ -401,12 +403,12 @@ impl Runner {
 
     /// The process `pid` ended because it could not run its program. Returns whether that was one of a service, which is as if it
     /// had not been started.
-    fn not_run(&mut self, pid: Pid, error: Errno, cx: &mut Context<'_>) -> bool {
+    fn not_run(&mut self, pid: Pid, fault: NotRun, cx: &mut Context<'_>) -> bool {
         let Some(unit) = self.machine.units().iter().find(|unit| unit.pid == Some(pid)) else {
             return false;
         };
         let execution = &unit.config.execution;
-        let problem = launch::not_run(&execution.command, execution, cx.environment, error);
+        let problem = launch::not_run(&execution.command, execution, cx.environment, fault);
         let passing = matches!(problem, Problem::Passing(_));
         let (Problem::Lasting(reason) | Problem::Passing(reason)) = problem;
         self.machine.not_run(pid, reason, passing, cx.now)
