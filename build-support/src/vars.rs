@@ -143,7 +143,7 @@ pub const TABLE: &[Var] = &[
     Var {
         name: "BLOOMERY_WRITE_DOCS",
         default: "none",
-        meaning: "tests of system: `1` writes `docs/profiles.md`",
+        meaning: "tests of system and status: `1` writes `docs/profiles.md` and the screens that are compared",
         packages: TESTS,
     },
 ];
