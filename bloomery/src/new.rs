@@ -97,14 +97,15 @@ fn write(path: &Path, text: &str) -> Result<PathBuf> {
     Ok(path.into())
 }
 
-/// What the profile makes, and of it what can be started.
+/// What the profile makes that can be started.
 fn files(profile: &Profile) -> String {
     let mut lines = String::new();
     for output in profile.outputs.iter() {
         let media = output.kind.media(output);
         for file in output.files() {
-            lines +=
-                &format!("- `{file}`{}\n", media.iter().find_map(|medium| use_of(medium, &file)).unwrap_or_default());
+            if let Some(how) = media.iter().find_map(|medium| use_of(medium, &file)) {
+                lines += &format!("- `{file}`: {how}\n");
+            }
         }
     }
     lines.trim_end().into()
@@ -113,12 +114,12 @@ fn files(profile: &Profile) -> String {
 /// How one starts a file.
 fn use_of(medium: &Medium, file: &str) -> Option<&'static str> {
     match medium {
-        Medium::Disk { file: path, .. } => (path == file).then_some(": a disk"),
-        Medium::Kernel(path) => (path == file).then_some(": the kernel, for boot loaders and `-kernel`"),
-        Medium::Elf(path) => (path == file).then_some(": the kernel for machines without firmware"),
-        Medium::Initramfs(path) => (path == file).then_some(": the initramfs, beside the kernel"),
-        Medium::Efi(path) => (path == file).then_some(": the whole system as one EFI program"),
-        Medium::Hybrid(path) => (path == file).then_some(": a disk, a CD and a USB stick at once"),
-        Medium::Cd(path) => (path == file).then_some(": a CD"),
+        Medium::Disk { file: path, .. } => (path == file).then_some("a disk"),
+        Medium::Kernel(path) => (path == file).then_some("the kernel, for boot loaders and `-kernel`"),
+        Medium::Elf(path) => (path == file).then_some("the kernel for machines without firmware"),
+        Medium::Initramfs(path) => (path == file).then_some("the initramfs, beside the kernel"),
+        Medium::Efi(path) => (path == file).then_some("the whole system as one EFI program"),
+        Medium::Hybrid(path) => (path == file).then_some("a disk, a CD and a USB stick at once"),
+        Medium::Cd(path) => (path == file).then_some("a CD"),
     }
 }
