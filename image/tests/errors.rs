@@ -82,8 +82,12 @@ fn an_unknown_architecture_is_named_with_those_that_are_known() -> Result<()> {
 fn an_unknown_profile_is_named_with_those_that_exist() -> Result<()> {
     let _turn = turn();
     let bench = Bench::new()?;
-    let parts =
-        ["there is no profile `fulll`", "image/profiles/fulll.toml", "hint: use base, full", "TOML file of your own"];
+    let parts = [
+        "there is no profile `fulll`",
+        "image/profiles/fulll.toml",
+        "hint: use appliance, base, full",
+        "TOML file of your own",
+    ];
     bench.fails("BLOOMERY_PROFILE", Path::new("fulll"), &parts).map(drop)
 }
 
