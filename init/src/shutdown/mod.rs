@@ -23,7 +23,8 @@ const ENTRY_LIMIT: Duration = Duration::from_secs(60);
 /// How long killed processes may take to go; longer is a process that hangs in the kernel.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// The exit status by which a container asks its manager for a reboot (systemd.exit(5): `EXIT_...` of systemd-nspawn(1)).
+/// The exit status by which a container asks its manager for a reboot, as systemd's does: systemd-nspawn@.service names it in
+/// `RestartForceExitStatus=`.
 const REBOOT_CONTAINER: i32 = 133;
 
 /// Does what `goal` says. Returns only when that failed, with the reason.

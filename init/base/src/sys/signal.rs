@@ -10,16 +10,16 @@ use super::{Result, check};
 /// Size of `struct signalfd_siginfo` in bytes (fixed by the kernel's interface, signalfd(2)).
 const RECORD: usize = 128;
 
-/// `SIGRTMIN+number`, from 0 to 30, as others count: glibc and Go keep two of the kernel's real-time signals for themselves, so that theirs begin
+/// `SIGRTMIN+number`, from 1 to 30, as others count: glibc and Go keep two of the kernel's real-time signals for themselves, so that theirs begin
 /// at 34, and musl's at 35.
 pub const fn real_time(number: i32) -> Signal {
-    // SAFETY: libc keeps 32 to 34 for its threads; none of those is used with a handler or a mask here.
+    // SAFETY: musl keeps 32 to 34 for its threads, and all numbers from 1 on are above these.
     unsafe { Signal::from_raw_unchecked(34 + number) }
 }
 
 /// The signal of a number that the kernel told; none for those that libc keeps for its threads.
 fn of_number(number: i32) -> Option<Signal> {
-    let more = number.checked_sub(34).filter(|more| (0..=30).contains(more));
+    let more = number.checked_sub(34).filter(|more| (1..=30).contains(more));
     Signal::from_named_raw(number).or_else(|| more.map(real_time))
 }
 
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(received(&bytes).collect::<Vec<_>>(), [Signal::CHILD, Signal::USR2]);
         bytes[0] = 37;
         assert_eq!(received(&bytes).next(), Some(real_time(3)));
-        assert_eq!((of_number(0), of_number(33), of_number(65)), (None, None, None));
+        assert_eq!((of_number(0), of_number(34), of_number(65)), (None, None, None));
     }
 
     #[test]
