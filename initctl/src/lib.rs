@@ -4,14 +4,13 @@
 mod analyze;
 mod arguments;
 mod chart;
-mod connection;
 mod table;
 
 use core::time::Duration;
 
 use arguments::{Arguments, Command};
-use connection::{Connection, Failure};
 
+use init_base::connection::{self, Connection, Failure};
 use init_base::names::nearest;
 use init_base::protocol::{self, Action, Code, Health, Listed, Refusal, SOCKET};
 use init_base::sys::{files, tty};

@@ -1,7 +1,9 @@
-//! What PID 1 shares with the programs beside it, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc`, `status` and `syslogc`: [`sys`], the only door to the kernel, [`protocol`], the
-//! language of the control socket, and what several of them read. Nothing here knows any of them.
+//! What PID 1 shares with the programs beside it, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc`, `status`,
+//! `syslogc` and `updater`: [`sys`], the only door to the kernel, [`protocol`] and [`connection`], the language of the control socket, and
+//! what several of them read. Nothing here knows any of them.
 
 pub mod bootconfig;
+pub mod connection;
 pub mod date;
 pub mod dropins;
 pub mod host_name;

@@ -1,11 +1,10 @@
-//! The tool's end of the control connection.
+//! The end of the control connection that asks: `initctl`'s and the other programs'.
 
 use core::time::Duration;
 use std::os::fd::OwnedFd;
 
-use init_base::protocol::Refusal;
-use init_base::protocol::{self, Part};
-use init_base::sys::{Errno, files, socket};
+use crate::protocol::{self, Part, Refusal};
+use crate::sys::{Errno, files, socket};
 
 /// PID 1 accepts and answers at once, so a longer silence than this is that of a PID 1 in trouble.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
