@@ -50,6 +50,10 @@ const PROGRAMS: &[(&str, Option<Program>)] = &[
     ("syslogc", Some(syslogc::run)),
     #[cfg(not(feature = "syslogc"))]
     ("syslogc", None),
+    #[cfg(feature = "updater")]
+    ("updater", Some(updater::run)),
+    #[cfg(not(feature = "updater"))]
+    ("updater", None),
 ];
 
 /// The exit code of a name whose program is not linked in: the shells' code for a program that is not there.

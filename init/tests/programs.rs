@@ -19,6 +19,7 @@ fn a_name_is_its_program_or_nothing() {
         ("ntpc", cfg!(feature = "ntpc")),
         ("status", cfg!(feature = "status")),
         ("syslogc", cfg!(feature = "syslogc")),
+        ("updater", cfg!(feature = "updater")),
     ];
     for (name, linked) in programs {
         let help = run_as(name, "--help");

@@ -156,7 +156,7 @@ fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
         profile.root.kind == RootKind::Initramfs || !profile.root.embed,
         "{embed}: `root.embed` needs `root.kind = \"initramfs\"`: a kernel holds no ext4 file system\nhint: state that kind, or leave `embed` out"
     );
-    if let Some(name) = ["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc"]
+    if let Some(name) = ["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "updater"]
         .into_iter()
         .find(|name| profile.has(name) && !profile.has("init"))
     {
@@ -165,6 +165,11 @@ fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
             profile.name
         );
     }
+    ensure!(
+        profile.root.update_key.is_none() || profile.has("updater"),
+        "the profile {} has `update-key`, and no `updater` that takes updates\nhint: add `updater` to the packages below [root]",
+        profile.name
+    );
     profile.outputs.iter().try_for_each(|output| output.kind.check(output, profile))
 }
 

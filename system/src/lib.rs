@@ -4,7 +4,7 @@
 //! `docs/profiles.md` follow from it. [`outputs`] has a file for each kind of output. Nothing is compiled here: `image`
 //! makes the kernel and the root file system, and hands them to [`outputs::build`]. [`machine`] makes the QEMU command that
 //! boots a system. [`bootconfig`], [`modules`], [`module_key`], [`pem`] and [`elf`] read the files that the kernel's recipes
-//! make. [`secure_boot`] makes keys, and [`variables`] writes what firmware keeps of them.
+//! make. [`update_key`] is what updates are signed with. [`secure_boot`] makes keys, and [`variables`] writes what firmware keeps of them.
 
 pub mod bootconfig;
 pub mod elf;
@@ -20,6 +20,7 @@ pub mod resolve;
 pub mod schema;
 pub mod secure_boot;
 pub mod size;
+pub mod update_key;
 pub mod variables;
 
 mod checks;

@@ -17,7 +17,7 @@ pub const OF_ARCH: &str = "{arch}";
 
 /// Packages that are parts of Bloomery.
 pub const OWN_PACKAGES: &[&str] =
-    &["busybox", "init", "initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "toolchain"];
+    &["busybox", "init", "initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "updater", "toolchain"];
 
 /// A profile: what a system is, and what a build leaves of it.
 #[derive(Clone, Debug)]
@@ -63,6 +63,8 @@ pub struct Root {
     pub lists: Vec<PathBuf>,
     /// Whether the initramfs is inside the kernel.
     pub embed: bool,
+    /// The user's key that updates are known by.
+    pub update_key: Option<PathBuf>,
 }
 
 /// What files of the root file system have besides what they have on this machine. `None` leaves it.
@@ -406,6 +408,7 @@ impl Profile {
                 skeleton: values.flag("root.skeleton")?,
                 lists: values.list("root.lists")?.iter().map(beside).collect(),
                 embed: values.flag("root.embed")?,
+                update_key: values.path("root.update-key")?,
             },
             attributes: resolved.rows.get("attribute").into_iter().flatten().map(attribute).collect::<Result<_>>()?,
             kernel: kernel(resolved, values)?,

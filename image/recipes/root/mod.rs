@@ -7,9 +7,9 @@ mod skeleton;
 
 use build_support::{Arch, Built, Dirs, Result, anyhow, cargo};
 use disk::{Tree, list};
-use system::Profile;
 use system::outputs::Root;
 use system::profile::RootKind;
+use system::{Profile, update_key};
 
 use super::kernel::MODULES;
 
@@ -55,6 +55,9 @@ pub fn assemble(
     }
     for list in &profile.root.lists {
         list::lay_over(&mut tree, list, cargo::variable, "profile")?;
+    }
+    if let Some(text) = update_key::configuration(dirs, arch, profile)? {
+        tree.bytes("etc/updater.conf", text, 0o644, "profile")?;
     }
     attributes::apply(&mut tree, &profile.attributes)?;
     if let Some(service) = &profile.service {

@@ -47,6 +47,13 @@ const SERVICES: &[(&str, &str, &str)] = &[
         "description = \"sends the logs to a server\"\ncommand = \"/sbin/syslogc\"\n\
          capabilities = [\"syslog\"]\nno-new-privileges = true\n",
     ),
+    (
+        "updater",
+        "update.toml",
+        // It writes to disks, and asks init to start the machine anew.
+        "description = \"takes updates, and keeps one that comes up\"\ncommand = \"/sbin/updater\"\ntype = \"notify\"\n\
+         no-new-privileges = true\n",
+    ),
 ];
 
 /// Adds them, with what the profile says of the system.

@@ -1,8 +1,9 @@
 //! Settings that one machine was given without a build: in the file that its boot loader found on the medium (`NAME = VALUE`, one a
-//! line, `#` begins a comment), and as `settings.NAME` on the kernel's command line and in its boot configuration.
+//! line, `#` begins a comment), in the ones that it was told to keep since, in the same form, and as `settings.NAME` on the kernel's
+//! command line and in its boot configuration.
 //!
-//! What is wrong is left out and named; the rest counts. A name that several sources have is that of the one which is nearest to the
-//! person at the machine: the command line's, then the file's.
+//! What is wrong is left out and named; the rest counts. A name that several sources have is that of the one which was said last: on
+//! the command line, then to be kept, then in the file.
 
 use core::fmt;
 use core::net::IpAddr;
@@ -15,6 +16,8 @@ use crate::sys::{Errno, files};
 
 /// Where the boot loader leaves the file. A machine that was started in another way has none.
 const PATH: &str = "/etc/bloomery.txt";
+/// Where it leaves those that are kept (docs/updates.md).
+const KEPT: &str = "/etc/settings.txt";
 /// Bytes that are read; a boot loader takes no more.
 const LARGEST: usize = 16 << 10;
 /// More faults than a person reads.
@@ -27,6 +30,8 @@ pub enum Source {
     BootConfiguration,
     /// A line of the file on the medium, from 1; 0 is the file as a whole.
     Medium(usize),
+    /// A line of those that are kept, likewise.
+    Kept(usize),
     /// The kernel's command line.
     CommandLine,
 }
@@ -35,9 +40,14 @@ impl Source {
     /// The line in the file; 0 without one.
     pub fn line(self) -> usize {
         match self {
-            Source::Medium(line) => line,
+            Source::Medium(line) | Source::Kept(line) => line,
             _ => 0,
         }
+    }
+
+    /// Whether another is of the same kind: a line of the same file.
+    fn is_beside(self, other: Source) -> bool {
+        core::mem::discriminant(&self) == core::mem::discriminant(&other)
     }
 
     /// Its name without the line.
@@ -45,6 +55,7 @@ impl Source {
         match self {
             Source::BootConfiguration => "boot configuration",
             Source::Medium(_) => "BLOOMERY.TXT",
+            Source::Kept(_) => "kept settings",
             Source::CommandLine => "kernel command line",
         }
     }
@@ -117,13 +128,22 @@ pub fn load(command_line: &str) -> Settings {
     for entry in bootconfig::below("settings") {
         found.add(Source::BootConfiguration, &entry.key, &entry.joined());
     }
-    match files::read_file(PATH) {
-        Ok(content) => found.add_file(&content),
-        Err(Errno::NOENT) => {}
-        Err(error) => found.fault(Source::Medium(0), format!("it cannot be read: {error}")),
+    for (path, source) in [(PATH, Source::Medium as fn(usize) -> Source), (KEPT, Source::Kept)] {
+        match files::read_file(path) {
+            Ok(content) => found.add_file(&content, source),
+            Err(Errno::NOENT) => {}
+            Err(error) => found.fault(source(0), format!("it cannot be read: {error}")),
+        }
     }
     found.add_command_line(command_line);
     found
+}
+
+/// What is wrong with settings that are to be kept.
+pub fn check(content: &[u8]) -> Vec<Fault> {
+    let mut found = Settings::default();
+    found.add_file(content, Source::Kept);
+    found.faults
 }
 
 impl Settings {
@@ -139,16 +159,16 @@ impl Settings {
     }
 
     /// Adds what a file says. An editor of another system may have written it, with `\r\n` and the mark of UTF-8 at the start.
-    fn add_file(&mut self, content: &[u8]) {
+    fn add_file(&mut self, content: &[u8], source: fn(usize) -> Source) {
         let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
         // Padding behind the end of the text.
         let content = content.split(|byte| *byte == 0).next().unwrap_or_default();
         if content.len() > LARGEST {
-            self.fault(Source::Medium(0), format!("only its first {LARGEST} bytes count"));
+            self.fault(source(0), format!("only its first {LARGEST} bytes count"));
         }
         let content = content.get(..LARGEST).unwrap_or(content);
         for (line, text) in (1..).zip(content.split(|byte| *byte == b'\n')) {
-            let source = Source::Medium(line);
+            let source = source(line);
             match core::str::from_utf8(text) {
                 Ok(text) => self.add_line(source, text),
                 Err(_) => self.fault(source, "it is not text in UTF-8".into()),
@@ -190,9 +210,8 @@ impl Settings {
 
     /// Puts a setting in the place of another source's; a list of the same source grows.
     fn put(&mut self, setting: Setting) {
-        let is_same = |other: &Source| core::mem::discriminant(other) == core::mem::discriminant(&setting.source);
         match self.settings.iter_mut().find(|known| known.key == setting.key) {
-            Some(known) if is_same(&known.source) => known.values.extend(setting.values),
+            Some(known) if known.source.is_beside(setting.source) => known.values.extend(setting.values),
             Some(known) => *known = setting,
             None => self.settings.push(setting),
         }
@@ -203,8 +222,10 @@ impl Settings {
         let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
         let key = KEYS.iter().find(|key| key.name.eq_ignore_ascii_case(name)).ok_or_else(|| unknown(name))?;
         let first = self.settings.iter().find(|setting| setting.key == key.name && !key.list);
-        if let (Some(Source::Medium(first)), Source::Medium(_)) = (first.map(|setting| setting.source), source) {
-            return Err(format!("'{}' was set in line {first} already", key.name));
+        if let Some(first) =
+            first.map(|setting| setting.source).filter(|first| source.line() > 0 && first.is_beside(source))
+        {
+            return Err(format!("'{}' was set in line {} already", key.name, first.line()));
         }
         let values: Vec<String> = match key.list {
             true => value.split([',', ' ', '\t']).filter(|part| !part.is_empty()).map(String::from).collect(),
@@ -274,7 +295,7 @@ mod tests {
 
     fn parse(content: &[u8]) -> Settings {
         let mut found = Settings::default();
-        found.add_file(content);
+        found.add_file(content, Source::Medium);
         found
     }
 
@@ -283,16 +304,19 @@ mod tests {
         let mut found = Settings::default();
         found.add(Source::BootConfiguration, "dns", "9.9.9.9");
         found.add(Source::BootConfiguration, "ntp", "10.0.0.1");
-        found.add_file(b"dns = 10.0.0.2\ndns = 10.0.0.3\nhostname = iron\n");
+        found.add_file(b"dns = 10.0.0.2\ndns = 10.0.0.3\nhostname = lead\ngateway = 10.0.0.9\n", Source::Medium);
+        found.add_file(b"hostname = iron\ngateway = 10.0.0.8\n", Source::Kept);
         found.add_command_line(
             "quiet settings.hostname=tin settings.address=10.0.0.5/8,fd00::5/64 settings.x=1 -- settings.ntp=a",
         );
         assert_eq!(found.values("dns"), ["10.0.0.2", "10.0.0.3"]);
         assert_eq!((found.value("hostname"), found.value("ntp")), (Some("tin"), Some("10.0.0.1")));
-        assert_eq!((found.value("syslog"), found.values("address").len()), (None, 2));
+        assert_eq!((found.value("gateway"), found.value("syslog")), (Some("10.0.0.8"), None));
+        assert_eq!(found.values("address").len(), 2);
         assert_eq!(found.faults.len(), 1);
         assert_eq!(found.faults[0].source.to_string(), "kernel command line");
         assert_eq!(Source::Medium(3).to_string(), "BLOOMERY.TXT, line 3");
+        assert_eq!(check(b"hostname = a\nx = 1\n")[0].source.to_string(), "kept settings, line 2");
     }
 
     fn settings(text: &str) -> Vec<(usize, &'static str, String)> {
