@@ -29,7 +29,7 @@ fn hybrid(bios: Option<BiosLoader>) -> Hybrid {
         file("EFI/BOOT/BOOTX64.EFI", pattern(5000)),
         file(SETTINGS, b"hostname = box\n".to_vec()),
     ];
-    Hybrid { volume_id: 0x1234_5678, files, free: 64 << 10, bios, settings: true }
+    Hybrid { volume_id: 0x1234_5678, files, free: 64 << 10, bios, settings: true, slots: None }
 }
 
 /// The image, and its file system alone.

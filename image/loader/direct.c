@@ -25,64 +25,17 @@ enum {
     E820 = 0x2d0,
 };
 
-#define PAGE 4096ULL
-#define PAGES(bytes) (((bytes) + PAGE - 1) / PAGE)
 #define MOST_E820 128
 // The longest command line of the kernel with its end (COMMAND_LINE_SIZE).
 #define LONGEST_COMMAND_LINE 2048
-#define OUT_OF_RESOURCES ERROR(9)
 
 // Memory that is the kernel's when the firmware is left. The loader's own is not among it.
 enum { BOOT_CODE = 3, BOOT_DATA = 4, CONVENTIONAL = 7 };
-
-static BootServices *boot;
-
-static void put(Byte *params, Word at, Word value, int bytes) {
-    for (int i = 0; i < bytes; i++)
-        params[at + i] = value >> (8 * i);
-}
-
-static Word get(const Byte *from, Word at, int bytes) {
-    Word value = 0;
-    for (int i = bytes; i-- > 0;)
-        value = value << 8 | from[at + i];
-    return value;
-}
-
-// Pages of the loader's own, filled with zeros; nothing when there are none.
-static Byte *pages(Word count) {
-    // Any pages (0) below 4 GiB, as data of a loader (2).
-    Word address = 0xffffffff;
-    if (boot->allocate_pages(1, 2, count, &address))
-        return 0;
-    for (Word i = 0; i < count * PAGE; i++)
-        ((Byte *)address)[i] = 0;
-    return (Byte *)address;
-}
 
 static int is_secure(SystemTable *table) {
     Byte value = 0;
     Word size = 1;
     return !table->run_time->variable(u"SecureBoot", &GLOBAL, 0, &size, &value) && value;
-}
-
-// Reads \KERNEL.EFI of a volume; nothing when it cannot be read.
-static Byte *read_kernel(Handle device, Word *size) {
-    Volume *volume;
-    File *root, *file;
-    if (boot->protocol_of(device, &VOLUME, (void **)&volume) || volume->open(volume, &root))
-        return 0;
-    if (root->open(root, &file, u"\\KERNEL.EFI", READ, 0))
-        return 0;
-    // The place at the end of the file is its size.
-    Byte *content = 0;
-    if (!file->set_position(file, ~0ULL) && !file->position(file, size) && !file->set_position(file, 0))
-        content = pages(PAGES(*size));
-    if (content && file->read(file, size, content))
-        content = 0;
-    file->close(file);
-    root->close(root);
-    return content;
 }
 
 // The firmware's map of memory.
@@ -263,12 +216,12 @@ __attribute__((noreturn)) static void jump(Word entry, const Byte *params, const
 }
 
 // Returns only when the kernel cannot be started in this way either.
-static Status start_directly(Handle self, SystemTable *table, const LoadedImage *own, const void *initrd, Word initrd_size) {
-    Word size = 0;
-    boot = table->boot;
+static Status start_directly(
+    Handle self, SystemTable *table, const LoadedImage *own, const Byte *kernel, Word size, const void *initrd, Word initrd_size
+) {
     if (is_secure(table))
         return OUT_OF_RESOURCES;
-    Byte *kernel = read_kernel(own->device, &size), *params = pages(1), *stack = pages(1);
+    Byte *params = pages(1), *stack = pages(1);
     Word *tables = identity();
     // The kernel frees whole pages of an initramfs, and warns of one that begins within a page.
     Byte *aligned = pages(PAGES(initrd_size) + 1);

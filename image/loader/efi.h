@@ -12,6 +12,7 @@ enum { SUCCESS = 0 };
 #define ERROR(number) (1ULL << 63 | (number))
 #define UNSUPPORTED ERROR(3)
 #define BUFFER_TOO_SMALL ERROR(5)
+#define OUT_OF_RESOURCES ERROR(9)
 #define NOT_FOUND ERROR(14)
 #define ACCESS_DENIED ERROR(15)
 #define SECURITY_VIOLATION ERROR(26)
@@ -58,6 +59,23 @@ typedef struct Volume {
 typedef struct LoadFile2 {
     Status (*load)(struct LoadFile2 *self, Node *path, Byte is_boot, Word *size, void *buffer);
 } LoadFile2;
+
+// Section 13.9. Later revisions have more members at the end.
+typedef struct {
+    Number id;
+    Byte is_removable, is_there, is_partition, is_read_only, is_write_cached;
+    Number sector, alignment;
+    Word last;
+} Medium;
+
+typedef struct Disk {
+    Word revision;
+    const Medium *medium;
+    void *reset;
+    Status (*read)(struct Disk *self, Number medium, Word sector, Word size, void *buffer);
+    Status (*write)(struct Disk *self, Number medium, Word sector, Word size, void *buffer);
+    Status (*flush)(struct Disk *self);
+} Disk;
 
 // Section 9.1.
 typedef struct {
@@ -107,14 +125,16 @@ typedef struct {
 typedef struct {
     Word header[3], to_memory[2];
     Status (*allocate_pages)(Number how, Number type, Word count, Word *address);
-    void *free_pages;
+    Status (*free_pages)(Word address, Word count);
     Status (*memory_map)(Word *size, MemoryRegion *map, Word *key, Word *step, Number *version);
     Word to_protocols[8];
     Status (*install)(Handle *handle, const Guid *protocol, Number type, void *interface);
     void *reinstall;
     Status (*uninstall)(Handle handle, const Guid *protocol, void *interface);
     Status (*protocol_of)(Handle handle, const Guid *protocol, void **interface);
-    Word to_tables[5];
+    Word to_find_on_path[3];
+    Status (*find_on_path)(const Guid *protocol, Node **path, Handle *handle); // LocateDevicePath
+    void *tables;
     Status (*load_image)(Byte is_boot, Handle parent, Node *path, void *source, Word size, Handle *image);
     Status (*start_image)(Handle image, Word *size, Char **text);
     Word to_exit[2];
@@ -145,6 +165,7 @@ typedef struct {
 static const Guid LOADED_IMAGE = {0x5b1b31a1, 0x9562, 0x11d2, {0x8e, 0x3f, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
                   VOLUME = {0x964e5b22, 0x6459, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
                   DEVICE_PATH = {0x09576e91, 0x6d3f, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
+                  BLOCK_IO = {0x964e5b21, 0x6459, 0x11d2, {0x8e, 0x39, 0x00, 0xa0, 0xc9, 0x69, 0x72, 0x3b}},
                   LOAD_FILE2 = {0x4006c0c1, 0xfcb3, 0x403e, {0x99, 0x6d, 0x4a, 0x6c, 0x87, 0x24, 0xe0, 0x6d}};
 
 // Section 3.3, section 4.6.2 and section 12.9.2.

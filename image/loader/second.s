@@ -3,7 +3,8 @@
 #
 # In:   DL = the BIOS drive; this at 0x7C00, loaded by the master boot record or, from a CD, by the BIOS (El Torito).
 #
-# The kernel is found by its directory entry, and its clusters by the allocation table, so an update may write it anywhere.
+# The kernel is found by its directory entry, and its clusters by the allocation table, so an editor may write it anywhere. On a
+# disk with slots it lies in one of two places (slots/src/layout.rs), and the state says in which (slots/src/state.rs).
 # FAT12, FAT16 and FAT32; sectors of 512, 1,024, 2,048 and 4,096 bytes. All numbers of sectors here count 512 bytes; `read`
 # converts them, so the file system's tables and clusters lie on the borders of the disk's real sectors.
 #
@@ -15,7 +16,7 @@
 #   0x1E000            the kernel's command line, which is empty: the built-in one counts
 #   0x20000 - 0x27FFF  BUFFER: a piece of a file
 #   0x28000 - 0x29FFF  TABLE: a part of the allocation table
-#   0x30000 - 0x3417F  ARCHIVE: the initramfs, before it is copied to the end of memory
+#   0x30000 - 0x381FF  ARCHIVE: the initramfs, before it is copied to the end of memory
 #   0x100000           the kernel proper
 #
 # DS, ES and SS are 0 but where it is said.
@@ -32,7 +33,25 @@
 .set HALF, 2048                 # Bytes of this that are there when it starts.
 .set PIECE, 64                  # Sectors of BUFFER.
 .set MOST_SETTINGS, 16384       # Bytes of the settings file.
-.set MOST_ARCHIVE, 0x5000       # Bytes of memory for it, with the archive's headers, in whole pages.
+.set MOST_ARCHIVE, 0x9000       # Bytes of memory for two such texts, with the archive's headers, in whole pages.
+
+# Places on a disk with slots (slots/src/layout.rs), in sectors, and in a record (slots/src/record.rs, slots/src/state.rs).
+.set STATE, 16                  # Where the first of the two places of the state begins,
+.set STATE_SECTORS, 8           # and how long each is.
+.set KEPT_SECTORS, 64           # How long each place of the settings is.
+.set TABLE_ENTRY, 446 + 16      # The second partition, in the first sector.
+.set SLOTS_PARTITION, 0xda
+.set RECORD, 0x594d4c42         # "BLMY"
+.set OF_STATE, 0x544f4c53       # "SLOT"
+.set OF_SETTINGS, 0x5450454b    # "KEPT"
+.set sequence, 8
+.set content_size, 12
+.set content, 16
+.set good_slot, content
+.set trial_slot, content + 1
+.set tries_left, content + 2
+.set kernel_size, content + 4   # Four bytes of each slot.
+.set STATE_SIZE, content + 68   # Where the state's checksum is.
 
 # Places in the kernel's header, from SETUP.
 .set setup_sects, 0x1f1
@@ -79,6 +98,7 @@ begin:
     call find_volume
     call read_layout
     call load_rest
+    call find_slots
     call load_kernel
     call load_settings
     jmp start_kernel
@@ -184,6 +204,9 @@ read:
 
 # The same once. Out: CF when it fails. Sectors that are not on the borders of the drive's cannot be read.
 try_read:
+    mov byte ptr [function], 0x42
+# The same by another function of INT 13h.
+transfer:
     pushad
     mov [packet_segment], bx
     movzx ebx, cx
@@ -202,7 +225,8 @@ try_read:
     mov [packet_count], bx
     mov si, offset packet
     mov dl, [drive]
-    mov ah, 0x42
+    mov ah, [function]
+    mov al, 0                   # Of a write: without reading it again.
     int 0x13
 1:  popad
     ret
@@ -221,6 +245,150 @@ load_rest:
     mov cx, HALF / 4
     rep movsd
     pop ds
+    ret
+
+# Finds the partition with the slots. Leaves the sectors of a slot in `slot_sectors`, 0 where there are none.
+find_slots:
+    xor eax, eax
+    mov [slot_sectors], eax
+    mov cx, 8
+    mov bx, BUFFER
+    call read
+    mov es, bx
+    cmp byte ptr es:[TABLE_ENTRY + 4], SLOTS_PARTITION
+    jne 1f
+    mov eax, es:[TABLE_ENTRY + 8]
+    mov [slots_start], eax
+    mov ecx, es:[TABLE_ENTRY + 12]
+    sub ecx, 2 * KEPT_SECTORS
+    shr ecx, 1
+    mov [slot_sectors], ecx
+    lea eax, [eax + ecx * 2]
+    mov [kept_start], eax
+1:  push ds
+    pop es
+    ret
+
+# Reads the newest whole record of two places to BUFFER. In: EAX = the first place, CX = sectors of each, EDX = what it is of.
+# Out: EAX = the other place; CF when there is none.
+newest:
+    mov [record_kind], edx
+    movzx edx, cx
+    add edx, eax
+    mov [places], eax
+    mov [places + 4], edx
+    call read_record            # EBX = its number.
+    setnc [is_whole]
+    mov ebp, ebx
+    mov eax, edx
+    call read_record
+    jc 1f
+    cmp byte ptr [is_whole], 0
+    je 2f
+    sub ebx, ebp
+    jns 2f
+1:  cmp byte ptr [is_whole], 1  # CF when it is 0.
+    jc 3f
+    mov eax, [places]
+    call read_record
+    mov eax, [places + 4]
+    clc
+    ret
+2:  mov eax, [places]
+    clc
+3:  ret
+
+# Reads a record to BUFFER. In: EAX = its place, CX = sectors. Out: EBX = its number; CF when it is not whole.
+read_record:
+    push es
+    push edx
+    mov bx, BUFFER
+    call read
+    mov es, bx
+    cmp dword ptr es:[0], RECORD
+    jne 1f
+    mov edx, [record_kind]
+    cmp es:[4], edx
+    jne 1f
+    mov edx, es:[content_size]
+    cmp edx, MOST_SETTINGS
+    ja 1f
+    add dx, content
+    push eax
+    call checksum
+    mov bx, dx
+    cmp es:[bx], eax
+    pop eax
+    jne 1f
+    mov ebx, es:[sequence]
+    clc
+    jmp 2f
+1:  stc
+2:  pop edx
+    pop es
+    ret
+
+# Returns the CRC-32 (IEEE 802.3, its bits reversed) of DX bytes at ES:0 in EAX.
+checksum:
+    push cx
+    push di
+    xor di, di
+    or eax, -1
+1:  xor al, es:[di]
+    mov cx, 8
+2:  shr eax, 1
+    jnc 3f
+    xor eax, 0xedb88320
+3:  loop 2b
+    inc di
+    cmp di, dx
+    jb 1b
+    not eax
+    pop di
+    pop cx
+    ret
+
+# Returns in EBX where the highest memory ends that the kernel can take an initramfs from (INT 15h, E820h: ACPI 6.5, section
+# 15.1).
+find_memory:
+    push edi
+    xor ebp, ebp                # EBP = the highest end.
+    xor ebx, ebx
+1:  mov eax, 0xe820
+    mov edx, 0x534d4150         # "SMAP"
+    mov ecx, 20
+    mov di, offset region
+    push ebp
+    int 0x15
+    pop ebp
+    jc 4f
+    cmp eax, 0x534d4150
+    jne 4f
+    cmp dword ptr [region + 16], 1          # usable
+    jne 3f
+    cmp dword ptr [region + 4], 0           # It begins above 4 GiB.
+    jne 3f
+    mov eax, [region]
+    mov ecx, fs:[initrd_addr_max]
+    inc ecx
+    cmp eax, ecx
+    jae 3f
+    sub ecx, eax                            # ECX = the most that may be used of it.
+    cmp dword ptr [region + 12], 0
+    jne 2f
+    cmp ecx, [region + 8]
+    jbe 2f
+    mov ecx, [region + 8]
+2:  cmp ecx, MOST_ARCHIVE + 4096
+    jb 3f
+    add eax, ecx
+    cmp eax, ebp
+    jbe 3f
+    mov ebp, eax
+3:  test ebx, ebx
+    jnz 1b
+4:  mov ebx, ebp
+    pop edi
     ret
 
 # Writes EAX as eight digits to ES:DI.
@@ -326,8 +494,7 @@ packet_sector:  .long 0, 0
 
 # Loads the kernel: setup code to SETUP, the rest to HIGH. Leaves SETUP in FS.
 load_kernel:
-    mov si, offset kernel_path
-    call find
+    call open_kernel
     mov si, offset no_kernel
     jc fail
     call read_piece             # 32 KiB: the setup code, and the beginning of the rest.
@@ -367,6 +534,70 @@ load_kernel:
     jmp 1b
 3:  mov si, offset new_line
     jmp print
+
+# Opens the kernel's file, or the slot that the state chooses. Out: CF when there is no such file.
+open_kernel:
+    cmp dword ptr [slot_sectors], 0
+    mov si, offset kernel_path
+    je find
+    call choose_slot            # BL = its number.
+    mov al, bl
+    add al, '0'
+    mov [slot_number], al
+    mov si, offset slot
+    call print
+    mov eax, [slots_start]
+    cmp bl, 1
+    je 1f
+    add eax, [slot_sectors]
+1:  mov [run_start], eax
+    mov ecx, [slot_sectors]
+    mov [run_left], ecx
+    mov dword ptr [cluster], 0  # No cluster follows.
+    clc
+    ret
+
+# Returns the slot to start in BL, and its kernel's bytes in `file_size`. Takes a try from a slot on trial before it is started: what
+# never comes so far is started once. Where that cannot be written, as on a CD, the good one is started.
+choose_slot:
+    mov bl, 1
+    mov eax, [slot_sectors]
+    shl eax, 9
+    mov [file_size], eax
+    mov eax, STATE
+    mov cx, STATE_SECTORS
+    mov edx, OF_STATE
+    call newest                 # EAX = where the other place is.
+    jc 2f                       # Without a state: all of the first slot.
+    mov bx, BUFFER
+    mov es, bx
+    mov bl, es:[good_slot]
+    cmp byte ptr es:[trial_slot], 0
+    je 1f
+    cmp byte ptr es:[tries_left], 0
+    je 1f
+    dec byte ptr es:[tries_left]
+    inc dword ptr es:[sequence]
+    push eax
+    mov dx, STATE_SIZE
+    call checksum
+    mov es:[STATE_SIZE], eax
+    pop eax
+    push bx
+    mov bx, BUFFER
+    mov cx, STATE_SECTORS
+    mov byte ptr [function], 0x43
+    call transfer
+    pop bx
+    jc 1f
+    mov bl, es:[trial_slot]
+1:  movzx di, bl
+    shl di, 2
+    mov eax, es:[di + kernel_size - 4]
+    mov [file_size], eax
+2:  push ds
+    pop es
+    ret
 
 # Refuses a kernel that this cannot start, one that is not whole, and a machine with too little memory. Returns the bytes of
 # its setup code in EAX, and leaves where the initramfs may lie in `archive_at`.
@@ -409,85 +640,19 @@ no_memory_at_all:
     mov si, offset no_memory
     jmp fail
 
-# Returns in EBX where the highest memory ends that the kernel can take an initramfs from (INT 15h, E820h: ACPI 6.5, section
-# 15.1).
-find_memory:
-    push edi
-    xor ebp, ebp                # EBP = the highest end.
-    xor ebx, ebx
-1:  mov eax, 0xe820
-    mov edx, 0x534d4150         # "SMAP"
-    mov ecx, 20
-    mov di, offset region
-    push ebp
-    int 0x15
-    pop ebp
-    jc 4f
-    cmp eax, 0x534d4150
-    jne 4f
-    cmp dword ptr [region + 16], 1          # usable
-    jne 3f
-    cmp dword ptr [region + 4], 0           # It begins above 4 GiB.
-    jne 3f
-    mov eax, [region]
-    mov ecx, fs:[initrd_addr_max]
-    inc ecx
-    cmp eax, ecx
-    jae 3f
-    sub ecx, eax                            # ECX = the most that may be used of it.
-    cmp dword ptr [region + 12], 0
-    jne 2f
-    cmp ecx, [region + 8]
-    jbe 2f
-    mov ecx, [region + 8]
-2:  cmp ecx, MOST_ARCHIVE + 4096
-    jb 3f
-    add eax, ecx
-    cmp eax, ebp
-    jbe 3f
-    mov ebp, eax
-3:  test ebx, ebx
-    jnz 1b
-4:  mov ebx, ebp
-    pop edi
-    ret
-
-# Makes a cpio archive with the settings file (Documentation/driver-api/early-userspace/buffer-format.rst), copies it to
-# `archive_at`, and tells the kernel. Without that file it tells it nothing.
+# Makes a cpio archive with the settings (Documentation/driver-api/early-userspace/buffer-format.rst), copies it to
+# `archive_at`, and tells the kernel. Without any it tells it nothing.
 load_settings:
+    mov word ptr [archive_end], 0
     cmp byte ptr [with_settings], 0
     je 9f
-    mov si, offset settings_path
-    call find
-    jc 9f
-    mov ebp, [file_size]
-    cmp ebp, MOST_SETTINGS
-    jbe 1f
-    mov si, offset large_settings
-    jmp print
-1:  mov eax, ebp                # The size, in eight digits.
-    mov di, offset member_size
-    call hexadecimal
+    call add_file
+    call add_kept
+    mov di, [archive_end]
+    test di, di
+    jz 9f
     mov ax, ARCHIVE
     mov es, ax
-    xor di, di
-    mov si, offset member
-    mov cx, 128 / 4
-    rep movsd
-    test ebp, ebp
-    jz 2f
-    call read_piece
-    mov ax, BUFFER
-    mov ds, ax
-    xor si, si
-    mov cx, bp
-    rep movsb
-    mov ds, cx                  # 0
-2:  xor al, al                  # Up to a multiple of four.
-    mov cx, di
-    neg cx
-    and cx, 3
-    rep stosb
     mov si, offset trailer
     mov cx, 124 / 4
     rep movsd
@@ -499,6 +664,69 @@ load_settings:
     mov ebx, [archive_at]
     mov fs:[ramdisk_image], ebx
     jmp copy_up
+
+# Adds the settings file to the archive.
+add_file:
+    mov si, offset settings_path
+    call find
+    jc 9f
+    mov ebp, [file_size]
+    cmp ebp, MOST_SETTINGS
+    mov si, offset large_settings
+    ja print
+    test ebp, ebp
+    jz 1f
+    call read_piece
+1:  xor si, si
+    jmp add_member
+9:  ret
+
+# Adds the settings that are kept, under a name of their own.
+add_kept:
+    cmp dword ptr [slot_sectors], 0
+    je 9b
+    mov eax, [kept_start]
+    mov cx, KEPT_SECTORS
+    mov edx, OF_SETTINGS
+    call newest
+    jc 9b
+    mov si, offset kept_name
+    mov di, offset member_name
+    movsd
+    movsd
+    mov ax, BUFFER
+    mov es, ax
+    mov ebp, es:[content_size]
+    push ds
+    pop es
+    mov si, content
+
+# Adds a member of EBP bytes, which are at SI in BUFFER.
+add_member:
+    mov eax, ebp                # The size, in eight digits.
+    mov di, offset member_size
+    call hexadecimal
+    mov ax, ARCHIVE
+    mov es, ax
+    mov di, [archive_end]
+    push si
+    mov si, offset member
+    mov cx, 128 / 4
+    rep movsd
+    pop si
+    mov ax, BUFFER
+    mov ds, ax
+    mov cx, bp
+    rep movsb
+    mov ds, cx                  # 0
+    xor al, al                  # Up to a multiple of four.
+    mov cx, di
+    neg cx
+    and cx, 3
+    rep stosb
+    mov [archive_end], di
+    push ds
+    pop es
 9:  ret
 
 # Starts the kernel's setup code, as section "Running the kernel" says.
@@ -714,6 +942,8 @@ copy_up:
     popad
     ret
 
+slot:           .ascii "slot "
+slot_number:    .asciz "1 "
 no_kernel:      .asciz "no kernel: its file is missing"
 bad_kernel:     .asciz "the kernel's file is none for this loader"
 cut_kernel:     .asciz "the kernel's file is cut short: write the image anew"
@@ -729,8 +959,12 @@ settings_path:  .ascii "BLOOMERYTXT"
 member: .ascii "07070100000001000081240000000000000000000000016955b900"
 member_size:
         .ascii "000000000000000000000000000000000000000000000011"
-        .ascii "00000000etc/bloomery.txt"
+        .ascii "00000000etc/"
+member_name:
+        .ascii "bloomery.txt"
         .byte 0, 0
+kept_name:
+        .ascii "settings"
 trailer:
         .ascii "07070100000000000000000000000000000000000000010000000000000000"
         .ascii "000000000000000000000000000000000000000b00000000TRAILER!!!"
@@ -751,7 +985,15 @@ table_part:     .long -1        # Which 4 KiB of the allocation table are in TAB
 drive:           .byte 0
 shift:           .byte 0        # log2 of the drive's sector size, less 9
 type:            .byte 0        # 12, 16 or 32
+function:        .byte 0        # Of INT 13h: 0x42 reads, 0x43 writes.
+is_whole:        .byte 0        # Whether the first of two records is.
 .balign 4
+slots_start:     .long 0
+slot_sectors:    .long 0        # 0 on a disk without slots.
+kept_start:      .long 0
+record_kind:     .long 0
+places:          .long 0, 0
+archive_end:     .long 0        # Bytes of the archive so far.
 root_cluster:    .long 0        # 0 of FAT12 and FAT16, which is no cluster.
 cluster_sectors: .long 0
 clusters:        .long 0

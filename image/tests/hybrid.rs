@@ -206,7 +206,7 @@ fn a_broken_image_says_what_is_wrong(arch: Arch) -> Result<()> {
     let Some(bench) = Bench::new(arch)? else { return Ok(()) };
     let kernel = bench.take(KERNEL)?;
     let cases: [(&str, Damage, [&str; 2]); 4] = [
-        ("no-kernel", &|| bench.remove(KERNEL), ["no kernel: its file is missing", "KERNEL.EFI is missing"]),
+        ("no-kernel", &|| bench.remove(KERNEL), ["no kernel: its file is missing", "the kernel is missing"]),
         (
             "cut-file",
             &|| bench.put(KERNEL, &kernel[..1 << 20]),
@@ -326,6 +326,6 @@ fn a_signed_one_takes_nothing_from_outside(arch: Arch) -> Result<()> {
     bench.put(KERNEL, &unsigned.take(KERNEL)?)?;
     let _slot = slots::one();
     let mut guest = bench.start("unsigned-kernel", Boot::Uefi, options()?)?;
-    guest.line("KERNEL.EFI is not signed by a key that this machine knows")?;
+    guest.line("the kernel is not signed by a key that this machine knows")?;
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use slots::state::BUILD_ID;
+use slots::update;
 
 /// The bytes of a section, or `None` for a file that lacks it.
 ///
@@ -10,6 +12,16 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 pub fn section<'a>(file: &'a [u8], name: &str) -> Result<Option<&'a [u8]>> {
     let file = object::File::parse(file).context("it is no ELF file")?;
     Ok(file.section_by_name(name).map(|section| section.data()).transpose()?)
+}
+
+/// The build identifier of a kernel, which it tells in /sys/kernel/notes when it runs.
+///
+/// # Errors
+/// A file that is no ELF file or has none.
+pub fn build_id(vmlinux: &[u8]) -> Result<[u8; BUILD_ID]> {
+    // All notes together, or those of the linker alone (include/asm-generic/vmlinux.lds.h, `NOTES`).
+    let notes = section(vmlinux, ".notes")?.context("it has no section .notes")?;
+    update::build_id(notes).context("its notes have no build identifier")
 }
 
 /// The initramfs inside a kernel, which is at `__initramfs_start`; `__initramfs_size` has its size

@@ -4,13 +4,15 @@
 use std::path::PathBuf;
 
 use ::disk::Content;
-use ::disk::hybrid::{KERNEL, SETTINGS};
-use anyhow::{Result, ensure};
+use ::disk::hybrid::{KERNEL, SETTINGS, Slots};
+use anyhow::{Context as _, Result, ensure};
 use build_support::{Built, Dirs, Job, Stage, digest, fs};
+use slots::layout::BORDER;
 
 use super::disk::{Format, disk_ids, formats, place_formats, write_formats};
 use super::sign::SIGN;
 use super::{Context, Kind, Medium, Output, tools, writers};
+use crate::elf;
 use crate::profile::Profile;
 use crate::schema::{Default, Form, OutputKind, file, key};
 
@@ -30,6 +32,12 @@ const SCHEMA: OutputKind = OutputKind {
             Form::Line,
             Default::Absent("`image/profiles/bloomery.txt`"),
             "a file from this one's directory, of at most 16 KiB: the text that lies on the image as `BLOOMERY.TXT`, to be edited there, and is `/etc/bloomery.txt` in the running system. A signed output has none",
+        ),
+        key(
+            "slots",
+            Form::Size,
+            Default::Absent("none"),
+            "places of this size for two kernels, so that `updater` can put another one beside the one that runs, and a place for settings that are kept ([updates.md](updates.md))",
         ),
         SIGN,
     ],
@@ -52,6 +60,20 @@ fn path(output: &Output, format: Format) -> String {
 /// The settings file that the profile states.
 fn stated_settings(output: &Output) -> Option<PathBuf> {
     output.values().path("settings").ok().flatten()
+}
+
+/// Bytes of each slot; none for an image with one kernel.
+fn slot_size(output: &Output) -> Option<u64> {
+    output.values().size("slots").ok().flatten()
+}
+
+/// The slots, with the identifier by which the running kernel is known.
+fn slots(cx: &Context) -> Result<Option<Slots>> {
+    let Some(size) = slot_size(cx.output) else { return Ok(None) };
+    let vmlinux = cx.kernel.vmlinux();
+    let build_id = elf::build_id(&fs::read(&vmlinux)?)
+        .with_context(|| format!("{} cannot be known again when it runs", vmlinux.display()))?;
+    Ok(Some(Slots { size, build_id }))
 }
 
 /// The settings file; none for a signed output, whose kernel takes nothing from outside.
@@ -102,6 +124,14 @@ impl Kind for Hybrid {
             !formats(output).is_empty(),
             "{place}: the output `{name}` has no format\nhint: state one of `formats`"
         );
+        ensure!(
+            slot_size(output).is_none() || profile.has("updater"),
+            "{place}: the output `{name}` has `slots`, and no program that writes them\nhint: add `updater` to the packages below [root]"
+        );
+        ensure!(
+            slot_size(output).is_none_or(|size| size.is_multiple_of(BORDER) && size > 0),
+            "{place}: the `slots` of the output `{name}` are no multiple of 4 KiB\nhint: state mebibytes, such as \"4 MiB\""
+        );
         let Some(file) = stated_settings(output) else { return Ok(()) };
         ensure!(
             output.signing_key().is_none(),
@@ -133,6 +163,8 @@ impl Kind for Hybrid {
             .recipe("outputs/disk.rs", include_str!("disk.rs"))
             .input("formats", &names.join(" "))
             .input("settings", &settings.unwrap_or_default())
+            .input("slots", &slot_size(cx.output).map_or(String::new(), |size| size.to_string()))
+            .input("slots/src", &digest::tree(&cx.dirs.root.join("slots/src"))?)
             .needs(&cx.loaders()?.built);
         tools(writers(cx.needs_efi_program(stage), cx.dirs)?, ::disk::convert::TOOLS)
     }
@@ -148,7 +180,8 @@ impl Kind for Hybrid {
         files.extend(settings.clone().map(|file| host(SETTINGS.into(), file)));
         let bios = cx.bios_loader()?;
         let volume_id = disk_ids(cx.arch).volume_id;
-        ::disk::Hybrid { volume_id, files, free: FREE, bios, settings: settings.is_some() }.write(&raw)?;
+        let slots = slots(cx)?;
+        ::disk::Hybrid { volume_id, files, free: FREE, bios, settings: settings.is_some(), slots }.write(&raw)?;
         write_formats(job, cx.output, &raw, path)
     }
 
@@ -192,6 +225,8 @@ mod tests {
             (EMBED, "settings = \"none.txt\"", "none.txt, which is no file"),
             (EMBED, "settings = \"large.txt\"", "large.txt with 16385 bytes"),
             (EMBED, &format!("settings = \"right.txt\"\n{SIGN}"), "has `sign` and `settings`"),
+            (EMBED, "slots = \"4 MiB\"", "has `slots`, and no program that writes them\nhint: add `updater`"),
+            ("embed = true\npackages = [\"init\", \"updater\"]", "slots = \"1001\"", "no multiple of 4 KiB\nhint: "),
         ] {
             let error = format!("{:#}", read(dir, root, keys).unwrap_err());
             assert!(error.contains("own.toml:") && error.contains(part) && error.contains("hint: "), "{error}");
