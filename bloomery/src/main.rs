@@ -16,6 +16,7 @@ mod pe;
 mod run;
 mod size;
 mod store;
+mod update;
 mod usage;
 mod watch;
 
@@ -49,6 +50,7 @@ enum Command {
     Size(size::Args),
     Initramfs(initramfs::Args),
     Keys(keys::Args),
+    Update(update::Args),
     Store(store::Args),
     Commands(store::CommandsArgs),
     /// Show, fetch, verify, re-pin and export the pinned upstream sources
@@ -86,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Size(args) => size::run(&context, &args),
         Command::Initramfs(args) => initramfs::run(&context, &args),
         Command::Keys(args) => keys::run(&context, &args),
+        Command::Update(args) => update::run(&context, &args),
         Command::Store(args) => store::run(&context, &args),
         Command::Commands(args) => store::commands(&context, &args),
         Command::Sources(args) => vendor::cli::run(&args).map(|()| ExitCode::SUCCESS),

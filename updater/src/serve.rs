@@ -1,8 +1,8 @@
 //! Waits for updates from the network and from sticks, and for an update on trial to come up.
 
 use core::time::Duration;
-use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 
 use init_base::connection;
@@ -23,6 +23,8 @@ use crate::trial::{self, Step};
 const LOOK: Duration = Duration::from_secs(1);
 /// Whoever sends an update and is silent for longer is left.
 const SILENCE: Duration = Duration::from_secs(20);
+/// Bytes of a refused update that are read before the connection ends.
+const MOST_UNHEARD: u64 = 64 << 20;
 /// The kernel's group for its own news of devices (lib/kobject_uevent.c).
 const KERNEL: u32 = 1;
 
@@ -143,6 +145,9 @@ impl Service<'_> {
             connection.peer_addr().map_or("the network".into(), |address| address.ip().to_canonical().to_string());
         let taken = self.take(&mut connection);
         let _ = writeln!(connection, "{}", answer(&taken));
+        if taken.is_err() {
+            hear_out(&mut connection);
+        }
         self.finish(&from, taken);
     }
 
@@ -182,6 +187,13 @@ impl Service<'_> {
             self.said = message.into();
         }
     }
+}
+
+/// Reads what the sender of a refused update still sends: closed before, the connection would be reset, and the answer lost.
+fn hear_out(connection: &mut TcpStream) {
+    let _ = connection.set_read_timeout(Some(LOOK));
+    let _ = connection.shutdown(Shutdown::Write);
+    let _ = io::copy(&mut connection.take(MOST_UNHEARD), &mut io::sink());
 }
 
 /// The line that whoever sent an update gets.
