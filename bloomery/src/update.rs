@@ -8,10 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use build_support::inspect::print;
 use build_support::{Arch, Context as _, Result, bail, ensure, fs, vars};
-use slots::layout::STATE;
+use disk::hybrid;
 use slots::state::Kernel;
 use slots::update::{Header, Kind, PORT};
-use slots::{Layout, State};
 use system::outputs::{self, Medium};
 use system::{Profile, update_key};
 
@@ -95,23 +94,12 @@ fn kernel(context: &Context, profile: &Profile, arch: Arch) -> Result<(Vec<u8>, 
         _ => None,
     });
     let file = image.with_context(|| format!("the profile {} has no raw hybrid image", profile.name))?;
-    let bytes = fs::read(&file)?;
-    in_slot(&bytes).with_context(|| {
+    hybrid::kernel_in_slot(&fs::read(&file)?).with_context(|| {
         format!(
             "{} has no slots\nhint: state `slots = \"4 MiB\"` in the profile's output of kind `hybrid`",
             file.display()
         )
     })
-}
-
-fn in_slot(image: &[u8]) -> Option<(Vec<u8>, Kernel)> {
-    let layout = Layout::of(image)?;
-    let place = |at: u64| image.get(usize::try_from(at).ok()?..)?.get(..STATE.size);
-    let [first, second] = STATE.places.map(|at| place(at).unwrap_or_default());
-    let state = State::read(&STATE.newest([first, second])?.content)?;
-    let kernel = *state.kernel(1);
-    let from = usize::try_from(layout.start(1)).ok()?;
-    Some((image.get(from..)?.get(..kernel.length as usize)?.into(), kernel))
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<ExitCode> {
@@ -168,22 +156,7 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    use disk::hybrid::Slots;
-    use disk::{Content, Hybrid};
-
     use super::*;
-
-    #[test]
-    fn the_kernel_of_an_image_is_in_its_first_slot() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("image");
-        let files = vec![("KERNEL.EFI".into(), Content::Bytes(b"a kernel".to_vec()))];
-        let slots = Some(Slots { size: 8192, build_id: [5; 20] });
-        Hybrid { volume_id: 1, files, free: 0, bios: None, settings: true, slots }.write(&file).unwrap();
-        let (content, kernel) = in_slot(&fs::read(&file).unwrap()).unwrap();
-        assert_eq!((content.as_slice(), kernel.build_id), (&b"a kernel"[..], [5; 20]));
-        assert!(in_slot(&[0; 16_384]).is_none());
-    }
 
     /// What `send` says of a system with an answer that reads some bytes before.
     fn answered(reads: usize, answer: &'static [u8]) -> std::result::Result<ExitCode, String> {

@@ -122,6 +122,16 @@ impl Hybrid {
     }
 }
 
+/// The kernel in the first slot of an image, which is as it was written; none in an image without slots.
+pub fn kernel_in_slot(image: &[u8]) -> Option<(Vec<u8>, Kernel)> {
+    let layout = Layout::of(image)?;
+    let places = STATE.places.map(|at| image.get(at as usize..)?.get(..STATE.size));
+    let state = State::read(&STATE.newest(places.map(Option::unwrap_or_default))?.content)?;
+    let kernel = *state.kernel(1);
+    let content = image.get(usize::try_from(layout.start(1)).ok()?..)?.get(..kernel.length as usize)?;
+    Some((content.into(), kernel))
+}
+
 /// Takes the kernel out of the files of the FAT file system.
 fn take_kernel(files: &mut Vec<(String, Content)>) -> Result<Vec<u8>> {
     let at = files
@@ -201,6 +211,8 @@ mod tests {
             (1, 0, Kernel { length: 5000, serial: 0, build_id: [3; 20] })
         );
         assert!(!image[..start].windows(8).any(|part| part == b"KERNEL  "), "it is in the directory of the FAT too");
+        assert_eq!(kernel_in_slot(&image), Some((vec![7; 5000], *state.kernel(1))));
+        assert_eq!(kernel_in_slot(&[0; 16_384]), None);
         let small = Hybrid { slots: Some(Slots { size: 4096, build_id: [3; BUILD_ID] }), ..hybrid };
         assert!(small.build().unwrap_err().to_string().contains("the kernel has 5000 bytes, and a slot 4096"));
     }

@@ -85,7 +85,7 @@ fn an_unknown_profile_is_named_with_those_that_exist() -> Result<()> {
     let parts = [
         "there is no profile `fulll`",
         "image/profiles/fulll.toml",
-        "hint: use appliance, base, full",
+        "hint: use appliance, appliance-updates, base, full",
         "TOML file of your own",
     ];
     bench.fails("BLOOMERY_PROFILE", Path::new("fulll"), &parts).map(drop)
