@@ -6,9 +6,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FileType, OFlags};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use rustix::termios;
 
 /// How often a plain log gets a line while a step runs, so that nobody takes it for dead.
@@ -139,23 +142,27 @@ impl Progress {
         if let Some((done, all)) = self.counted {
             text += &format!(", {done}/{all}");
         }
-        if let Some(left) = self.left(elapsed) {
-            text += &format!(", {} left", duration(left));
-        }
+        text += &self.rest(elapsed);
         if with_log {
             text += &format!("  {}", self.log);
         }
         text
     }
 
-    /// The time left in seconds: from the speed of this run once a tenth is done, else from the last run.
-    fn left(&self, elapsed: f64) -> Option<f64> {
+    /// The time left: from the speed of this run once a tenth is done, else from the last run. A step that takes longer than
+    /// the last time says so.
+    fn rest(&self, elapsed: f64) -> String {
         let counting = self.counting_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         let by_speed = self.counted.and_then(|(done, all)| left_by_speed(done, all, counting));
-        let by_past = self.expected.map(|expected| (expected - elapsed).max(0.0));
-        match self.counted {
-            Some((done, all)) if done * 10 >= all => by_speed.or(by_past),
-            _ => by_past.or(by_speed),
+        let knows_speed = self.counted.is_some_and(|(done, all)| done * 10 >= all);
+        match (by_speed, self.expected) {
+            (Some(left), _) if knows_speed => format!(", {} left", duration(left)),
+            (_, Some(expected)) if elapsed > expected => {
+                format!(", longer than the {} of last time", duration(expected))
+            }
+            (_, Some(expected)) => format!(", {} left", duration(expected - elapsed)),
+            (Some(left), None) => format!(", {} left", duration(left)),
+            (None, None) => String::new(),
         }
     }
 }
@@ -181,6 +188,10 @@ fn screen() -> Screen {
         let of_cargo = format!("/proc/{}/fd/2", rustix::process::getppid()?.as_raw_nonzero());
         Some(if in_build_script() { of_cargo } else { "/proc/self/fd/2".into() })
     });
+    static APPENDS: OnceLock<()> = OnceLock::new();
+    APPENDS.get_or_init(|| {
+        let _ = let_append(); // Where it is refused, lines may overlap.
+    });
     // Append: a file that cargo's output goes to is opened anew here, at offset zero.
     let opened = path.as_ref().and_then(|path| OpenOptions::new().append(true).open(path).ok());
     match opened {
@@ -190,9 +201,60 @@ fn screen() -> Screen {
     }
 }
 
+/// Lets cargo's own standard error append too, where it goes to a file: cargo would write its next line over ours, at the place
+/// where it was. It is the same open file only through pidfd_getfd(2), which a system may refuse.
+fn let_append() -> rustix::io::Result<()> {
+    let stderr = match rustix::process::getppid().filter(|_| in_build_script()) {
+        Some(cargo) => {
+            let cargo = rustix::process::pidfd_open(cargo, PidfdFlags::empty())?;
+            rustix::process::pidfd_getfd(&cargo, 2, PidfdGetfdFlags::empty())?
+        }
+        None => rustix::io::dup(rustix::stdio::stderr())?,
+    };
+    append_to(&stderr)
+}
+
+fn append_to(file: &OwnedFd) -> rustix::io::Result<()> {
+    let is_file = FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) == FileType::RegularFile;
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    if is_file { rustix::fs::fcntl_setfl(file, flags | OFlags::APPEND) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_writers_of_one_log_do_not_meet() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut cargo = File::create(&path).unwrap();
+        let shared = cargo.try_clone().unwrap().into();
+        append_to(&shared).unwrap();
+        writeln!(cargo, "of cargo").unwrap();
+        writeln!(OpenOptions::new().append(true).open(&path).unwrap(), "of the build").unwrap();
+        writeln!(cargo, "of cargo").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "of cargo\nof the build\nof cargo\n");
+    }
+
+    #[test]
+    fn a_step_that_takes_longer_says_so() {
+        let now = Instant::now();
+        let mut progress = Progress {
+            label: "x".into(),
+            log: "y".into(),
+            started: now,
+            expected: Some(90.0),
+            counted: None,
+            counting_since: None,
+            last_plain: now,
+            finished: false,
+        };
+        assert_eq!(progress.rest(30.0), ", 1:00 min left");
+        assert_eq!(progress.rest(91.0), ", longer than the 1:30 min of last time");
+        progress.expected = None;
+        assert_eq!(progress.rest(91.0), "");
+    }
 
     #[test]
     fn ninja_is_understood() {
