@@ -7,8 +7,20 @@ use build_support::{Cmd, Dirs, Result, digest, store};
 
 /// Crates that the program is made of. Code of a generic function of another crate counts to the first of these that its
 /// name has.
-const CRATES: &[&str] =
-    &["dhcpc", "echod", "initctl", "modprobe", "ntpc", "status", "syslogc", "slots", "updater", "init_base", "init"];
+const CRATES: &[&str] = &[
+    "dhcpc",
+    "echod",
+    "initctl",
+    "modprobe",
+    "ntpc",
+    "status",
+    "syslogc",
+    "slots",
+    "updater",
+    "growfs",
+    "init_base",
+    "init",
+];
 /// What other Rust code is.
 const STD: &str = "core, alloc, std and small crates";
 /// What has names of C: Rust's have a path.

@@ -141,6 +141,18 @@ pub const TABLE: &[Var] = &[
         packages: TESTS,
     },
     Var {
+        name: "BLOOMERY_TEST_POWER_CUTS",
+        default: "`2`",
+        meaning: "tests of images: how often the power fails in each test of that",
+        packages: TESTS,
+    },
+    Var {
+        name: "BLOOMERY_TEST_SEED",
+        default: "the time",
+        meaning: "tests of images: from which number the moments of power cuts follow; each run says its own",
+        packages: TESTS,
+    },
+    Var {
         name: "BLOOMERY_WRITE_DOCS",
         default: "none",
         meaning: "tests of system and status: `1` writes `docs/profiles.md` and the screens that are compared",

@@ -7,7 +7,8 @@ use system::Profile;
 
 /// Programs that are linked into the same file when a profile has them as packages: each is a cargo feature of that name,
 /// and another name of the file (`init/src/main.rs`).
-const COMPANIONS: &[&str] = &["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "updater"];
+const COMPANIONS: &[&str] =
+    &["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "updater", "growfs"];
 
 /// Names of init itself that hands know from other inits.
 const HABITS: &[&str] = &["shutdown", "telinit"];
@@ -16,8 +17,20 @@ const HABITS: &[&str] = &["shutdown", "telinit"];
 const USUAL: &[&str] = &["initctl", "echod"];
 
 /// The crates that the program is made of.
-const CRATES: &[&str] =
-    &["init", "init/base", "initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "slots", "updater"];
+const CRATES: &[&str] = &[
+    "init",
+    "init/base",
+    "initctl",
+    "echod",
+    "dhcpc",
+    "modprobe",
+    "ntpc",
+    "status",
+    "syslogc",
+    "slots",
+    "updater",
+    "growfs",
+];
 
 /// Leaves `sbin/init`, links to it, and the same program with symbols and debug information, `debug/init.debug`.
 pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Built> {

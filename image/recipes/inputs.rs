@@ -53,6 +53,8 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
         "syslogc/Cargo.toml",
         "slots/src",
         "slots/Cargo.toml",
+        "growfs/src",
+        "growfs/Cargo.toml",
         "updater/src",
         "updater/Cargo.toml",
         "efi-sign/src",

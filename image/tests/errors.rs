@@ -236,7 +236,7 @@ fn a_package_without_build_sh_is_named() -> Result<()> {
             &[
                 "the package",
                 "/game has no build.sh",
-                "hint: use busybox, init, initctl, echod, dhcpc, modprobe, ntpc, status, syslogc, updater, toolchain",
+                "hint: use busybox, init, initctl, echod, dhcpc, modprobe, ntpc, status, syslogc, updater, growfs, toolchain",
             ],
         )
         .map(drop)

@@ -11,11 +11,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ::slots::update::{Header, Kind, PORT};
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Dirs, fs, tree};
+use common::chance::{Chance, power_cuts};
 use common::guest::{Guest, Start, extra};
 use common::outputs::Outputs;
 use common::{ports, report, slots};
@@ -259,31 +260,6 @@ fn an_update_comes_from_a_stick(arch: Arch) -> Result<()> {
     Ok(())
 }
 
-/// Numbers by chance that a seed repeats (Marsaglia, "Xorshift RNGs", 2003).
-struct Chance(u64);
-
-impl Chance {
-    fn new() -> Result<Chance> {
-        let seed = match std::env::var("BLOOMERY_TEST_SEED") {
-            Ok(seed) => seed.parse()?,
-            Err(_) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64 | 1,
-        };
-        report(&format!("BLOOMERY_TEST_SEED={seed}"));
-        Ok(Chance(seed))
-    }
-
-    fn below(&mut self, limit: Duration) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        limit.mul_f64((self.0 >> 11) as f64 / (1_u64 << 53) as f64)
-    }
-}
-
-fn cuts() -> Result<usize> {
-    Ok(std::env::var("BLOOMERY_TEST_POWER_CUTS").map_or(Ok(2), |number| number.parse())?)
-}
-
 /// The number at the end of the last line that begins so.
 fn last_number(text: &str, begin: &str) -> Option<u64> {
     text.lines().rev().find_map(|line| line.trim_end().strip_prefix(begin)?.parse().ok())
@@ -295,7 +271,7 @@ fn a_power_cut_loses_no_setting(arch: Arch) -> Result<()> {
     let _slot = slots::one();
     let (boot, mut chance) = (*bench.firmwares().first().context("no firmware")?, Chance::new()?);
     let mut kept = 0;
-    for cut in 0..cuts()? {
+    for cut in 0..power_cuts()? {
         let mut guest = bench.start("cut", boot)?;
         guest.prompt()?;
         let name = guest.run("hostname")?;
@@ -310,7 +286,7 @@ fn a_power_cut_loses_no_setting(arch: Arch) -> Result<()> {
         kept = last_number(&guest.console.text, "kept-").unwrap_or(found);
         drop(guest);
     }
-    report(&format!("{NAME} {arch}: {} power cuts, {kept} settings kept", cuts()?));
+    report(&format!("{NAME} {arch}: {} power cuts, {kept} settings kept", power_cuts()?));
     Ok(())
 }
 
@@ -320,7 +296,7 @@ fn a_power_cut_during_an_update_leaves_a_system(arch: Arch) -> Result<()> {
     let _slot = slots::one();
     let (boot, mut chance) = (*bench.firmwares().first().context("no firmware")?, Chance::new()?);
     let (mut old, mut new) = (0, 0);
-    for cut in 1..=cuts()? as u64 {
+    for cut in 1..=power_cuts()? as u64 {
         let mut guest = bench.boot("cut-update", boot)?;
         let is_new = description(&mut guest)?.contains("(updates-next)");
         *(if is_new { &mut new } else { &mut old }) += 1;
@@ -338,6 +314,9 @@ fn a_power_cut_during_an_update_leaves_a_system(arch: Arch) -> Result<()> {
     }
     let mut guest = bench.boot("cut-update", boot)?;
     guest.run("initctl status echo")?;
-    report(&format!("{NAME} {arch}: {} power cuts, after them {old} times the old and {new} times the new", cuts()?));
+    report(&format!(
+        "{NAME} {arch}: {} power cuts, after them {old} times the old and {new} times the new",
+        power_cuts()?
+    ));
     Ok(())
 }

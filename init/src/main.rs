@@ -54,6 +54,10 @@ const PROGRAMS: &[(&str, Option<Program>)] = &[
     ("updater", Some(updater::run)),
     #[cfg(not(feature = "updater"))]
     ("updater", None),
+    #[cfg(feature = "growfs")]
+    ("growfs", Some(growfs::run)),
+    #[cfg(not(feature = "growfs"))]
+    ("growfs", None),
 ];
 
 /// The exit code of a name whose program is not linked in: the shells' code for a program that is not there.

@@ -38,6 +38,7 @@ const BASE_RULES: &[(&str, &[&str])] = &[
     ("kmsg", &["sys"]),
     ("lease", &["host_name", "sys"]),
     ("protocol", &["sys"]),
+    ("connection", &["protocol", "sys"]),
     ("resolv", &["sys"]),
     ("rtnetlink", &["sys"]),
     ("settings", &["bootconfig", "host_name", "names", "rtnetlink", "sys"]),

@@ -67,7 +67,7 @@ fn every_phase_of_the_boot_is_in_its_page() {
 
 #[test]
 fn every_option_of_a_tool_is_in_its_page() {
-    for program in ["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "updater"] {
+    for program in ["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "updater", "growfs"] {
         let page = format!("../{program}/man/{program}.8");
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
@@ -94,9 +94,17 @@ fn pages_are_formatted_without_a_warning() {
         return testing::skip("this host has no groff");
     }
     let mut pages = 0;
-    let dirs =
-        ["man", "../initctl/man", "../echod/man", "../ntpc/man", "../status/man", "../syslogc/man", "../updater/man"]
-            .map(crate_file);
+    let dirs = [
+        "man",
+        "../initctl/man",
+        "../echod/man",
+        "../ntpc/man",
+        "../status/man",
+        "../syslogc/man",
+        "../updater/man",
+        "../growfs/man",
+    ]
+    .map(crate_file);
     for entry in dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap()) {
         let path = entry.unwrap().path();
         let output = Command::new("groff").args(["-mdoc", "-Tutf8", "-ww", "-b"]).arg(&path).output().unwrap();

@@ -20,6 +20,7 @@ fn a_name_is_its_program_or_nothing() {
         ("status", cfg!(feature = "status")),
         ("syslogc", cfg!(feature = "syslogc")),
         ("updater", cfg!(feature = "updater")),
+        ("growfs", cfg!(feature = "growfs")),
     ];
     for (name, linked) in programs {
         let help = run_as(name, "--help");

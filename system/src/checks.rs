@@ -156,7 +156,7 @@ fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
         profile.root.kind == RootKind::Initramfs || !profile.root.embed,
         "{embed}: `root.embed` needs `root.kind = \"initramfs\"`: a kernel holds no ext4 file system\nhint: state that kind, or leave `embed` out"
     );
-    if let Some(name) = ["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "updater"]
+    if let Some(name) = ["initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "updater", "growfs"]
         .into_iter()
         .find(|name| profile.has(name) && !profile.has("init"))
     {
@@ -166,8 +166,8 @@ fn check_root(profile: &Profile, embed: &Place) -> Result<()> {
         );
     }
     ensure!(
-        profile.root.update_key.is_none() || profile.has("updater"),
-        "the profile {} has `update-key`, and no `updater` that takes updates\nhint: add `updater` to the packages below [root]",
+        profile.root.update_key.is_none() && profile.root.update_product.is_none() || profile.has("updater"),
+        "the profile {} says which updates it takes, and has no `updater` that takes them\nhint: add `updater` to the packages below [root]",
         profile.name
     );
     profile.outputs.iter().try_for_each(|output| output.kind.check(output, profile))

@@ -16,8 +16,20 @@ use crate::{checks, program, size};
 pub const OF_ARCH: &str = "{arch}";
 
 /// Packages that are parts of Bloomery.
-pub const OWN_PACKAGES: &[&str] =
-    &["busybox", "init", "initctl", "echod", "dhcpc", "modprobe", "ntpc", "status", "syslogc", "updater", "toolchain"];
+pub const OWN_PACKAGES: &[&str] = &[
+    "busybox",
+    "init",
+    "initctl",
+    "echod",
+    "dhcpc",
+    "modprobe",
+    "ntpc",
+    "status",
+    "syslogc",
+    "updater",
+    "growfs",
+    "toolchain",
+];
 
 /// A profile: what a system is, and what a build leaves of it.
 #[derive(Clone, Debug)]
@@ -65,6 +77,8 @@ pub struct Root {
     pub embed: bool,
     /// The user's key that updates are known by.
     pub update_key: Option<PathBuf>,
+    /// The product that updates are for.
+    pub update_product: Option<String>,
 }
 
 /// What files of the root file system have besides what they have on this machine. `None` leaves it.
@@ -409,6 +423,10 @@ impl Profile {
                 lists: values.list("root.lists")?.iter().map(beside).collect(),
                 embed: values.flag("root.embed")?,
                 update_key: values.path("root.update-key")?,
+                update_product: values
+                    .get("root.update-product")
+                    .map(|_| values.text("root.update-product").map(String::from))
+                    .transpose()?,
             },
             attributes: resolved.rows.get("attribute").into_iter().flatten().map(attribute).collect::<Result<_>>()?,
             kernel: kernel(resolved, values)?,

@@ -110,7 +110,7 @@ pub const TABLES: &[Table] = &[
                 "packages",
                 Form::List,
                 Default::Is("[]"),
-                "`busybox`, `init`, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc`, `status`, `syslogc` and `updater` (which are linked into `init`), `toolchain`, or the path of a directory with a `build.sh` (docs/packages.md)",
+                "`busybox`, `init`, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc`, `status`, `syslogc`, `updater` and `growfs` (which are linked into `init`), `toolchain`, or the path of a directory with a `build.sh` (docs/packages.md)",
             ),
             key("files", Form::List, Default::Is("[]"), "directories that are laid over the root file system"),
             key(
@@ -136,6 +136,12 @@ pub const TABLES: &[Table] = &[
                 Form::Line,
                 Default::Absent("one that the build makes, once a store"),
                 "a file from this one's directory, of PEM, with the Ed25519 key by which `updater` knows updates. The public key is enough, and no other part of it is in an image ([updates.md](updates.md))",
+            ),
+            key(
+                "update-product",
+                Form::Line,
+                Default::Absent("the profile's name"),
+                "the product whose updates `updater` takes: a system takes those of another profile where both state the same one",
             ),
         ],
     },

@@ -37,7 +37,7 @@ pub fn configuration(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Optio
 
 /// By what an update says for which system it is.
 pub fn product(arch: Arch, profile: &Profile) -> String {
-    format!("{} {arch}", profile.name)
+    format!("{} {arch}", profile.root.update_product.as_ref().unwrap_or(&profile.name))
 }
 
 /// The public key in a file with it or with the private one.
@@ -128,7 +128,11 @@ mod tests {
         let first = configuration(&dirs, Arch::X86_64, &with).unwrap().unwrap();
         assert_eq!(configuration(&dirs, Arch::X86_64, &with).unwrap().unwrap(), first);
         assert!(first.starts_with("key = ") && first.ends_with("\nproduct = own x86_64\n"), "{first}");
-        assert!(profile(&dirs, "update-key = \"own.toml\"").unwrap_err().to_string().contains("no `updater`"));
+        let renamed = profile(&dirs, "packages = [\"init\", \"updater\"]\nupdate-product = \"cellar\"").unwrap();
+        assert_eq!(product(Arch::Arm64, &renamed), "cellar arm64");
+        for line in ["update-key = \"own.toml\"", "update-product = \"x\""] {
+            assert!(profile(&dirs, line).unwrap_err().to_string().contains("has no `updater`"));
+        }
     }
 
     #[test]

@@ -74,14 +74,14 @@ impl Taker<'_> {
     }
 
     fn check_kernel(&self, header: &Header, state: &State) -> Result<(), String> {
+        if header.build_id == *self.running {
+            return Err("it is the kernel that runs already".into());
+        }
         let newest = state.kernels.iter().map(|kernel| kernel.serial).max().unwrap_or(0);
         match state.running(self.running) {
             Running::Trial => return Err("the update before it is still on trial".into()),
             Running::Neither => return Err("the kernel that runs is not one of the disk's".into()),
             Running::Good | Running::Before | Running::Returned => {}
-        }
-        if header.build_id == *self.running {
-            return Err("it is the kernel that runs already".into());
         }
         if header.serial <= newest {
             return Err("it is not newer than what was there before; hint: sign it anew to have it all the same".into());

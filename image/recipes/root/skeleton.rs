@@ -48,6 +48,11 @@ const SERVICES: &[(&str, &str, &str)] = &[
          capabilities = [\"syslog\"]\nno-new-privileges = true\n",
     ),
     (
+        "growfs",
+        "grow.toml",
+        "description = \"makes the root file system fill its disk\"\ncommand = \"/sbin/growfs\"\ntype = \"oneshot\"\n",
+    ),
+    (
         "updater",
         "update.toml",
         // It writes to disks, and asks init to start the machine anew.

@@ -3,6 +3,7 @@
 //! `BLOOMERY_TEST_SLOW` (default 1) multiplies every time limit, for machines slower than two cores without KVM.
 #![allow(dead_code)] // Every test binary compiles this module and uses its own part of it.
 
+pub mod chance;
 pub mod console;
 pub mod disk;
 pub mod echo;

@@ -43,6 +43,8 @@ const SOURCES: &[&str] = &[
     "syslogc/src",
     "slots/Cargo.toml",
     "slots/src",
+    "growfs/Cargo.toml",
+    "growfs/src",
     "updater/Cargo.toml",
     "updater/src",
     "sysroot",

@@ -1,5 +1,5 @@
 //! What PID 1 shares with the programs beside it, `initctl`, `echod`, `dhcpc`, `modprobe`, `ntpc`, `status`,
-//! `syslogc` and `updater`: [`sys`], the only door to the kernel, [`protocol`] and [`connection`], the language of the control socket, and
+//! `syslogc`, `updater` and `growfs`: [`sys`], the only door to the kernel, [`protocol`] and [`connection`], the language of the control socket, and
 //! what several of them read. Nothing here knows any of them.
 
 pub mod bootconfig;

@@ -226,7 +226,7 @@ mod tests {
             (EMBED, "settings = \"large.txt\"", "large.txt with 16385 bytes"),
             (EMBED, &format!("settings = \"right.txt\"\n{SIGN}"), "has `sign` and `settings`"),
             (EMBED, "slots = \"4 MiB\"", "has `slots`, and no program that writes them\nhint: add `updater`"),
-            ("embed = true\npackages = [\"init\", \"updater\"]", "slots = \"1001\"", "no multiple of 4 KiB\nhint: "),
+            ("embed = true\npackages = [\"init\", \"updater\"]", "slots = \"3 KiB\"", "no multiple of 4 KiB\nhint: "),
         ] {
             let error = format!("{:#}", read(dir, root, keys).unwrap_err());
             assert!(error.contains("own.toml:") && error.contains(part) && error.contains("hint: "), "{error}");

@@ -22,6 +22,7 @@ pub mod random;
 pub mod ring;
 pub mod signal;
 pub mod socket;
+pub mod storage;
 pub mod system;
 pub mod tty;
 pub mod wait;
