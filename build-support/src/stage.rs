@@ -35,6 +35,7 @@ const PLAN: &[&str] = &[
     "root",
     "link",
     "loader",
+    "identity",
     "signer",
     "signed",
     "image",

@@ -12,11 +12,12 @@ use uuid::Uuid;
 
 use crate::MIB;
 use crate::bios::BiosLoader;
-use crate::gpt;
+use crate::gpt::{self, Sector};
 use crate::image::{BiosBoot, Content, Disk, Partition, Size};
 use crate::tree::{Content as FileContent, Tree};
 
-/// Bytes of the EFI system partition: FAT32's least and room for several kernels. Most of it is a hole in the file.
+/// Bytes of the EFI system partition: FAT32's least with sectors of 512 bytes, and room for several kernels. Most of it is a hole in
+/// the file.
 pub const ESP_SIZE: u64 = 64 * MIB;
 /// The label of the root file system.
 pub const ROOT_LABEL: &str = "bloomery";
@@ -68,6 +69,8 @@ pub struct EfiDisk<'a> {
     pub root: Option<&'a Tree>,
     /// Bytes of the disk; what a MiB leaves over is not used.
     pub size: u64,
+    /// The sectors of the disks that it is for.
+    pub sector: Sector,
     /// Its identifiers.
     pub ids: DiskIds,
     /// The loader for a BIOS, on an architecture that has one.
@@ -101,6 +104,6 @@ impl EfiDisk<'_> {
             let content = Content::Ext4 { label: ROOT_LABEL, uuid: self.ids.root_fs, tree };
             partitions.push(Partition { name: "root", kind, guid: self.ids.root, size: Size::Rest, content });
         }
-        Ok(Disk { size: self.size, id: self.ids.disk, partitions, bios: None })
+        Ok(Disk { size: self.size, id: self.ids.disk, sector: self.sector, partitions, bios: None })
     }
 }

@@ -10,21 +10,28 @@ use fatfs::{Date, DateTime, Dir, FatType, FileSystem, FormatVolumeOptions, FsOpt
 use fs_err as fs;
 
 use crate::MIB;
+use crate::gpt::Sector;
 use crate::tree::Content;
 
 /// A FAT32 file system with sectors of 512 bytes cannot be smaller: it has at least 65,525 clusters (Microsoft FAT
 /// specification 1.03, section "FAT type determination"). FAT12 and FAT16 need only be read on removable media (UEFI
 /// 2.10, section 13.3), so the system partition of a disk is FAT32.
 pub const MIN_FAT32_SIZE: u64 = 34 * MIB;
+/// The same with sectors of 4,096 bytes. A system partition below is FAT16, which UEFI firmware reads as well.
+const MIN_LARGE_FAT32_SIZE: u64 = 264 * MIB;
+/// A FAT16 file system with clusters of 4,096 bytes cannot be smaller: it has at least 4,085 of them.
+const MIN_LARGE_FAT16_SIZE: u64 = 17 * MIB;
 /// Up to this size clusters have one sector, and eight above: the specification's own table for FAT32, which saves memory
 /// on small volumes and a large table on others.
 const SMALL: u64 = 260 * MIB;
-const SECTOR: u64 = 512;
 
 /// A FAT file system to write.
 pub struct Fat<'a> {
-    /// Bytes, a multiple of 512. From [`MIN_FAT32_SIZE`] on it is FAT32, below it FAT16 or FAT12.
+    /// Bytes, whole sectors. From [`MIN_FAT32_SIZE`] on it is FAT32, below it FAT16 or FAT12; with sectors of 4,096 bytes from
+    /// 264 MiB on.
     pub size: u64,
+    /// The sectors of the disks that it is for.
+    pub sector: Sector,
     /// The volume's serial number.
     pub volume_id: u32,
     /// The volume's label, at most 11 characters; empty: none.
@@ -46,9 +53,10 @@ impl Fat<'_> {
     /// do not fit, or when the output cannot be written.
     pub fn write(&self, out: &Path) -> Result<()> {
         let least = 64 << 10; // Room for a boot sector, tables and a root directory.
+        let sector = self.sector.bytes();
         ensure!(
-            self.size >= least && self.size.is_multiple_of(SECTOR),
-            "a FAT file system has at least {least} bytes and whole sectors of {SECTOR}, and this one has {} bytes",
+            self.size >= least && self.size.is_multiple_of(sector),
+            "a FAT file system has at least {least} bytes and whole sectors of {sector}, and this one has {} bytes",
             self.size
         );
         check_files(&self.files)?;
@@ -67,9 +75,11 @@ impl Fat<'_> {
         if !self.label.is_empty() {
             options = options.volume_label(label(self.label)?); // An empty one would be an entry without a name.
         }
-        if self.size >= MIN_FAT32_SIZE {
-            let sectors = if self.size <= SMALL { 1 } else { 8 };
-            options = options.fat_type(FatType::Fat32).bytes_per_cluster(sectors * SECTOR as u32);
+        if let Some((kind, cluster)) = self.clusters() {
+            options = options.fat_type(kind).bytes_per_cluster(cluster);
+        }
+        if self.sector == Sector::Large {
+            options = options.bytes_per_sector(4096);
         }
         fatfs::format_volume(&mut disk, options).context("cannot format it")?;
         disk.set_position(0);
@@ -81,10 +91,22 @@ impl Fat<'_> {
         volume.stats().context("cannot count its free clusters")?; // Only a count that was asked for is written.
         volume.unmount()?;
         let mut disk = disk.into_inner();
-        if self.size >= MIN_FAT32_SIZE {
+        if self.clusters().is_some_and(|(kind, _)| kind == FatType::Fat32) {
             mend_parents(&mut disk)?;
         }
         Ok(disk)
+    }
+
+    /// The kind of file system and the bytes of its clusters; `None`: the crate chooses, by the volume's size alone.
+    fn clusters(&self) -> Option<(FatType, u32)> {
+        match self.sector {
+            Sector::Small if self.size >= MIN_FAT32_SIZE => {
+                Some((FatType::Fat32, if self.size <= SMALL { 512 } else { 4096 }))
+            }
+            Sector::Large if self.size >= MIN_LARGE_FAT32_SIZE => Some((FatType::Fat32, 4096)),
+            Sector::Large if self.size >= MIN_LARGE_FAT16_SIZE => Some((FatType::Fat16, 4096)),
+            _ => None,
+        }
     }
 
     fn explain(&self, error: anyhow::Error, path: &str) -> anyhow::Error {
@@ -194,7 +216,7 @@ struct Layout {
 
 impl Layout {
     fn of(disk: &[u8]) -> Layout {
-        let sector = SECTOR as usize;
+        let sector = usize::from(word(disk, 11)); // BPB_BytsPerSec
         let long = |at: usize| u32::from(word(disk, at)) | u32::from(word(disk, at + 2)) << 16;
         let table = usize::from(word(disk, 14)) * sector; // BPB_RsvdSecCnt
         let tables = usize::from(disk[16]) * long(36) as usize * sector; // BPB_NumFATs, BPB_FATSz32

@@ -13,7 +13,7 @@ use crate::MIB;
 use crate::bios::{self, BiosLoader, Target};
 use crate::ext4::{Ext4, TooSmall};
 use crate::fat::Fat;
-use crate::gpt::{self, ALIGNMENT, Entry};
+use crate::gpt::{self, ALIGNMENT, Entry, Sector};
 use crate::tree::{Content as FileContent, Tree};
 
 /// A disk to write.
@@ -22,6 +22,8 @@ pub struct Disk<'a> {
     pub size: u64,
     /// The disk's identifier in the table.
     pub id: Uuid,
+    /// The sectors of the disks that it is for.
+    pub sector: Sector,
     /// Its partitions, in the order of the table and of the disk.
     pub partitions: Vec<Partition<'a>>,
     /// What a BIOS starts; none: only UEFI firmware starts the disk.
@@ -41,9 +43,14 @@ pub struct BiosBoot<'a> {
     pub kernel: &'a str,
 }
 
-/// Where the loader's second stage lies, in bytes: behind the table, which ends at byte 17,408 of a disk with sectors of 512
-/// bytes.
-const SECOND_STAGE: u64 = 20_480;
+/// Where the loader's second stage lies, in bytes: behind the table. That has 16,384 bytes behind the second sector, so it ends
+/// at byte 17,408, or 24,576.
+fn second_stage(sector: Sector) -> u64 {
+    match sector {
+        Sector::Small => 20_480,
+        Sector::Large => 24_576,
+    }
+}
 
 /// A partition of a disk.
 pub struct Partition<'a> {
@@ -103,12 +110,13 @@ struct Place {
 
 impl BiosBoot<'_> {
     /// Writes the loader in front of the partitions. The table stays as it is.
-    fn install(&self, disk: &fs::File, places: &[Place]) -> Result<()> {
+    fn install(&self, disk: &fs::File, sector: Sector, places: &[Place]) -> Result<()> {
+        let second_stage = second_stage(sector);
         let place = places.get(self.partition).context("a BIOS cannot start a partition that is not there")?;
-        let mut head = vec![0; (SECOND_STAGE + bios::SECOND_STAGE) as usize];
+        let mut head = vec![0; usize::try_from(second_stage + bios::SECOND_STAGE)?];
         disk.file().read_exact_at(&mut head, 0)?;
         let target = Target { volume: place.start, volume_id: self.volume_id, kernel: self.kernel, settings: false };
-        self.loader.install(&mut head, SECOND_STAGE, &target)?;
+        self.loader.install(&mut head, second_stage, &target)?;
         Ok(disk.file().write_all_at(&head, 0)?)
     }
 }
@@ -127,8 +135,9 @@ impl Disk<'_> {
         let mut files = Vec::new();
         for (number, (partition, place)) in self.partitions.iter().zip(&places).enumerate() {
             let file = work.join(format!("partition-{}", number + 1));
-            let filled =
-                partition.fill(place.size, &file, work).map_err(|error| self.explain(partition, place, error))?;
+            let filled = partition
+                .fill(place.size, self.sector, &file, work)
+                .map_err(|error| self.explain(partition, place, error))?;
             files.push(filled);
         }
         whole::file(out, |path| {
@@ -139,8 +148,8 @@ impl Disk<'_> {
                     sparse::copy_into(from, &file, place.start)?;
                 }
             }
-            gpt::write(&file, self.id, &self.entries(&places))?;
-            self.bios.map_or(Ok(()), |boot| boot.install(&file, &places))
+            gpt::write(&file, self.id, self.sector, &self.entries(&places))?;
+            self.bios.map_or(Ok(()), |boot| boot.install(&file, self.sector, &places))
         })?;
         for (file, partition) in files.iter().zip(&self.partitions) {
             if let Some(file) = file.as_ref().filter(|_| !matches!(partition.content, Content::File(_))) {
@@ -244,10 +253,10 @@ impl Disk<'_> {
 
 impl Partition<'_> {
     /// Makes what is in the partition as a file of at most its size. `None`: nothing.
-    fn fill(&self, size: u64, file: &Path, work: &Path) -> Result<Option<PathBuf>> {
+    fn fill(&self, size: u64, sector: Sector, file: &Path, work: &Path) -> Result<Option<PathBuf>> {
         match &self.content {
             Content::Fat { label, volume_id, files } => {
-                Fat { size, volume_id: *volume_id, label, files: files.clone() }.write(file)?;
+                Fat { size, sector, volume_id: *volume_id, label, files: files.clone() }.write(file)?;
             }
             Content::Ext4 { label, uuid, tree } => Ext4 { uuid: *uuid, label, size }.write(tree, file, work)?,
             Content::File(path) => {
@@ -271,7 +280,7 @@ mod tests {
     }
 
     fn disk(size: u64, partitions: Vec<Partition<'_>>) -> Disk<'_> {
-        Disk { size: size * MIB, id: Uuid::from_u128(100), partitions, bios: None }
+        Disk { size: size * MIB, id: Uuid::from_u128(100), sector: Sector::Small, partitions, bios: None }
     }
 
     #[test]

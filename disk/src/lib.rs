@@ -10,6 +10,7 @@
 pub mod aligned_fat;
 pub mod bios;
 pub mod capabilities;
+pub mod command_line;
 pub mod compress;
 pub mod convert;
 pub mod cpio;

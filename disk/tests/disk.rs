@@ -11,6 +11,7 @@ use common::{pattern, run, scratch, text, tree};
 use disk::efi::ESP_SIZE;
 use disk::ext4::Ext4;
 use disk::fat::Fat;
+use disk::gpt::Sector;
 use disk::image::{Content, Disk, Partition, Size};
 use disk::oci::{Image, Layer};
 use disk::{Compression, DiskIds, EfiDisk, Format, MIB, Tree, Uuid};
@@ -23,9 +24,17 @@ fn write(tree: &Tree, size: u64, arch: Arch, dir: &Path) -> anyhow::Result<PathB
     fs::create_dir_all(dir)?;
     fs::write(&kernel, pattern(3_300_000))?;
     let out = dir.join("out/full.img");
-    EfiDisk { arch, kernel: &kernel, root: Some(tree), size, ids: DiskIds::of("test"), bios: None }
-        .write(&out, &dir.join("work"))
-        .map(|()| out)
+    EfiDisk {
+        arch,
+        kernel: &kernel,
+        root: Some(tree),
+        size,
+        sector: Sector::Small,
+        ids: DiskIds::of("test"),
+        bios: None,
+    }
+    .write(&out, &dir.join("work"))
+    .map(|()| out)
 }
 
 /// Takes a partition out, by the numbers that sgdisk reads from the table.
@@ -83,6 +92,7 @@ fn a_kernel_with_its_root_inside_has_the_disk_for_itself() {
         kernel: &kernel,
         root: None,
         size: 40 * MIB,
+        sector: Sector::Small,
         ids: DiskIds::of("test"),
         bios: None,
     };
@@ -98,6 +108,44 @@ fn a_kernel_with_its_root_inside_has_the_disk_for_itself() {
         run("sgdisk", &["-p", text(&image)]).lines().last().unwrap().trim().starts_with("1 "),
         "it has a second one"
     );
+}
+
+/// sgdisk knows 512 bytes alone for a file; the numbers are at the places of UEFI 2.10, table 5.5 and 5.6.
+#[test]
+fn a_disk_with_large_sectors_counts_by_them() {
+    let (_keep, dir) = scratch();
+    let kernel = dir.join("kernel");
+    fs::write(&kernel, pattern(3_300_000)).unwrap();
+    let (tree, image) = (tree(&dir.join("host")), dir.join("disk.img"));
+    let ids = DiskIds::of("test");
+    let (arch, root, sector) = (Arch::X86_64, Some(&tree), Sector::Large);
+    for size in [SIZE, 600 * MIB] {
+        let esp_size = if size == SIZE { ESP_SIZE } else { 300 * MIB };
+        let disk = EfiDisk { arch, kernel: &kernel, root, size, sector, ids: ids.clone(), bios: None };
+        disk.write(&image, &dir.join("work")).unwrap();
+        let bytes = fs::read(&image).unwrap();
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        assert_eq!((&bytes[4096..4104], &bytes[512..520]), (&b"EFI PART"[..], &[0; 8][..]));
+        assert_eq!((number(4096 + 24), number(4096 + 32), number(4096 + 72)), (1, size / 4096 - 1, 2));
+        assert_eq!(&bytes[bytes.len() - 4096..][..8], b"EFI PART");
+        let parts: Vec<_> = [8192, 8192 + 128].iter().map(|at| (number(at + 32), number(at + 40))).collect();
+        assert_eq!(parts[0], (256, 256 + ESP_SIZE / 4096 - 1));
+        assert_eq!(parts[1].0, 256 + ESP_SIZE / 4096);
+        let (esp, root) = (dir.join("esp"), dir.join("root"));
+        let of = |(first, last): (u64, u64)| &bytes[first as usize * 4096..(last as usize + 1) * 4096];
+        fs::write(&esp, of(parts[0])).unwrap();
+        fs::write(&root, of(parts[1])).unwrap();
+        assert_eq!(&fs::read(&esp).unwrap()[11..13], &4096u16.to_le_bytes());
+        run("fsck.fat", &["-n", text(&esp)]);
+        run("e2fsck", &["-fn", text(&root)]);
+        fs::remove_file(&image).unwrap();
+        // From 264 MiB on it is FAT32, whose directories are mended.
+        let files = vec![("EFI/BOOT/BOOTX64.EFI".to_string(), disk::Content::Host(kernel.clone()))];
+        let fat = Fat { size: esp_size, sector, volume_id: 1, label: "LARGE", files };
+        fat.write(&esp).unwrap();
+        run("fsck.fat", &["-n", text(&esp)]);
+        fs::remove_file(&esp).unwrap();
+    }
 }
 
 #[test]
@@ -125,7 +173,8 @@ fn a_bios_loader_lies_in_front_of_the_partitions() {
     let bios = Some(disk::BiosLoader::read(&dir).unwrap());
     let ids = DiskIds::of("test");
     let volume_id = ids.volume_id;
-    let disk = EfiDisk { arch: Arch::X86_64, kernel: &kernel, root: None, size: 40 * MIB, ids, bios };
+    let disk =
+        EfiDisk { arch: Arch::X86_64, kernel: &kernel, root: None, size: 40 * MIB, sector: Sector::Small, ids, bios };
     let image = dir.join("disk.img");
     disk.write(&image, &dir.join("work")).unwrap();
     assert!(run("sgdisk", &["-v", text(&image)]).contains("No problems found"));
@@ -251,7 +300,9 @@ fn a_disk_of_other_partitions_passes_every_checker() {
         part(6, "swap", Size::Bytes(8 * MIB), Content::Empty),
     ];
     let image = dir.join("disk.img");
-    Disk { size: 400 * MIB, id: id(0), partitions, bios: None }.write(&image, &dir.join("work")).unwrap();
+    Disk { size: 400 * MIB, id: id(0), sector: Sector::Small, partitions, bios: None }
+        .write(&image, &dir.join("work"))
+        .unwrap();
     assert!(run("sgdisk", &["-v", text(&image)]).contains("No problems found"));
     assert_eq!(fs::read_dir(dir.join("work")).unwrap().count(), 0, "files on the way were left");
     let parts: Vec<PathBuf> = (1..=6).map(|number| dir.join(format!("part-{number}"))).collect();
@@ -289,7 +340,7 @@ fn many_directories_in_a_root_are_right() {
     let (_keep, dir) = scratch();
     let files = (0..100).map(|i| (format!("dir{i}/sub/file"), disk::Content::Bytes(b"x".to_vec()))).collect();
     let out = dir.join("fat");
-    Fat { size: 36 * MIB, volume_id: 1, label: "many", files }.write(&out).unwrap();
+    Fat { size: 36 * MIB, sector: Sector::Small, volume_id: 1, label: "many", files }.write(&out).unwrap();
     run("fsck.fat", &["-n", text(&out)]);
 }
 
@@ -313,7 +364,8 @@ fn files_that_a_fat_file_system_cannot_hold_are_refused() {
     let kernel = dir.join("kernel");
     fs::write(&kernel, pattern(40 << 20)).unwrap();
     let host = |path: &str| (path.to_string(), disk::Content::Host(kernel.clone()));
-    let fat = |size, label, files| Fat { size, volume_id: 1, label, files }.write(&dir.join("fat"));
+    let fat =
+        |size, label, files| Fat { size, sector: Sector::Small, volume_id: 1, label, files }.write(&dir.join("fat"));
     for (result, part) in [
         (
             fat(36 * MIB, "A", vec![host("EFI/x")]),
@@ -387,6 +439,7 @@ fn on_a_small_disk() {
         kernel: &kernel,
         root: Some(&tree),
         size: SIZE,
+        sector: Sector::Small,
         ids: DiskIds::of("test"),
         bios: None,
     };

@@ -61,7 +61,8 @@ pub fn refuse_modules(merged: &Merged, made: &str) -> Result<()> {
 /// The command line that is built into the kernel.
 pub fn command_line(arch: Arch, profile: &Profile) -> String {
     let root = match profile.root.kind {
-        RootKind::Ext4 => format!("root=PARTUUID={} rootwait ro", outputs::root_partition(arch)),
+        // The kernel of a disk gets the identifier of that disk's own root later, and is not compiled for it.
+        RootKind::Ext4 => outputs::compiled_root(arch),
         RootKind::Initramfs => String::new(),
     };
     let line = [

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use ::disk::gpt::Sector;
 use anyhow::{Context as _, Result};
 use build_support::Arch;
 
@@ -67,12 +68,12 @@ pub(super) struct Part {
 pub(super) fn parts(arch: Arch, profile: &Profile, boot: Boot) -> Result<Vec<Part>> {
     let mut parts = common(arch, boot);
     match medium(profile, boot) {
-        Some(Medium::Disk { file, format }) => parts.extend(disk(file, format)),
+        Some(Medium::Disk { file, format, sector }) => parts.extend(disk(file, format, sector)),
         Some(Medium::Cd(file)) => parts.extend(cd(file)),
         Some(Medium::Hybrid(file)) => parts.extend(match boot {
             Boot::BiosCd | Boot::UefiCd => cd(file),
             Boot::BiosUsb | Boot::UefiUsb => usb_stick(file),
-            _ => disk(file, DiskFormat::Raw),
+            _ => disk(file, DiskFormat::Raw, Sector::Small),
         }),
         Some(Medium::Efi(_)) if boot == Boot::Uefi => parts.extend(esp()),
         _ => {}
@@ -126,10 +127,7 @@ const ORDER: &[DiskFormat] = &[DiskFormat::Qcow2, DiskFormat::Raw, DiskFormat::V
 
 /// The disk, CD, EFI program or kernel that the machine boots from, or has its root file system on.
 pub(super) fn medium(profile: &Profile, boot: Boot) -> Option<Medium> {
-    let disk = || {
-        let of = |format: &DiskFormat| Some(Medium::Disk { file: outputs::disk(profile, *format)?, format: *format });
-        ORDER.iter().find_map(of)
-    };
+    let disk = || ORDER.iter().find_map(|format| outputs::disk_medium(profile, *format));
     let first = |wanted: fn(&Medium) -> bool| outputs::media(profile).into_iter().find(wanted);
     let hybrid = || first(|medium| matches!(medium, Medium::Hybrid(_)));
     match boot {
@@ -198,7 +196,7 @@ fn common(arch: Arch, boot: Boot) -> Vec<Part> {
     ]
 }
 
-fn disk(file: String, format: DiskFormat) -> Vec<Part> {
+fn disk(file: String, format: DiskFormat, sector: Sector) -> Vec<Part> {
     let drive = format!("if=none,id=disk,format={},discard=unmap,file=", format.name());
     vec![
         part(
@@ -206,7 +204,10 @@ fn disk(file: String, format: DiskFormat) -> Vec<Part> {
             "The disk. It keeps what the guest writes.",
             vec![word("-drive"), vec![Piece::Text(drive.into()), Piece::File(file)]],
         ),
-        in_boot_order("virtio-blk-pci,drive=disk,bootindex=1"),
+        in_boot_order(match sector {
+            Sector::Small => "virtio-blk-pci,drive=disk,bootindex=1",
+            Sector::Large => "virtio-blk-pci,drive=disk,bootindex=1,logical_block_size=4096,physical_block_size=4096",
+        }),
     ]
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use ::disk::{DiskIds, EfiDisk, Format as Converted, MIB, convert, ext4};
+use ::disk::gpt::Sector;
+use ::disk::{EfiDisk, Format as Converted, MIB, convert, ext4};
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Built, Job, Stage};
 
@@ -13,10 +14,16 @@ use crate::schema::{Default, Form, OutputKind, file, key};
 
 const SCHEMA: OutputKind = OutputKind {
     name: "disk",
-    meaning: "A disk with GPT, an EFI system partition with the kernel, and the root file system, for disks with sectors of 512 bytes. UEFI firmware starts it, and on x86_64 a BIOS as well ([hybrid.md](hybrid.md#the-bios-loader)). With `root.embed` the kernel is all that is on it.",
+    meaning: "A disk with GPT, an EFI system partition with the kernel, and the root file system. UEFI firmware starts it, and on x86_64 a BIOS as well ([hybrid.md](hybrid.md#the-bios-loader)). With `root.embed` the kernel is all that is on it.",
     keys: &[
         file("\"{profile}\""),
         key("size", Form::Size, Default::Required, "of the whole disk; the file is sparse"),
+        key(
+            "sector-size",
+            Form::Word(&["512", "4096"]),
+            Default::Is("\"512\""),
+            "the bytes of a sector of the disks that it is written to: `cat /sys/block/DISK/queue/logical_block_size` tells them. `4096` is for disks called 4Kn, which start an image for 512 by no firmware, and the other way round",
+        ),
         key(
             "formats",
             Form::Words(&["raw", "qcow2", "vmdk", "vhdx", "vdi"]),
@@ -80,10 +87,8 @@ fn size(output: &Output) -> Result<u64> {
     output.values().size("size")?.context("the schema requires a size")
 }
 
-/// The identifiers of every disk of an architecture. One name for all profiles: the kernel has its root's PARTUUID built
-/// in, and so profiles share one kernel.
-pub fn disk_ids(arch: Arch) -> DiskIds {
-    DiskIds::of(arch.name())
+fn sector(output: &Output) -> Result<Sector> {
+    Ok(if output.values().text("sector-size")? == "4096" { Sector::Large } else { Sector::Small })
 }
 
 /// The kind.
@@ -99,7 +104,8 @@ impl Kind for Disk {
     }
 
     fn media(&self, output: &Output) -> Vec<Medium> {
-        let medium = |format| Medium::Disk { file: path(output, format), format };
+        let sector = sector(output).unwrap_or_default();
+        let medium = |format| Medium::Disk { file: path(output, format), format, sector };
         formats(output).into_iter().map(medium).collect()
     }
 
@@ -110,6 +116,10 @@ impl Kind for Disk {
 
     fn needs_loader(&self, arch: Arch) -> bool {
         arch == Arch::X86_64
+    }
+
+    fn partitions(&self, output: &Output) -> Result<Option<String>> {
+        Ok(Some(format!("disk of {} bytes in sectors of {}", size(output)?, sector(output)?.bytes())))
     }
 
     fn check(&self, output: &Output, profile: &Profile) -> Result<()> {
@@ -131,6 +141,7 @@ impl Kind for Disk {
         let stage = stage
             .recipe("outputs/disk.rs", include_str!("disk.rs"))
             .input("size", &size(cx.output)?.to_string())
+            .input("sector-size", &sector(cx.output)?.bytes().to_string())
             .input("formats", &names.join(" "));
         let stage = cx.needs_efi_program(stage);
         let stage = if self.needs_loader(cx.arch) { stage.needs(&cx.loaders()?.built) } else { stage };
@@ -146,7 +157,8 @@ impl Kind for Disk {
             kernel: &cx.efi_program(),
             root: root.as_ref(),
             size: size(cx.output)? / MIB * MIB,
-            ids: disk_ids(cx.arch),
+            sector: sector(cx.output)?,
+            ids: cx.ids.clone(),
             bios: cx.bios_loader()?,
         };
         disk.write(&raw, &job.dir("partitions")?)?;

@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 
 use ::disk::Content;
+use ::disk::gpt::Sector;
 use ::disk::hybrid::{KERNEL, SETTINGS, Slots};
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Built, Dirs, Job, Stage, digest, fs};
 use slots::layout::BORDER;
 
-use super::disk::{Format, disk_ids, formats, place_formats, write_formats};
+use super::disk::{Format, formats, place_formats, write_formats};
 use super::sign::SIGN;
 use super::{Context, Kind, Medium, Output, tools, writers};
 use crate::elf;
@@ -97,7 +98,7 @@ impl Kind for Hybrid {
     fn media(&self, output: &Output) -> Vec<Medium> {
         let medium = |format| match format {
             Format::Raw => Medium::Hybrid(path(output, format)),
-            format => Medium::Disk { file: path(output, format), format },
+            format => Medium::Disk { file: path(output, format), format, sector: Sector::Small },
         };
         formats(output).into_iter().map(medium).collect()
     }
@@ -179,7 +180,7 @@ impl Kind for Hybrid {
         let settings = settings(cx.output, cx.dirs);
         files.extend(settings.clone().map(|file| host(SETTINGS.into(), file)));
         let bios = cx.bios_loader()?;
-        let volume_id = disk_ids(cx.arch).volume_id;
+        let volume_id = super::identity::of_arch(cx.arch).volume_id;
         let slots = slots(cx)?;
         ::disk::Hybrid { volume_id, files, free: FREE, bios, settings: settings.is_some(), slots }.write(&raw)?;
         write_formats(job, cx.output, &raw, path)

@@ -1,6 +1,7 @@
 //! A CD that UEFI firmware starts: the kernel, with the root file system inside, as its EFI program.
 
 use ::disk::fat::Fat;
+use ::disk::gpt::Sector;
 use ::disk::{Content, MIB};
 use anyhow::{Result, ensure};
 use build_support::{EPOCH, Job, Stage, fs, host};
@@ -67,8 +68,14 @@ impl Kind for Iso {
         let kernel = cx.efi_program();
         let size = (fs::metadata(&kernel)?.len() + 2 * MIB).next_multiple_of(MIB);
         let file = (format!("EFI/BOOT/{}", cx.arch.efi_file()), Content::Host(kernel));
-        Fat { size, volume_id: super::disk::disk_ids(cx.arch).volume_id, label: "BLOOMERY", files: vec![file] }
-            .write(&content.join("efi.img"))?;
+        Fat {
+            size,
+            sector: Sector::Small,
+            volume_id: super::identity::of_arch(cx.arch).volume_id,
+            label: "BLOOMERY",
+            files: vec![file],
+        }
+        .write(&content.join("efi.img"))?;
         job.cmd("xorriso")
             .args(["-as", "mkisofs", "-quiet", "-V", "BLOOMERY"])
             .args(["-eltorito-platform", "efi", "-b", "efi.img", "-no-emul-boot"])

@@ -8,6 +8,7 @@ mod disk;
 mod efi;
 mod firecracker;
 mod hybrid;
+mod identity;
 mod initramfs;
 mod iso;
 mod kernel;
@@ -18,8 +19,9 @@ mod sysroot;
 
 use std::path::{Path, PathBuf};
 
-use ::disk::Tree;
+use ::disk::gpt::Sector;
 use ::disk::tools::Tool;
+use ::disk::{DiskIds, Tree};
 use anyhow::{Context as _, Result, bail, ensure};
 use build_support::{Arch, Built, Dirs, Job, Stage, cargo, digest, fs, host, progress};
 
@@ -29,6 +31,8 @@ use crate::schema::OutputKind;
 use crate::size;
 
 pub use disk::Format as DiskFormat;
+pub use identity::compiled_root;
+use identity::{Content, Identity};
 pub use sign::SigningKey;
 use sign::Unsigned;
 pub(crate) use sign::check as check_signing;
@@ -62,6 +66,15 @@ pub trait Kind: Sync {
     /// The file that firmware starts, for `budget.image`, from `target/bloomery/ARCH/`.
     fn bootable_image(&self, _output: &Output) -> Option<String> {
         None
+    }
+
+    /// What a disk with partitions of its own is apart from what lies on it, as a text: two that differ in it have different
+    /// identifiers. `None`: it is no such disk.
+    ///
+    /// # Errors
+    /// A key that is missing.
+    fn partitions(&self, _output: &Output) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// Whether it has the EFI loader of `image/loader/`.
@@ -121,6 +134,8 @@ pub enum Medium {
         file: String,
         /// Its format.
         format: DiskFormat,
+        /// Its sectors.
+        sector: Sector,
     },
     /// A kernel for boot loaders and QEMU's `-kernel`.
     Kernel(String),
@@ -176,8 +191,10 @@ pub struct Context<'a> {
     pub arch: Arch,
     /// The profile.
     pub profile: &'a Profile,
-    /// The kernel with all that is inside it.
-    pub kernel: &'a KernelFiles,
+    /// The kernel with all that is inside it. Where its root is on a disk, it names the one of [`Context::ids`].
+    pub kernel: KernelFiles,
+    /// The identifiers of the output, if it is a disk, else of the disk that it belongs to.
+    ids: DiskIds,
     /// The root file system.
     pub root: &'a Root,
     /// The licences of what is in the root file system, an SPDX expression.
@@ -237,8 +254,17 @@ pub struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn context(&self, dirs: &'a Dirs, arch: Arch, profile: &'a Profile, output: &'a Output) -> Result<Context<'a>> {
+    /// `files` is the digest of the list of all files of the root file system.
+    fn context(
+        &self,
+        dirs: &'a Dirs,
+        arch: Arch,
+        profile: &'a Profile,
+        output: &'a Output,
+        files: &str,
+    ) -> Result<Context<'a>> {
         let Parts { kernel, root, licences, loaders, signer } = *self;
+        let Identity { kernel, ids } = identity::of(dirs, arch, profile, output, &Content { kernel, files })?;
         let loaders = loaders.filter(|_| output.kind.needs_loader(arch));
         let signed = match output.signing_key() {
             None => None,
@@ -246,14 +272,15 @@ impl<'a> Parts<'a> {
                 let signer = signer.context("nothing was built that signs")?;
                 let name = format!("{}-{}", profile.name, output.name);
                 let loaders = loaders.filter(|_| output.kind.has_efi_loader());
-                Some(sign::build(dirs, arch, &name, &key, &Unsigned { kernel, loaders }, signer)?)
+                Some(sign::build(dirs, arch, &name, &key, &Unsigned { kernel: &kernel, loaders }, signer)?)
             }
         };
-        Ok(Context { dirs, arch, profile, kernel, root, licences, output, loaders, signed })
+        Ok(Context { dirs, arch, profile, kernel, ids, root, licences, output, loaders, signed })
     }
 }
 
 /// The result of the kernel's last stage.
+#[derive(Clone)]
 pub struct KernelFiles {
     /// The result.
     pub built: Built,
@@ -339,9 +366,10 @@ pub fn media(profile: &Profile) -> Vec<Medium> {
 /// What a kind cannot write, and a budget that is exceeded.
 pub fn build(dirs: &Dirs, arch: Arch, profile: &Profile, parts: &Parts) -> Result<()> {
     let manifest = parts.root.tree.manifest_tsv()?;
+    let files = digest::text(&manifest);
     let mut built = Vec::new();
     for output in &profile.outputs {
-        let cx = parts.context(dirs, arch, profile, output)?;
+        let cx = parts.context(dirs, arch, profile, output, &files)?;
         let result = stage(&cx, &manifest)?.build(|job| output.kind.write(job, &cx))?;
         check_budget(&cx, &result, &manifest)?;
         built.push((cx, result));
@@ -437,10 +465,15 @@ pub const MANIFEST: &str = "manifest.tsv";
 /// The script that boots the system on any machine with QEMU, below `PROFILE/`.
 pub const RUN_SCRIPT: &str = "run-qemu.sh";
 
+/// The first disk in a format.
+pub(crate) fn disk_medium(profile: &Profile, wanted: DiskFormat) -> Option<Medium> {
+    media(profile).into_iter().find(|medium| matches!(medium, Medium::Disk { format, .. } if *format == wanted))
+}
+
 /// The disk in a format, from `target/bloomery/ARCH/`.
 pub fn disk(profile: &Profile, wanted: DiskFormat) -> Option<String> {
     media(profile).into_iter().find_map(|medium| match medium {
-        Medium::Disk { file, format } if format == wanted => Some(file),
+        Medium::Disk { file, format, .. } if format == wanted => Some(file),
         _ => None,
     })
 }
@@ -451,11 +484,6 @@ pub fn kernel(profile: &Profile) -> Option<String> {
         Medium::Kernel(file) => Some(file),
         _ => None,
     })
-}
-
-/// The PARTUUID of the root partition of an architecture's disks, which the kernel's command line names.
-pub fn root_partition(arch: Arch) -> String {
-    disk::disk_ids(arch).root.to_string()
 }
 
 /// The directory of a profile, from `target/bloomery/ARCH/`: all that has no place of its own.
