@@ -74,6 +74,19 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
         Some(fd) => files::write_all(fd, &line.bytes[..line.length]),
         None => files::write_all(stderr(), &line.bytes[..line.length]),
     };
+    if level <= Level::Warn {
+        keep(&line.bytes[..line.length]);
+    }
+}
+
+/// Keeps a line in the kernel's log, where it is still found when the console has scrolled on, and from where it is sent to a
+/// server.
+fn keep(line: &[u8]) {
+    // Of a daemon (3 * 8), to debug (7): with any other severity the kernel may print it on the console once more.
+    const PRIORITY: &[u8] = b"<31>";
+    if let Ok(log) = files::open_log("/dev/kmsg") {
+        let _ = files::write_all(&log, &[PRIORITY, line].concat());
+    }
 }
 
 fn stderr() -> BorrowedFd<'static> {

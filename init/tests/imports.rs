@@ -24,7 +24,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("supervisor", &["config", "control", "devices", "event", "handover", "log", "logs", "net", "platform", "service", "spawn"]),
     ("habits",     &["event"]),
     ("shutdown",   &["event", "log", "platform", "spawn", "supervisor"]),
-    ("boot",       &["config", "event", "handover", "log", "net", "platform", "shutdown", "spawn", "supervisor"]),
+    ("boot",       &["config", "devices", "event", "handover", "log", "net", "platform", "shutdown", "spawn", "supervisor"]),
 ];
 
 /// The same for `init/base/src`.

@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 
+use super::check::{self, Condition};
 use crate::log::{debug, error, info, warn};
 use crate::platform::fstab::{self, Line, Node};
 use crate::platform::{clock, mountinfo, mounts};
@@ -27,8 +28,10 @@ pub fn mount_and_swap(supervisor: &mut Supervisor, lines: &[Line]) {
         if supervisor.is_going_down() {
             return;
         }
-        wait_for_device(supervisor, &line.source, devices_by);
-        mount(supervisor, line);
+        let node = wait_for_device(supervisor, &line.source, devices_by);
+        // One that was repaired is good: nothing has read it yet, so the machine need not start anew.
+        let condition = node.map(|node| check::device(supervisor, &node, &line.target, line.checked));
+        mount(supervisor, line, condition == Some(Condition::Faulty));
     }
     for line in fstab::swaps(lines).filter(|line| !line.options.network) {
         wait_for_device(supervisor, &line.source, devices_by);
@@ -45,34 +48,40 @@ pub fn mount_and_swap(supervisor: &mut Supervisor, lines: &[Line]) {
     }
 }
 
-fn mount(supervisor: &mut Supervisor, Line { target, options, .. }: &Line) {
+fn mount(supervisor: &mut Supervisor, Line { target, options, .. }: &Line, faulty: bool) {
     // A missing mount point is mount's error to tell.
     let _ = files::make_dir(target, 0o755);
-    match supervisor.run_program(&format!("mount {}", quoted(target)), MOUNT_LIMIT) {
+    let option = if faulty && supervisor.options.read_only_if_faulty { "-r " } else { "" };
+    if !option.is_empty() {
+        warn!("{target} is mounted read-only, as init.ro-if-faulty asks");
+    }
+    match supervisor.run_program(&format!("mount {option}{}", quoted(target)), MOUNT_LIMIT) {
         Some(Exit::Code(0)) => debug!("{target} is mounted"),
         outcome if options.may_fail => info!("{target} is not mounted: {}", text(outcome)),
         outcome => error!("cannot mount {target}: {}; going on without it", text(outcome)),
     }
 }
 
-/// Waits for a device's node. Its names by label and UUID are only waited for while something makes them.
-fn wait_for_device(supervisor: &mut Supervisor, source: &str, until: Duration) {
-    let Some(node) = fstab::node(source) else {
-        return;
-    };
-    while !is_there(&node) && (source.starts_with('/') || supervisor.listens_to_devices()) {
+/// Waits for a device's node, and returns its path when it is there. Its names by label and UUID are only waited for while
+/// something makes them.
+fn wait_for_device(supervisor: &mut Supervisor, source: &str, until: Duration) -> Option<String> {
+    let node = fstab::node(source)?;
+    loop {
+        let path = path(&node);
         let now = system::uptime();
-        if now >= until || supervisor.is_going_down() {
-            return;
+        let waits = source.starts_with('/') || supervisor.listens_to_devices();
+        if path.is_some() || !waits || now >= until || supervisor.is_going_down() {
+            return path;
         }
         supervisor.step(Some(until.min(now + LOOK)));
     }
 }
 
 /// A link whose device is gone does not count.
-fn is_there(node: &Node) -> bool {
+fn path(node: &Node) -> Option<String> {
     let files = files::list_dir(&node.directory).unwrap_or_default();
-    files.iter().any(|file| node.is(file) && files::status(&format!("{}/{file}", node.directory)).is_ok())
+    let named = files.iter().filter(|file| node.is(file)).map(|file| format!("{}/{file}", node.directory));
+    named.into_iter().find(|path| files::status(path).is_ok())
 }
 
 fn text(outcome: Option<Exit>) -> String {

@@ -1,10 +1,12 @@
 //! The boot, from the first instruction to the table: two named lists of phases. `main` calls [`run`].
 
+mod check;
 mod disks;
 mod record;
 
 use rustix::mount::MountFlags as Flags;
 
+use self::check::Condition;
 use crate::config::options::{self, Options};
 use crate::event::reactor::Reactor;
 use crate::event::signals;
@@ -21,6 +23,7 @@ use crate::spawn::inittab;
 use crate::spawn::{console, limits};
 use crate::supervisor::timeline::Timeline;
 use crate::supervisor::{Goal, Supervisor};
+use crate::sys::system::Power;
 use crate::sys::{Errno, files, process, signal, system};
 use crate::{net, shutdown};
 
@@ -324,13 +327,23 @@ fn set_loopback_up() {
 }
 
 /// The kernel mounts the root read-only unless told `rw`. It becomes writable here, with the options that fstab has for it,
-/// unless `init.ro` says otherwise.
+/// unless `init.ro` says otherwise, or it is not in order and `init.ro-if-faulty` does.
 fn make_root_writable(supervisor: &mut Supervisor, fstab: &[fstab::Line]) {
-    if supervisor.options.keep_read_only {
-        return;
+    let line = fstab.iter().find(|line| line.target == "/");
+    let asks = line.is_some_and(|line| line.checked);
+    match check::root(supervisor, asks) {
+        Condition::Reboot => return supervisor.ask_for(Power::Reboot),
+        Condition::Faulty if supervisor.options.read_only_if_faulty => {
+            return error!(
+                "the root stays read-only, as init.ro-if-faulty asks; hint: `mount -o remount,rw /` changes that"
+            );
+        }
+        _ if supervisor.options.keep_read_only => return,
+        Condition::Faulty => warn!("the root is made writable all the same; hint: init.ro-if-faulty forbids it"),
+        Condition::Good => {}
     }
-    let line = fstab.iter().find(|line| line.target == "/").map(|line| &line.options);
-    let Some((flags, data)) = root_options(line, files::is_read_only("/").unwrap_or(false)) else {
+    let Some((flags, data)) = root_options(line.map(|line| &line.options), files::is_read_only("/").unwrap_or(false))
+    else {
         return;
     };
     let remounted = match system::remount("/", flags, data) {

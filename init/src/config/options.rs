@@ -29,6 +29,8 @@ pub struct Options {
     pub emergency: bool,
     /// `init.ro`: the root file system stays read-only.
     pub keep_read_only: bool,
+    /// `init.ro-if-faulty`: a file system that is not in order is mounted read-only.
+    pub read_only_if_faulty: bool,
     /// `init.epoll`: do not use io_uring.
     pub epoll: bool,
     /// `init.grace=SECONDS`: see [`GRACE`].
@@ -52,6 +54,7 @@ impl Default for Options {
             single: false,
             emergency: false,
             keep_read_only: false,
+            read_only_if_faulty: false,
             epoll: false,
             grace: GRACE,
             watchdog: None,
@@ -109,6 +112,7 @@ impl Options {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         match name {
             "ro" => self.keep_read_only = true,
+            "ro-if-faulty" => self.read_only_if_faulty = true,
             "epoll" => self.epoll = true,
             "grace" => self.grace = Duration::from_secs(value.parse().ok()?).min(LONGEST_GRACE),
             "watchdog" => self.watchdog = Some(value.parse().ok().filter(|seconds| *seconds > 0)?),

@@ -14,6 +14,24 @@ pub struct FileSystem {
     pub label: Option<String>,
 }
 
+/// What is wrong with a file system by its own record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The kernel found errors in it, which nobody has repaired.
+    Errors,
+    /// It was not unmounted, and has no journal that would make up for that.
+    NotUnmounted,
+}
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Fault::Errors => "its superblock records errors",
+            Fault::NotUnmounted => "it was not unmounted",
+        })
+    }
+}
+
 /// Bytes at the beginning of a device that hold all superblocks: btrfs's is the last, 4 KiB at 64 KiB.
 pub const HEAD: usize = 0x1_1000;
 
@@ -22,6 +40,34 @@ pub const HEAD: usize = 0x1_1000;
 pub fn identify(head: &[u8], read: &dyn Fn(u64, usize) -> Vec<u8>) -> Option<FileSystem> {
     let probes = [luks, xfs, squashfs, ext, btrfs, erofs, swap, iso9660, exfat, ntfs];
     probes.iter().find_map(|probe| probe(head)).or_else(|| vfat(head, read))
+}
+
+/// What the file system whose device begins with `head` records of itself.
+pub fn fault(head: &[u8]) -> Option<Fault> {
+    ext_fault(head).or_else(|| vfat_fault(head))
+}
+
+/// `s_state` with `EXT4_VALID_FS` (1) and `EXT4_ERROR_FS` (2), and `s_error_count`, of the same superblock as [`ext`]'s. With
+/// a journal (compatible feature 4) the kernel sets the first back at a mount alone, and replays the journal.
+fn ext_fault(head: &[u8]) -> Option<Fault> {
+    let block = part(head, 1024, 1024)?;
+    has(block, 0x38, &[0x53, 0xef])?;
+    let state = le16(block, 0x3a)?;
+    if state & 2 != 0 || le32(block, 0x194)? != 0 {
+        return Some(Fault::Errors);
+    }
+    (state & 1 == 0 && le32(block, 0x5c)? & 4 == 0).then_some(Fault::NotUnmounted)
+}
+
+/// `FAT_STATE_DIRTY` (1) in the field `state` of the same boot sector as [`vfat`]'s, which Linux sets while it is mounted.
+fn vfat_fault(head: &[u8]) -> Option<Fault> {
+    has(head, 510, &[0x55, 0xaa])?;
+    let state = match (part(head, 82, 5)?, part(head, 54, 3)?) {
+        (b"FAT32", _) => head.get(65)?,
+        (_, b"FAT") => head.get(37)?,
+        _ => return None,
+    };
+    (state & 1 != 0).then_some(Fault::NotUnmounted)
 }
 
 /// cryptsetup's header, the same place in both versions: UUID as text at 168, 40 bytes ("LUKS1 On-Disk Format

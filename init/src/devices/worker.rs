@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 
 use super::names::{self, Facts, Sysfs};
 use super::{partition, superblock, uevent};
-use crate::log::{debug, error, warn};
+use crate::log::{debug, error, info, warn};
 use crate::spawn::NOT_RUN;
 use crate::sys::process::{self, Exit};
 use crate::sys::{Errno, files, nodes, signal};
@@ -13,6 +13,8 @@ use crate::sys::{Errno, files, nodes, signal};
 const SYS: &str = "/sys";
 /// Where the links are.
 const LINKS: &str = "/dev/disk";
+/// The directory in it of names that a second device has as well.
+const EQUAL: &str = "equal";
 /// Block devices by name.
 pub const CLASS: &str = "/sys/class/block";
 /// How deep the tree of devices is at most, and for how many drivers the devices of the start can ask.
@@ -148,7 +150,9 @@ fn make_link(name: &str, link: &str) {
             Ok(()) => return,
             Err(Errno::EXIST) => match files::read_link(&path) {
                 // The first device keeps the name while it is present.
-                Ok(holder) if nodes::access(&format!("{dir}/{holder}")).is_ok() => return,
+                Ok(holder) if nodes::access(&format!("{dir}/{holder}")).is_ok() => {
+                    return say_equal(name, link, &holder);
+                }
                 _ => drop(files::remove(&path)),
             },
             Err(error) => return error!("cannot make {path}: {error}"),
@@ -156,8 +160,56 @@ fn make_link(name: &str, link: &str) {
     }
 }
 
+/// Says once that the device `name` has a name that another one holds, and keeps it as a link in [`EQUAL`].
+fn say_equal(name: &str, link: &str, holder: &str) {
+    let holder = holder.trim_start_matches("../");
+    let path = format!("{LINKS}/{EQUAL}/{}", equal(name, link));
+    if holder == name || files::read_link(&path).is_ok() {
+        return;
+    }
+    for dir in [LINKS, &format!("{LINKS}/{EQUAL}")] {
+        let _ = files::make_dir(dir, 0o755);
+    }
+    if let Err(error) = files::make_link(&target(name), &path) {
+        debug!("cannot make {path}: {error}");
+    }
+    let root = files::device("/").ok().and_then(|(major, minor)| device_name(&format!("{major}:{minor}")));
+    let root = root.filter(|root| root == name || root == holder);
+    let root = root.map_or_else(String::new, |root| format!("; the root is {root}"));
+    let message = format!("{name} and {holder} have the same {link}, which stays with {holder}{root}");
+    // Labels are often equal. A UUID is meant to tell disks apart, and by a partition's the kernel finds its root.
+    if link.starts_with("by-uuid/") || link.starts_with("by-partuuid/") {
+        warn!("{message}")
+    } else {
+        info!("{message}")
+    }
+}
+
+/// The name of a block device by its numbers.
+fn device_name(numbers: &str) -> Option<String> {
+    let event = files::read_file(&format!("{SYS}/dev/block/{numbers}/uevent")).ok()?;
+    String::from_utf8_lossy(&event).lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(String::from)
+}
+
+/// The file in [`EQUAL`] for a name that another device holds.
+fn equal(name: &str, link: &str) -> String {
+    format!("{}:{}", link.replace('/', ":"), name.replace('/', "!"))
+}
+
+/// Forgets names that `name` shared and are not in `kept`.
+fn forget_equal(name: &str, kept: &[String]) {
+    let kept: Vec<String> = kept.iter().map(|link| equal(name, link)).collect();
+    for file in files::list_dir(&format!("{LINKS}/{EQUAL}")).unwrap_or_default() {
+        let path = format!("{LINKS}/{EQUAL}/{file}");
+        if !kept.contains(&file) && files::read_link(&path).is_ok_and(|found| found == target(name)) {
+            let _ = files::remove(&path);
+        }
+    }
+}
+
 /// Removes the links to `name` besides those in `kept`; whether there was one.
 fn remove_links(name: &str, kept: &[String]) -> bool {
+    forget_equal(name, kept);
     let mut removed = false;
     for dir in names::DIRS {
         for file in files::list_dir(&format!("{LINKS}/{dir}")).unwrap_or_default() {

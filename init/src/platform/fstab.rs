@@ -20,6 +20,8 @@ pub struct Line {
     pub kind: String,
     /// What its options say.
     pub options: Options,
+    /// Whether its sixth field asks for a check before it is mounted.
+    pub checked: bool,
 }
 
 /// The options of a line.
@@ -145,7 +147,8 @@ fn parse_line(text: &str) -> Option<Line> {
     let (source, target) = (mountinfo::unescape(source), mountinfo::unescape(target));
     let sound = (target.starts_with('/') || kind == "swap") && !target.contains('\0') && !source.contains('\0');
     let options = options(fields.next().unwrap_or_default());
-    sound.then(|| Line { source, target, kind: kind.into(), options })
+    let checked = fields.nth(1).is_some_and(|pass| pass.parse::<u32>().is_ok_and(|pass| pass > 0));
+    sound.then(|| Line { source, target, kind: kind.into(), options, checked })
 }
 
 /// Reads the file. Faulty lines are left out; `tell` gets their numbers.
@@ -231,6 +234,8 @@ broken
         assert_eq!(lines[0].options.set, Flags::NOATIME);
         assert_eq!(lines[0].options.data, "commit=30");
         assert_eq!((lines[1].target.as_str(), lines[1].options.data.as_str()), ("/data x", "umask=022"));
+        let checked: Vec<bool> = lines.iter().map(|line| line.checked).collect();
+        assert_eq!(checked, [true, true, false, false, false, false]);
         assert!(lines[1].options.may_fail && lines[4].options.network && lines[5].options.by_hand);
     }
 

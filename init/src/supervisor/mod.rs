@@ -321,11 +321,14 @@ impl Supervisor {
         }
     }
 
+    /// Asks for the end of the system, unless that was asked for already.
+    pub fn ask_for(&mut self, power: Power) {
+        self.wanted.power.get_or_insert(power);
+    }
+
     fn take_request(&mut self, signal: Signal) {
         match signals::request(signal) {
-            Some(SignalRequest::Power(power)) => {
-                self.wanted.power.get_or_insert(power);
-            }
+            Some(SignalRequest::Power(power)) => self.ask_for(power),
             Some(SignalRequest::Restart) if self.first_line(Action::Restart).is_none() => {
                 warn!("SIGQUIT has no effect: inittab has no restart entry");
             }

@@ -43,6 +43,31 @@ fn ext2_to_ext4() {
 }
 
 #[test]
+fn what_a_file_system_records_of_itself() {
+    let ext = |state: u8, compatible: u8, errors: u8| {
+        let parts: &[(usize, &[u8])] =
+            &[(1024 + 0x38, &[0x53, 0xef, state]), (1024 + 0x5c, &[compatible]), (1024 + 0x194, &[errors])];
+        fault(&device(parts))
+    };
+    for (state, compatible, errors, expected) in [
+        (1, 4, 0, None),
+        (0, 4, 0, None), // Mounted when the power went; the journal has the rest.
+        (3, 4, 0, Some(Fault::Errors)),
+        (1, 4, 7, Some(Fault::Errors)),
+        (1, 0, 0, None),
+        (0, 0, 0, Some(Fault::NotUnmounted)),
+    ] {
+        assert_eq!(ext(state, compatible, errors), expected, "{state} {compatible} {errors}");
+    }
+    let fat = |mark: usize, name: &[u8], at: usize, state: u8| {
+        fault(&device(&[(510, &[0x55, 0xaa]), (mark, name), (at, &[state])]))
+    };
+    assert_eq!((fat(82, b"FAT32   ", 65, 1), fat(82, b"FAT32   ", 65, 0)), (Some(Fault::NotUnmounted), None));
+    assert_eq!((fat(54, b"FAT16   ", 37, 1), fat(54, b"FAT16   ", 37, 0)), (Some(Fault::NotUnmounted), None));
+    assert_eq!((fault(&[]), fault(&[0xff; 600]), fault(&[0xff; HEAD])), (None, None, None));
+}
+
+#[test]
 fn the_others() {
     is(&device(&[(0, b"XFSB"), (32, &UUID), (108, b"data12345678x")]), "xfs", Some(UUID_TEXT), Some("data12345678"));
     let parts: &[(usize, &[u8])] = &[(0x1_0040, b"_BHRfS_M"), (0x1_0020, &UUID), (0x1_0000 + 299, b"big disk\0x")];
