@@ -373,3 +373,23 @@ fn another_process_becomes_the_main_one() {
         .collect();
     assert_eq!(states, ["running", "ended"], "{seen}");
 }
+
+/// The processes of a server such as sshd are other people's sessions.
+#[test]
+fn a_restart_of_the_main_process_leaves_its_sessions() {
+    let session =
+        "setsid sh -c 'echo $$ >>/run/sessions; exec sleep 1000' & sh -c 'echo $$ >>/run/sessions; exec sleep 1000' &";
+    for cgroups in [false, true] {
+        let service = format!("command = ['/bin/sh', '-c', '''{session} exec sleep 999''']\nstop-mode = 'main'\n");
+        let script = "until [ $(cat /run/sessions | wc -l) = 2 ]; do sleep 0.05; done; first=$(cat /run/sessions)
+            initctl restart ssh; until [ $(cat /run/sessions | wc -l) = 4 ]; do sleep 0.05; done
+            kill -0 $first && echo SESSIONS STAY; initctl stop ssh; kill -0 $first && echo AND STAY
+            kill -KILL $(pidof sleep); initctl status ssh; kill -USR2 1";
+        let Some(mut system) = system_with("sessions", &[("ssh", &service)], script, "quiet", cgroups) else {
+            return;
+        };
+        let seen = system.expect("AND STAY");
+        assert!(seen.contains("SESSIONS STAY"), "{seen}");
+        system.ends_by(POWERED_OFF);
+    }
+}

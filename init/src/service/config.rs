@@ -32,6 +32,8 @@ pub struct Config {
     pub start_timeout: Option<Duration>,
     /// The signal that tells it to end.
     pub stop_signal: Signal,
+    /// What a stop ends.
+    pub stop_mode: StopMode,
     /// Time from that signal to SIGKILL; nothing is the system's usual grace.
     pub stop_timeout: Option<Duration>,
     /// How it reads its configuration again.
@@ -40,6 +42,15 @@ pub struct Config {
     pub watchdog: Option<Duration>,
     /// What becomes of its output.
     pub log: Log,
+}
+
+/// What a stop, a restart or the end of the main process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// All that the service has started.
+    All,
+    /// The main process alone: the rest are other people's sessions.
+    Main,
 }
 
 /// When a service counts as started.
@@ -216,6 +227,7 @@ impl Config {
             // A task may take as long as it needs; a program that should say something and does not hangs.
             start_timeout: (kind == Kind::Notify).then_some(NOTIFY_TIMEOUT),
             stop_signal: Signal::TERM,
+            stop_mode: StopMode::All,
             stop_timeout: None,
             reload: Reload::Never,
             watchdog: None,

@@ -1,6 +1,6 @@
 //! Reads `/etc/services.d/NAME.toml`. The runner calls [`load`]; keys and their meanings are in README.md.
 
-use super::config::{Command, Config, Execution, Kind, Log, Output, Policy, Reload};
+use super::config::{Command, Config, Execution, Kind, Log, Output, Policy, Reload, StopMode};
 use crate::config::table::{Fault, Reader, Value, parse as parse_table};
 use crate::config::values::{capabilities, limit, signal, size, time, time_or_none, umask, word};
 use crate::log::warn;
@@ -94,6 +94,7 @@ pub fn parse(name: &str, content: &[u8], arguments: &str) -> Result<Config, Vec<
 }
 
 const KINDS: &[(&str, Kind)] = &[("simple", Kind::Simple), ("oneshot", Kind::Oneshot), ("notify", Kind::Notify)];
+const STOP_MODES: &[(&str, StopMode)] = &[("all", StopMode::All), ("main", StopMode::Main)];
 const POLICIES: &[(&str, Policy)] =
     &[("always", Policy::Always), ("on-failure", Policy::OnFailure), ("never", Policy::Never)];
 const OUTPUTS: &[(&str, Output)] =
@@ -119,6 +120,7 @@ fn config(name: &str, reader: &mut Reader) -> Config {
     restart(&mut config, reader);
     set(&mut config.start_timeout, reader.take("start-timeout", time_or_none));
     set(&mut config.stop_signal, reader.take("stop-signal", signal));
+    set(&mut config.stop_mode, reader.take("stop-mode", |value| word(value, STOP_MODES)));
     config.stop_timeout = reader.take("stop-timeout", time);
     config.watchdog = reader.take("watchdog", time_or_none).flatten();
     config.reload = reload(reader);
@@ -345,6 +347,7 @@ mod tests {
             start-limit-interval = 30
             start-timeout = 20
             stop-signal = "QUIT"
+            stop-mode = "main"
             stop-timeout = 10
             reload-signal = "HUP"
             watchdog = "30s"
@@ -388,6 +391,7 @@ mod tests {
         };
         assert_eq!(config.restart, expected);
         assert_eq!((config.stop_signal, config.stop_timeout), (Signal::QUIT, Some(seconds(10))));
+        assert_eq!(config.stop_mode, StopMode::Main);
         assert_eq!((config.reload.clone(), config.watchdog), (Reload::Signal(Signal::HUP), Some(seconds(30))));
         assert_eq!((config.log.size, config.log.keep, config.log.rate), (Some(1 << 20), Some(4), Some(0)));
     }

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::cgroup::Groups;
-use super::config::{Config, Reload};
+use super::config::{Config, Reload, StopMode};
 use super::exec_status::{ExecStatus, NotRun};
 use super::file::{self, File};
 use super::launch::{self, Problem, Setting};
@@ -293,6 +293,14 @@ impl Runner {
         let Some((unit, pid)) = self.machine.units().get(index).and_then(|unit| Some((unit, unit.pid?))) else {
             return;
         };
+        if unit.config.stop_mode == StopMode::Main {
+            // What is in its process group may be a session.
+            let result = process::kill(pid, signal).and_then(|()| process::kill(pid, Signal::CONT));
+            if let Err(error) = result {
+                error!("{}: cannot signal process {pid}: {error}", unit.label());
+            }
+            return note(cx.logs, unit.stream, &format!("told to end by signal {}", signal.as_raw()));
+        }
         let result = process::signal_group(pid, signal);
         if signal == Signal::TERM && unit.entry().is_some_and(|entry| spawn::leads_terminal(&entry.line)) {
             // A shell ignores SIGTERM and ends by SIGHUP, as when its terminal goes away.
@@ -312,6 +320,9 @@ impl Runner {
     /// Kills what is left of a service whose main process was `pid`.
     fn kill_group(&mut self, index: usize, pid: Option<Pid>) {
         let service = self.machine.units().get(index).filter(|unit| unit.is_service());
+        if service.is_some_and(|unit| unit.config.stop_mode == StopMode::Main) {
+            return;
+        }
         if let (Some(groups), Some(unit)) = (&self.groups, service) {
             groups.kill(unit.name());
         }
@@ -339,6 +350,9 @@ impl Runner {
 
     /// Whether a service without a main process still has others.
     fn has_rest(&self, unit: &Unit) -> bool {
+        if unit.config.stop_mode == StopMode::Main {
+            return false;
+        }
         unit.leader_pgid.is_some_and(process::group_exists)
             || self.groups.as_ref().is_some_and(|groups| groups.is_populated(unit.name()))
     }
