@@ -393,3 +393,18 @@ fn a_restart_of_the_main_process_leaves_its_sessions() {
         system.ends_by(POWERED_OFF);
     }
 }
+
+/// As the C library's syslog(3) does it, for any user.
+#[test]
+fn what_programs_say_to_syslog_is_logged() {
+    let script = "if [ -S /dev/log ]; then stat -c %a /dev/log; fi
+        logger -t web -p daemon.err 'it broke' || echo NO LOGGER
+        until initctl log messages | grep -q 'daemon.err web: it broke'; do sleep 0.1; done
+        initctl log messages; echo LOGGED; kill -USR2 1";
+    let Some(mut system) = system("syslog", &[], script, "quiet") else {
+        return;
+    };
+    let seen = system.expect("LOGGED");
+    assert!(seen.contains("666") && seen.contains("daemon.err web: it broke"), "{seen}");
+    system.ends_by(POWERED_OFF);
+}

@@ -42,6 +42,8 @@ pub enum Source {
     Uevents,
     /// The kernel's network events.
     Links,
+    /// The socket of syslog(3).
+    Syslog,
 }
 
 impl Source {

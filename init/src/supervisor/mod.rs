@@ -4,6 +4,7 @@
 mod handover;
 mod hotplug;
 mod services;
+mod syslog;
 mod table;
 pub(crate) mod timeline;
 
@@ -72,6 +73,7 @@ pub struct Supervisor {
     services: Runner,
     logs: Logs,
     control: Server,
+    syslog: Option<syslog::Syslog>,
     hotplug: hotplug::Hotplug,
     /// A power key is watched.
     power_key: bool,
@@ -96,6 +98,7 @@ impl Supervisor {
             services: Runner::new(options.grace),
             logs: Logs::new(),
             control: Server::default(),
+            syslog: None,
             hotplug: hotplug::Hotplug::default(),
             power_key: false,
             walking: false,
@@ -317,6 +320,7 @@ impl Supervisor {
             }
             (Source::Uevents, _) => self.take_uevents(),
             (Source::Links, _) => self.take_links(),
+            (Source::Syslog, _) => self.take_syslog(),
             (Source::PowerKey | Source::LogFile(_), _) => {}
         }
     }

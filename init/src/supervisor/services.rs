@@ -127,6 +127,7 @@ impl Supervisor {
     /// Opens the control socket at boot.
     pub(super) fn start_control(&mut self) {
         self.control = Server::start(self);
+        self.start_syslog();
     }
 }
 
