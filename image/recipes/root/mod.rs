@@ -32,6 +32,7 @@ pub fn assemble(
     if profile.has("busybox") {
         let (dir, _) = sysroot::busybox(arch.name()).ok_or_else(|| anyhow!("busybox was not built for {arch}"))?;
         tree.merge_plain(&dir.join("bin"), "usr/bin", "busybox")?;
+        tree.chmod("usr/bin/busybox-suid", 0o4755)?; // It has the applets that users cannot do without root's rights.
     }
     if let Some(init) = init {
         tree.merge_plain(&init.dir.join("sbin"), "usr/bin", "init")?;

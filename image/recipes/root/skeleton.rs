@@ -15,7 +15,10 @@ const DIRS: &[(&str, u32)] = &[
     ("sys", 0o555),
     ("tmp", 0o1777),
     ("usr/local/bin", 0o755),
-    ("var/lib", 0o755), // init keeps the clock and a seed for random numbers there.
+    ("var/lib/misc", 0o755),            // udhcpd keeps its leases there.
+    ("var/lock", 0o1777),               // microcom locks its line.
+    ("var/spool/cron/crontabs", 0o700), // crond's and crontab's, which root alone writes.
+    ("var/lib", 0o755),                 // init keeps the clock and a seed for random numbers there.
     ("var/log", 0o755),
     ("var/tmp", 0o1777),
 ];
