@@ -47,7 +47,10 @@ packages() {
         mtools mcopy edits FAT file systems in tests
         gdb-multiarch gdb-multiarch debugs kernels of both architectures
         iproute2 ip makes the networks of tests
-        dnsmasq-base dnsmasq serves network boots in tests
+        dnsmasq-base dnsmasq serves DHCP and network boots in tests
+        radvd radvd sends router advertisements in tests
+        rsyslog rsyslogd receives logs in tests
+        chrony chronyd serves the time in tests
         pkg-config pkg-config finds the target's libraries for packages that ask it
         meson meson builds packages that use it, as one of the tests does
         shellcheck shellcheck checks the scripts in CI
@@ -58,9 +61,11 @@ usage() {
     cat <<'USAGE'
 Install what building and booting Bloomery needs (Debian and Ubuntu; elsewhere: print the list).
 
-usage: ./setup.sh [--dry-run | --list | --help]
+usage: ./setup.sh [--dry-run] [--servers]
+       ./setup.sh --list | --help
 
   --dry-run  say what would be done, and do nothing
+  --servers  install radvd, rsyslog and chrony too where that starts them as services of this machine
   --list     print every package with its purpose
 USAGE
 }
@@ -77,6 +82,10 @@ root=$(dirname -- "$(readlink -f -- "$0")")
 # Programs of the system administration lie where an ordinary user's PATH does not look.
 PATH=$PATH:/usr/sbin:/sbin
 dry_run=false
+# Debian's packages of these servers start them at each boot, and chrony takes the place of another time service. A container has
+# no systemd to do so. Without them the tests that use them are skipped.
+servers='radvd rsyslog chrony'
+if [ -d /run/systemd/system ]; then with_servers=false; else with_servers=true; fi
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
@@ -117,6 +126,7 @@ missing_packages() {
     packages | while read -r package program _; do
         case $package in
             clang-22 | lld-22 | llvm-22) [ $compiler = missing ] || continue ;;
+            radvd | rsyslog | chrony) $with_servers || continue ;;
         esac
         "$1" "$package" "$program" || echo "$package"
     done
@@ -216,16 +226,19 @@ check_rust() {
     fi
 }
 
-case ${1-} in
-    '') ;;
-    --dry-run) dry_run=true ;;
-    --list) packages | while read -r name _ purpose; do printf '%s\t%s\n' "$name" "$purpose"; done && exit 0 ;;
-    --help | -h) usage && exit 0 ;;
-    *)
-        printf 'setup.sh: unknown option %s\nhint: see ./setup.sh --help\n' "$1" >&2
-        exit 2
-        ;;
-esac
+for option in "$@"; do
+    case $option in
+        --dry-run) dry_run=true ;;
+        --servers) with_servers=true ;;
+        --list) packages | while read -r name _ purpose; do printf '%s\t%s\n' "$name" "$purpose"; done && exit 0 ;;
+        --help | -h) usage && exit 0 ;;
+        *)
+            printf 'setup.sh: unknown option %s\nhint: see ./setup.sh --help\n' "$option" >&2
+            exit 2
+            ;;
+    esac
+done
 if has apt-get && has dpkg-query; then install_packages; else print_list; fi
 check_rust
+$with_servers || say "without $servers, which would start as services of this machine, some tests are skipped; --servers installs them"
 $dry_run || say "ready: cargo build -p image --release, then ./run.sh $(uname -m)"

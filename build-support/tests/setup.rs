@@ -32,6 +32,9 @@ const BEYOND_A_BUILD: &[&str] = &[
     "gdb-multiarch",
     "iproute2",
     "dnsmasq-base",
+    "radvd",
+    "rsyslog",
+    "chrony",
     "pkg-config",
     "meson",
 ];

@@ -36,6 +36,8 @@ const SOURCES: &[&str] = &[
     "init/src",
     "initctl",
     "modprobe",
+    "ntpc/Cargo.toml",
+    "ntpc/src",
     "rust-toolchain.toml",
     "status/Cargo.toml",
     "status/src",
