@@ -5,6 +5,7 @@ mod busy;
 mod completion;
 mod config;
 mod context;
+mod cost;
 mod enter;
 mod gdb;
 mod init;
@@ -48,6 +49,7 @@ enum Command {
     Menuconfig(menuconfig::Args),
     Config(config::Args),
     Size(size::Args),
+    Cost(cost::Args),
     Initramfs(initramfs::Args),
     Keys(keys::Args),
     Update(update::Args),
@@ -86,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Menuconfig(args) => menuconfig::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),
         Command::Size(args) => size::run(&context, &args),
+        Command::Cost(args) => cost::run(&context, &args),
         Command::Initramfs(args) => initramfs::run(&context, &args),
         Command::Keys(args) => keys::run(&context, &args),
         Command::Update(args) => update::run(&context, &args),

@@ -33,7 +33,8 @@ pub enum Value {
 }
 
 impl Value {
-    fn parse(text: &str) -> Value {
+    /// Reads a value as Kconfig writes it; `n` for what is not set.
+    pub fn parse(text: &str) -> Value {
         match text {
             "y" => Value::Yes,
             "m" => Value::Module,

@@ -153,7 +153,7 @@ pub const TABLES: &[Table] = &[
                 "fragments",
                 Form::List,
                 Default::Required,
-                "names from `image/kernel/` without `.config`, or paths of files of your own; `{arch}` stands for the architecture; of two values for one symbol the later counts",
+                "names from `image/kernel/` without `.config`, or of a list of them without `.list`, or paths of files of your own; `{arch}` stands for the architecture; of two values for one symbol the later counts",
             ),
             key("command-line", Form::Line, Default::Is("\"\""), "added to the built-in command line"),
             key(

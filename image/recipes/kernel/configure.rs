@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use build_support::kconfig::{self, Fragment, Merged};
-use build_support::{Arch, Dirs, Result, ensure};
+use build_support::{Arch, Dirs, Result, ensure, fs};
 use system::Profile;
 use system::outputs;
 use system::profile::{OF_ARCH, RootKind};
@@ -17,6 +17,13 @@ pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragm
     let mut fragments = Vec::new();
     for fragment in &profile.kernel.fragments {
         let name = fragment.name.replace(OF_ARCH, arch.name());
+        let list = dirs.root.join(format!("image/kernel/{name}.list"));
+        if list.is_file() {
+            for name in listed(&fs::read_to_string(&list)?, arch) {
+                fragments.push(Fragment::read(&known(&name))?);
+            }
+            continue;
+        }
         let path = if known(&name).is_file() { known(&name) } else { fragment.path(arch) };
         ensure!(
             path.is_file(),
@@ -45,6 +52,12 @@ pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragm
     let text = command_line_setting(arch, &command_line(arch, profile));
     fragments.push(Fragment::parse(Path::new("the profile's command line"), &text)?);
     Ok(fragments)
+}
+
+/// The fragments of a list: the name of one a line, comments by `#`.
+fn listed(text: &str, arch: Arch) -> Vec<String> {
+    let names = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    names.map(|name| name.replace(OF_ARCH, arch.name())).collect()
 }
 
 /// Refuses a configuration with modules where nothing installs them: the system would lack what they drive without a word.
