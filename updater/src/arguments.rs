@@ -16,7 +16,7 @@ show tells the kernels and the settings that are kept, set and unset change sett
 which count from the next start on.
   --port PORT         take updates at this TCP port (4919); 0: from sticks alone
   --settle SECONDS    for how long all services must be up before an update is kept (10)
-  --deadline SECONDS  after which an update that is not kept is left for the kernel before it (120)
+  --deadline SECONDS  that an update has for that, else it is left for the kernel before it (120)
   --socket PATH       PID 1's control socket, instead of /run/initctl.sock
   --help              show this
 ";

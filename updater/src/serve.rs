@@ -32,6 +32,8 @@ struct Service<'a> {
     arguments: &'a Arguments,
     config: &'a Config,
     running: [u8; BUILD_ID],
+    /// The machine's uptime when this began: an update has its time from here on, however long the boot before took.
+    since: Duration,
     /// What was said last: a fault that stays is said once.
     said: String,
 }
@@ -41,7 +43,8 @@ struct Service<'a> {
 /// # Errors
 /// When it cannot listen, or the kernel does not tell what it is.
 pub fn serve(arguments: &Arguments, config: &Config) -> Result<(), String> {
-    let mut service = Service { arguments, config, running: disk::running_kernel()?, said: String::new() };
+    let (running, since) = (disk::running_kernel()?, system::uptime());
+    let mut service = Service { arguments, config, running, since, said: String::new() };
     // The sticks that are there have no news later.
     let news = Socket::open(Protocol::Uevent, &[KERNEL]).map_err(|error| format!("cannot hear of disks: {error}"))?;
     let listener = arguments.port.map(listen).transpose()?;
@@ -96,6 +99,10 @@ fn new_disk(event: &[u8]) -> Option<String> {
 }
 
 impl Service<'_> {
+    fn age(&self) -> Duration {
+        system::uptime().saturating_sub(self.since)
+    }
+
     /// Looks at the state; returns whether to look again soon.
     fn look(&mut self) -> bool {
         let found = Disk::find(&self.running);
@@ -108,12 +115,12 @@ impl Service<'_> {
                 notify(&format!("STATUS={message}"));
                 self.say(&message);
                 // Disks of some buses come late, and their news may come before their nodes.
-                return system::uptime() < self.arguments.deadline;
+                return self.age() < self.arguments.deadline;
             }
         };
         let running = state.running(&self.running);
         let healthy = || health::check(&self.arguments.socket, self.arguments.settle);
-        let step = trial::step(&state, running, system::uptime(), self.arguments.deadline, healthy);
+        let step = trial::step(&state, running, self.age(), self.arguments.deadline, healthy);
         match step {
             Step::Wait if running == slots::state::Running::Trial => {
                 notify(&format!("STATUS=slot {} on {}, on trial", state.trial, disk.name));

@@ -18,18 +18,18 @@ pub enum Step {
     Return(String),
 }
 
-/// Decides by the state, the kernel that runs, how long it has run, and whether its services are up.
+/// Decides by the state, the kernel that runs, how long it has been tried, and whether its services are up.
 pub fn step(
     state: &State,
     running: Running,
-    uptime: Duration,
+    age: Duration,
     deadline: Duration,
     healthy: impl FnOnce() -> Result<(), String>,
 ) -> Step {
     match running {
         Running::Trial => match healthy() {
             Ok(()) => Step::Keep(state.kept(), format!("the update in slot {} came up and is kept", state.trial)),
-            Err(why) if uptime >= deadline => Step::Return(format!(
+            Err(why) if age >= deadline => Step::Return(format!(
                 "the update in slot {} did not come up: {why}; returning to the kernel before",
                 state.trial
             )),
