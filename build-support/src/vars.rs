@@ -142,7 +142,7 @@ pub const TABLE: &[Var] = &[
     },
     Var {
         name: "BLOOMERY_TEST_POWER_CUTS",
-        default: "`2`",
+        default: "`1`",
         meaning: "tests of images: how often the power fails in each test of that",
         packages: TESTS,
     },

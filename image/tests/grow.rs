@@ -1,5 +1,5 @@
 //! A disk that is larger than its image: partition and file system grow while they are in use, and a power cut at any moment loses
-//! nothing. `BLOOMERY_TEST_POWER_CUTS` is how often the power fails (2).
+//! nothing. `BLOOMERY_TEST_POWER_CUTS` is how often the power fails (1).
 
 mod common;
 
@@ -14,7 +14,12 @@ use common::guest::{Guest, Start};
 use common::outputs::{Outputs, check_with};
 use common::{report, slots};
 
-for_each_arch! { the_root_fills_a_larger_disk, a_power_cut_while_it_grows_loses_nothing }
+for_each_arch! { the_root_fills_a_larger_disk }
+
+#[test]
+fn a_power_cut_while_it_grows_loses_nothing() -> Result<()> {
+    cut_while_it_grows(Arch::host()?)
+}
 
 const NAME: &str = "grow";
 /// Bytes of the disk, as qemu-img reads them.
@@ -98,7 +103,7 @@ fn entries_are_back(bench: &Bench) -> Result<bool> {
     Ok(header[72..80] == 2_u64.to_le_bytes())
 }
 
-fn a_power_cut_while_it_grows_loses_nothing(arch: Arch) -> Result<()> {
+fn cut_while_it_grows(arch: Arch) -> Result<()> {
     let Some(bench) = Bench::new(arch)? else { return Ok(()) };
     let _slot = slots::one();
     let mut chance = Chance::new()?;

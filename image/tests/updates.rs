@@ -1,7 +1,7 @@
 //! Two kernel slots: an update that comes up is kept, one that does not is left for the kernel before it, and settings stay. Whatever
 //! happens at whatever moment, one of two states is on the disk.
 //!
-//! `BLOOMERY_TEST_POWER_CUTS` is how often the power fails in each of the tests of that (2), at moments by chance from
+//! `BLOOMERY_TEST_POWER_CUTS` is how often the power fails in each of the tests of that (1), at moments by chance from
 //! `BLOOMERY_TEST_SEED`.
 
 mod common;
@@ -26,11 +26,21 @@ use system::machine::Options;
 use system::profile::Boot;
 use system::{Profile, update_key};
 
-for_each_arch! {
-    an_update_is_kept_or_left,
-    an_update_comes_from_a_stick,
-    a_power_cut_loses_no_setting,
-    a_power_cut_during_an_update_leaves_a_system,
+for_each_arch! { an_update_is_kept_or_left }
+
+#[test]
+fn an_update_comes_from_a_stick() -> Result<()> {
+    from_a_stick(Arch::host()?)
+}
+
+#[test]
+fn a_power_cut_loses_no_setting() -> Result<()> {
+    cut_while_set(Arch::host()?)
+}
+
+#[test]
+fn a_power_cut_during_an_update_leaves_a_system() -> Result<()> {
+    cut_while_updated(Arch::host()?)
 }
 
 /// The system, its next version, and a version whose service does not come up.
@@ -175,19 +185,28 @@ fn an_update_is_kept_or_left(arch: Arch) -> Result<()> {
         let text = description(&mut guest)?;
         ensure!(text.contains("(updates-next)"), "{text}");
         settings_stay(&bench, &mut guest)?;
-        // Its service does not come up: after the deadline the machine starts anew.
-        let answer = bench.send(&bench.version(BROKEN, 200)?)?;
-        ensure!(answer == "ok: in slot 1; restarting to try it", "{answer}");
-        starts_anew(&mut guest)?;
-        guest.prompt()?;
-        comes_back(&mut guest)?;
-        let log = guest.run("initctl log update")?;
-        ensure!(log.contains("the update in slot 1 did not come up; slot 2 runs again"), "{log}");
-        shows(&mut guest, 2, "good, running")?;
-        ensure!(description(&mut guest)?.contains("(updates-next)"));
+        // By each firmware the same, and it takes its time.
+        if bench.firmwares().first() == Some(boot) {
+            a_broken_one_is_left(&bench, &mut guest)?;
+        }
         no_kernel_at_all(&bench, &mut guest, *boot)?;
         guest.power_off()?;
     }
+    Ok(())
+}
+
+/// Its service does not come up: after the deadline the machine starts anew.
+fn a_broken_one_is_left(bench: &Bench, guest: &mut Guest) -> Result<()> {
+    let answer = bench.send(&bench.version(BROKEN, 200)?)?;
+    ensure!(answer == "ok: in slot 1; restarting to try it", "{answer}");
+    starts_anew(guest)?;
+    guest.prompt()?;
+    comes_back(guest)?;
+    let log = guest.run("initctl log update")?;
+    ensure!(log.contains("the update in slot 1 did not come up; slot 2 runs again"), "{log}");
+    shows(guest, 2, "good, running")?;
+    let text = description(guest)?;
+    ensure!(text.contains("(updates-next)"), "{text}");
     Ok(())
 }
 
@@ -240,7 +259,7 @@ fn no_kernel_at_all(bench: &Bench, guest: &mut Guest, boot: Boot) -> Result<()> 
 }
 
 /// A stick with an update at its first byte is plugged in, and later is there at each start.
-fn an_update_comes_from_a_stick(arch: Arch) -> Result<()> {
+fn from_a_stick(arch: Arch) -> Result<()> {
     let Some(bench) = Bench::new(arch)? else { return Ok(()) };
     let _slot = slots::one();
     let boot = *bench.firmwares().last().context("no firmware")?;
@@ -266,7 +285,7 @@ fn last_number(text: &str, begin: &str) -> Option<u64> {
 }
 
 /// A setting counts up, as fast as the disk takes it. What was said to be kept is there after the cut.
-fn a_power_cut_loses_no_setting(arch: Arch) -> Result<()> {
+fn cut_while_set(arch: Arch) -> Result<()> {
     let Some(bench) = Bench::new(arch)? else { return Ok(()) };
     let _slot = slots::one();
     let (boot, mut chance) = (*bench.firmwares().first().context("no firmware")?, Chance::new()?);
@@ -291,7 +310,7 @@ fn a_power_cut_loses_no_setting(arch: Arch) -> Result<()> {
 }
 
 /// Whatever of the two runs after the cut, it is whole, and takes the next update.
-fn a_power_cut_during_an_update_leaves_a_system(arch: Arch) -> Result<()> {
+fn cut_while_updated(arch: Arch) -> Result<()> {
     let Some(bench) = Bench::new(arch)? else { return Ok(()) };
     let _slot = slots::one();
     let (boot, mut chance) = (*bench.firmwares().first().context("no firmware")?, Chance::new()?);

@@ -29,7 +29,7 @@ impl Chance {
     }
 }
 
-/// How often a test lets the power fail: `BLOOMERY_TEST_POWER_CUTS`, or twice.
+/// How often a test lets the power fail: `BLOOMERY_TEST_POWER_CUTS`, or once.
 pub fn power_cuts() -> Result<usize> {
-    Ok(std::env::var("BLOOMERY_TEST_POWER_CUTS").map_or(Ok(2), |number| number.parse())?)
+    Ok(std::env::var("BLOOMERY_TEST_POWER_CUTS").map_or(Ok(1), |number| number.parse())?)
 }
