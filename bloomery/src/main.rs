@@ -17,6 +17,7 @@ mod pe;
 mod run;
 mod size;
 mod store;
+mod typed;
 mod update;
 mod usage;
 mod watch;

@@ -15,6 +15,7 @@ use system::{Profile, outputs};
 use crate::build;
 use crate::busy;
 use crate::context::{Context, arch};
+use crate::typed;
 use crate::usage::{BadValue, say, wrong};
 use crate::watch;
 
@@ -220,7 +221,14 @@ fn boot_image(context: &Context, image: &Image, args: Args) -> Result<ExitCode> 
         let (archs, profiles) = ([machine.arch], [image.name.to_string()]);
         return watch::run(&qemu, machine.profile, || build::cargo(context, &archs, &profiles));
     }
-    let error = Command::new(&qemu.program).args(&qemu.args).exec();
+    let mut command = Command::new(&qemu.program);
+    command.args(&qemu.args);
+    // A machine that waits for a debugger says nothing.
+    let stopped = options.gdb || options.extra.iter().any(|word| word == "-S");
+    if !stopped && typed::is_wanted() {
+        return typed::run(command);
+    }
+    let error = command.exec();
     Err(error).with_context(|| format!("cannot start {program}"))
 }
 
