@@ -11,7 +11,8 @@ const CONFIG: &[&str] = &["base", "absent", "local"];
 const SUID: &str = "suid";
 const SUID_PROGRAM: &str = "busybox-suid";
 /// All that it may be.
-const SUID_APPLETS: &[&str] = &["crontab", "login", "passwd", "su", "traceroute", "traceroute6", "vlock"];
+const SUID_APPLETS: &[&str] =
+    &["crontab", "login", "passwd", "ping", "ping6", "su", "traceroute", "traceroute6", "vlock"];
 
 /// Leaves `bin/busybox`, `bin/busybox-suid` and a link for each applet to the one that has it, all in `bin`.
 pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
