@@ -17,6 +17,7 @@ pub mod outputs;
 pub mod ports;
 pub mod programs;
 pub mod qmp;
+pub mod servers;
 pub mod slots;
 pub mod terminal;
 
