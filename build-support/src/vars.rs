@@ -153,6 +153,12 @@ pub const TABLE: &[Var] = &[
         packages: TESTS,
     },
     Var {
+        name: "BLOOMERY_TEST_KILLS",
+        default: "`30`",
+        meaning: "tests of images: how often the service of an appliance is killed; 1000 take minutes",
+        packages: TESTS,
+    },
+    Var {
         name: "BLOOMERY_WRITE_DOCS",
         default: "none",
         meaning: "tests of system and status: `1` writes `docs/profiles.md` and the screens that are compared",
