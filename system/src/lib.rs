@@ -22,6 +22,7 @@ pub mod secure_boot;
 pub mod size;
 pub mod update_key;
 pub mod variables;
+pub mod vmlinux;
 
 mod checks;
 mod document;
