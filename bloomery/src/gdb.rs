@@ -3,18 +3,16 @@
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
 
-use build_support::cmd::end_with_parent;
 use build_support::{Arch, Context as _, Result, bail, ensure, fs, host, tree};
-use system::machine::{Accelerator, Host, Machine, Options};
+use system::machine::{Accelerator, Machine, Options};
 use system::profile::Boot;
 use system::{Profile, outputs};
 
 use crate::context::{Context, arch};
 use crate::usage::say;
-use crate::{build, init};
+use crate::{build, init, paused};
 
 /// Open a system under GDB: the machine waits, and GDB stops it at the kernel's first C function
 ///
@@ -40,11 +38,6 @@ pub struct Args {
     extra: Vec<OsString>,
 }
 
-/// How long QEMU may take to make its socket.
-const START: Duration = Duration::from_secs(20);
-/// Bytes of a Unix socket's path (`sun_path`, unix(7)), with the zero byte.
-const SOCKET_PATH: usize = 108;
-
 /// Starts both. It returns when there is nothing to debug: GDB takes the place of this process.
 pub fn run(context: &Context, args: &Args) -> Result<ExitCode> {
     let arch = args.arch.as_deref().map_or_else(Arch::host, arch)?;
@@ -61,8 +54,7 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode> {
     let own = dir.join(outputs::directory(&profile));
     let (socket, console) = (own.join("gdb.sock"), own.join("console.log"));
     let machine = Machine { arch, profile: &profile, boot: Boot::Kernel, dir: &dir };
-    let mut qemu = start(context, &machine, &args.append, &socket, &console)?;
-    wait_for(&mut qemu, &socket, &console)?;
+    paused::start(context, &machine, &options(&args.append, &socket), &console)?;
     say(&format!("the guest's console: tail -f {}", console.display()));
     let debug = own.join("debug");
     let init = match args.init {
@@ -81,6 +73,18 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode> {
         .args(&args.extra)
         .exec();
     Err(error).with_context(|| format!("cannot start {}", gdb.display()))
+}
+
+fn options(append: &str, socket: &Path) -> Options {
+    Options {
+        // Addresses in vmlinux are those of the machine.
+        append: format!("nokaslr {append}").trim().into(),
+        snapshot: true,
+        debugger: Some(socket.into()),
+        accelerator: Accelerator::Auto,
+        extra: vec!["-no-reboot".into()],
+        ..Options::default()
+    }
 }
 
 /// GDB's words for PID 1, a program at a fixed address.
@@ -126,46 +130,4 @@ fn debug_profile(profile: &Profile) -> String {
         }
     }
     text
-}
-
-fn start(context: &Context, machine: &Machine, append: &str, socket: &Path, console: &Path) -> Result<Child> {
-    ensure!(
-        socket.as_os_str().len() < SOCKET_PATH,
-        "the path of GDB's socket is longer than {} bytes: {}\nhint: set CARGO_TARGET_DIR to a directory with a shorter path",
-        SOCKET_PATH - 1,
-        socket.display()
-    );
-    if socket.exists() {
-        fs::remove_file(socket)?;
-    }
-    let options = Options {
-        // Addresses in vmlinux are those of the machine.
-        append: format!("nokaslr {append}").trim().into(),
-        snapshot: true,
-        debugger: Some(socket.into()),
-        accelerator: Accelerator::Auto,
-        extra: vec!["-no-reboot".into()],
-        ..Options::default()
-    };
-    let host = Host::find(machine.arch, options.accelerator, &context.dirs.home);
-    let qemu = machine.command(&options, &host)?;
-    let log = fs::File::create(console)?;
-    let mut command = Command::new(&qemu.program);
-    command.args(&qemu.args).stdin(Stdio::null()).stdout(log.file().try_clone()?).stderr(log.file().try_clone()?);
-    command.process_group(0); // Ctrl-C is for GDB.
-    end_with_parent(&mut command);
-    command.spawn().with_context(|| format!("cannot start {}", qemu.program.to_string_lossy()))
-}
-
-/// Waits until QEMU listens.
-fn wait_for(qemu: &mut Child, socket: &Path, console: &Path) -> Result<()> {
-    let begin = Instant::now();
-    while !socket.exists() {
-        if let Some(status) = qemu.try_wait()? {
-            bail!("QEMU ended with {status}:\n{}", fs::read_to_string(console)?.trim_end());
-        }
-        ensure!(begin.elapsed() < START, "QEMU made no socket within {} s", START.as_secs());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }

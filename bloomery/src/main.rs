@@ -13,10 +13,12 @@ mod initramfs;
 mod keys;
 mod menuconfig;
 mod new;
+mod paused;
 mod pe;
 mod run;
 mod size;
 mod store;
+mod trace;
 mod typed;
 mod update;
 mod usage;
@@ -46,6 +48,7 @@ enum Command {
     Build(build::Args),
     Run(run::Args),
     Gdb(gdb::Args),
+    Trace(trace::Args),
     Enter(enter::Args),
     Menuconfig(menuconfig::Args),
     Config(config::Args),
@@ -85,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Build(args) => build::run(&context, &args),
         Command::Run(args) => run::run(&context, args),
         Command::Gdb(args) => gdb::run(&context, &args),
+        Command::Trace(args) => trace::run(&context, &args),
         Command::Enter(args) => enter::run(&context, &args),
         Command::Menuconfig(args) => menuconfig::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),

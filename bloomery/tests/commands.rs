@@ -26,6 +26,8 @@ fn help_names_every_command() {
         "new",
         "build",
         "run",
+        "gdb",
+        "trace",
         "enter",
         "menuconfig",
         "config",

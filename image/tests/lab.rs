@@ -20,7 +20,8 @@ const KERNEL: u64 = 900_000;
 const SILENCE: f64 = 60.0;
 
 for_each_arch! {
-    a_shell_from_an_initramfs, gdb_sees_the_kernel, one_program_is_a_system, what_is_saved_boots_at_once,
+    a_boot_is_counted, a_shell_from_an_initramfs, gdb_sees_the_kernel, one_program_is_a_system,
+    what_is_saved_boots_at_once,
 }
 
 /// A reset ends QEMU: a kernel without ACPI cannot switch the machine off.
@@ -92,6 +93,48 @@ fn what_is_saved_boots_at_once(arch: Arch) -> Result<()> {
     run.stdin.take().context("no pipe")?.write_all(b"\n")?;
     ensure!(run.wait()?.success(), "the watch did not end with the machine");
     Ok(())
+}
+
+/// `trace`: phases that follow each other, initcalls in the order of their levels, and the same figures again. A kernel of x86_64
+/// takes ten times as long to count, and is counted once.
+fn a_boot_is_counted(arch: Arch) -> Result<()> {
+    if Outputs::of(arch, "lab-hello")?.is_none() {
+        return Ok(());
+    }
+    let _slot = slots::one();
+    let dir = tempfile::tempdir()?;
+    let picture = dir.path().join("boot.svg");
+    let text = trace(arch, &["--json", "--svg", &picture.display().to_string()])?;
+    let boot: serde_json::Value = serde_json::from_str(&text)?;
+    let phases = boot["phases"].as_array().context("no phases")?;
+    let borders: Vec<_> = phases.iter().flat_map(|phase| [phase["begin"].as_u64(), phase["end"].as_u64()]).collect();
+    ensure!(borders.is_sorted() && borders.first() == Some(&Some(0)), "the phases do not follow each other: {text}");
+    let names: Vec<_> = phases.iter().filter_map(|phase| phase["name"].as_str()).collect();
+    ensure!(names.contains(&"start_kernel") && names.last() == Some(&"PID 1"), "other phases: {names:?}");
+    let calls = boot["initcalls"].as_array().context("no initcalls")?;
+    let levels: Vec<_> = calls.iter().filter_map(|call| call["level"].as_str()).collect();
+    let mut seen = levels.clone();
+    seen.dedup();
+    let order = ["early", "pure", "core", "postcore", "arch", "subsys", "fs", "device", "late"];
+    ensure!(calls.len() > 50 && seen == order, "{} initcalls of the levels {seen:?}", calls.len());
+    ensure!(fs::read_to_string(&picture)?.contains("start_kernel"), "nothing is drawn");
+    if arch == Arch::Arm64 {
+        ensure!(trace(arch, &["--json"])? == text, "the second boot has other figures");
+    }
+    report(&format!("{arch}: {:?} instructions to the first read", borders.last().copied().flatten()));
+    Ok(())
+}
+
+fn trace(arch: Arch, options: &[&str]) -> Result<String> {
+    let dirs = Dirs::find()?;
+    let mut trace = Command::new("cargo");
+    trace.args(["bloomery", "trace", "lab-hello", arch.name()]).args(options).current_dir(&dirs.root);
+    if std::env::var_os("CARGO_TARGET_DIR").is_some() {
+        trace.env("CARGO_TARGET_DIR", &dirs.target);
+    }
+    let output = trace.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The lines that come, from a thread of its own.
