@@ -14,7 +14,7 @@ const LEAST: i64 = 2_000;
 pub fn text(old: &Trace, new: &Trace, old_config: &str, new_config: &str, owners: &Owners) -> String {
     let (one, two) = (&old.profile, &new.profile);
     let mut text = format!("{:>15} {:>15} {:>15}  instructions, {}\n", one, two, "more", old.arch);
-    text += &row(Some(old.total()), Some(new.total()), "from the reset to the prompt");
+    text += &row(Some(old.total()), Some(new.total()), &format!("from the reset to {}", new.end));
     text += &format!(
         "{:>15} {:>15} {:>15}  bytes of the kernel\n",
         grouped(old.kernel),

@@ -120,6 +120,10 @@ fn trace(context: &Context, profile: &Profile, arch: Arch, args: &Args) -> Resul
         profile: profile.name.clone(),
         arch: arch.name().into(),
         kernel: fs::metadata(&file)?.len(),
+        end: args
+            .until
+            .as_ref()
+            .map_or("the first read from a terminal".into(), |function| format!("the first {function}")),
         phases: Vec::new(),
         parts: Vec::new(),
         initcalls: Vec::new(),

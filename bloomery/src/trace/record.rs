@@ -49,6 +49,8 @@ pub struct Trace {
     pub arch: String,
     /// Bytes of the kernel.
     pub kernel: u64,
+    /// What ended it, in words.
+    pub end: String,
     /// Its phases, one after the other.
     pub phases: Vec<Span>,
     /// Functions that `start_kernel` calls, and the unpacking of the initramfs.

@@ -18,10 +18,11 @@ const FILLS: &[&str] = &["#a6cee3", "#b2df8a", "#fdbf6f", "#cab2d6", "#fb9a99", 
 pub fn draw(boot: &Trace) -> String {
     let mut picture = Picture { body: String::new(), y: EDGE };
     picture.title(&format!(
-        "{} for {}: {} instructions from the reset to the prompt",
+        "{} for {}: {} instructions from the reset to {}",
         boot.profile,
         boot.arch,
-        grouped(boot.total())
+        grouped(boot.total()),
+        boot.end
     ));
     picture.row(0, boot.total(), &boot.phases);
     let kernel = boot.phases.iter().find(|phase| phase.name == "start_kernel");
@@ -117,6 +118,7 @@ mod tests {
             profile: "x".into(),
             arch: "arm64".into(),
             kernel: 1,
+            end: "the end".into(),
             phases: vec![span("firmware & more", 0, 500), span("start_kernel", 500, 1000)],
             parts: vec![span("setup_arch", 500, 750)],
             initcalls: Vec::new(),

@@ -6,10 +6,11 @@ use super::record::{Trace, grouped};
 pub fn table(boot: &Trace, top: usize) -> String {
     let total = boot.total();
     let mut text = format!(
-        "{} for {}: {} instructions from the reset to the prompt; the kernel has {} bytes\n\nphases\n",
+        "{} for {}: {} instructions from the reset to {}; the kernel has {} bytes\n\nphases\n",
         boot.profile,
         boot.arch,
         grouped(total),
+        boot.end,
         grouped(boot.kernel)
     );
     for phase in &boot.phases {
