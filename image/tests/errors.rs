@@ -122,7 +122,7 @@ fn an_exceeded_budget_names_the_largest_parts() -> Result<()> {
         "hint: leave parts out, or raise the budget of the profile tight",
     ];
     bench.fails("BLOOMERY_PROFILE", &tight, &parts)?;
-    builds::forget(&bench.dirs, &["image-tight-disk"])
+    builds::forget(&bench.dirs, &["identity-tight-disk", "image-tight-disk"])
 }
 
 /// Their outputs would be the same files.
@@ -178,7 +178,10 @@ fn a_change_of_ones_own_fragment_is_noticed() -> Result<()> {
     let failed = run(&mut build)?;
     ensure!(!failed.ok && failed.text.contains("mine.config"), "the change was not read:\n{}", failed.text);
     succeed(&mut bench.build())?;
-    builds::forget(&bench.dirs, &["image-own-disk", "image-own-kernel", "image-own-archive", "image-own-oci"])?;
+    builds::forget(
+        &bench.dirs,
+        &["identity-own-disk", "image-own-disk", "image-own-kernel", "image-own-archive", "image-own-oci"],
+    )?;
     Ok(())
 }
 
@@ -281,7 +284,10 @@ fn a_root_file_system_that_is_larger_than_the_disk_says_what_it_needs() -> Resul
     let (_, rest) = text.split_once("disk size to ").context("no size")?;
     let size = rest.split_once(" or more").context("no end of the size")?.0;
     let made = run(bench.build().env("BLOOMERY_PROFILE", profile(size)?))?;
-    builds::forget(&bench.dirs, &["image-small-disk", "image-small-kernel", "image-small-archive", "image-small-oci"])?;
+    builds::forget(
+        &bench.dirs,
+        &["identity-small-disk", "image-small-disk", "image-small-kernel", "image-small-archive", "image-small-oci"],
+    )?;
     let output = bench.dirs.output(arch()?);
     let image = output.join("small.img");
     let found = image.metadata().map(|meta| meta.len());
