@@ -6,8 +6,6 @@ use init_base::sys::{clock, files, system};
 use crate::model::{Memory, Model};
 use crate::text::plain;
 
-/// 2026-01-01 in seconds since 1970 UTC: an earlier clock is one that nobody has set.
-const SET: i64 = 1_767_225_600;
 /// Characters of a fact.
 const LONGEST: usize = 100;
 
@@ -24,7 +22,8 @@ pub fn read_fixed(model: &mut Model) {
 pub fn read(model: &mut Model) {
     model.host = host_name::current().unwrap_or_default();
     model.uptime = system::uptime();
-    model.clock = Some(clock::now()).filter(|now| *now >= SET);
+    let is_set = clock::is_set(clock::milliseconds(), model.uptime);
+    model.clock = Some(clock::now()).filter(|_| is_set);
     model.memory = memory(&text("/proc/meminfo"));
     let load = text("/proc/loadavg");
     model.load = plain(&load.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" "), LONGEST);

@@ -28,8 +28,6 @@ const SETTLE: Duration = Duration::from_millis(500);
 const MOST: usize = 20;
 /// Records of the kernel that are taken at once.
 const RECORDS: usize = 500;
-/// 2026-01-01 in seconds since 1970 UTC: an earlier clock is one that nobody has set.
-const SET: i64 = 1_767_225_600;
 
 /// Runs until a signal ends it.
 ///
@@ -232,8 +230,8 @@ struct Present {
 
 impl Present {
     fn read() -> Present {
-        let wall = Some(clock::milliseconds()).filter(|wall| wall / 1000 >= SET);
-        Present { uptime: system::uptime(), wall }
+        let uptime = system::uptime();
+        Present { uptime, wall: Some(clock::milliseconds()).filter(|wall| clock::is_set(*wall, uptime)) }
     }
 
     /// The time of something, given since the machine's start; empty while the clock is not set.

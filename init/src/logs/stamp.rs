@@ -31,9 +31,9 @@ pub enum Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a line of now. A wall clock before [`clock::SOURCE_DATE`] is one that nobody has set.
+    /// The stamp of a line of now.
     pub fn of(now: Now) -> Stamp {
-        if now.wall / 1000 >= clock::SOURCE_DATE {
+        if sys::clock::is_set(now.wall, now.uptime) {
             Stamp::Wall(now.wall)
         } else {
             Stamp::Uptime(u64::try_from(now.uptime.as_millis()).unwrap_or(u64::MAX))
@@ -123,7 +123,10 @@ mod tests {
     fn the_uptime_while_the_clock_is_not_set() {
         let now = |seconds, wall| Now { uptime: Duration::from_millis(seconds), wall };
         assert_eq!(Stamp::of(now(12_345, 5_000)), Stamp::Uptime(12_345));
-        assert_eq!(Stamp::of(now(5, clock::SOURCE_DATE * 1000)), Stamp::Wall(clock::SOURCE_DATE * 1000));
+        let earliest = sys::clock::SOURCE_DATE * 1000;
+        assert_eq!(Stamp::of(now(5, earliest + 5)), Stamp::Wall(earliest + 5));
+        // PID 1 set the clock to that date 2 s after the start, since nothing told the time.
+        assert_eq!(Stamp::of(now(9_000, earliest + 7_000)), Stamp::Uptime(9_000));
         for (time, expected) in [(0, "+0.000"), (7, "+0.007"), (12_345, "+12.345"), (1_000_000_000, "+1000000.000")] {
             assert_eq!(text(Stamp::Uptime(time)), expected);
         }

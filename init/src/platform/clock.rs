@@ -13,8 +13,8 @@ use crate::log::{debug, error, info};
 use crate::sys::clock::{self, Fields};
 use crate::sys::{Errno, files};
 
-/// 2026-01-01 00:00 UTC, the date of the files in the images. The clock is never before it.
-pub const SOURCE_DATE: i64 = 1_767_225_600;
+/// The clock is never before it.
+pub use crate::sys::clock::SOURCE_DATE;
 /// The shutdown's time is this file's date. It holds no data.
 const SAVED: &str = "/var/lib/clock";
 /// A distribution's own earliest date is this file's date (systemd's convention).

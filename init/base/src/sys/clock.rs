@@ -1,5 +1,6 @@
 //! The wall clock and the battery-backed clock (RTC).
 
+use core::time::Duration;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::{Errno, Result, check};
@@ -56,6 +57,16 @@ pub fn now() -> i64 {
 pub fn milliseconds() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec as i64 / 1_000_000)
+}
+
+/// 2026-01-01 00:00 UTC in seconds since 1970, the date of the files in the images. PID 1 sets a clock that nothing tells to it.
+pub const SOURCE_DATE: i64 = 1_767_225_600;
+
+/// Whether anybody has set a wall clock that shows so many milliseconds on a machine that has run for so long. One that PID 1 set to
+/// [`SOURCE_DATE`] some time after the machine's start says that the machine started before that date.
+pub fn is_set(milliseconds: i64, uptime: Duration) -> bool {
+    let started = milliseconds.saturating_sub(i64::try_from(uptime.as_millis()).unwrap_or(i64::MAX));
+    started >= SOURCE_DATE * 1000
 }
 
 /// Sets the wall clock, in seconds since 1970 UTC.
