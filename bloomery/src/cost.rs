@@ -211,23 +211,22 @@ fn measure(context: &Context, arch: Arch, change: &Change, profile: &Profile) ->
     let dir = dirs.target.join("bloomery/cost");
     let (file, own) = (dir.join(format!("{name}.toml")), dir.join(format!("{name}.config")));
     if !change.symbols.is_empty() {
-        replace(&own, &change.fragment())?;
+        tree::write_atomically(&own, change.fragment().as_bytes())?;
     }
-    replace(&file, &change.profile(profile, &own))?;
+    // Written anew, it makes cargo look again, though nothing else changed: the outputs of the last time are gone.
+    tree::write_atomically(&file, change.profile(profile, &own).as_bytes())?;
     let built = context.profile(&file.display().to_string())?;
     if build::cargo(context, &[arch], &[file.display().to_string()])? != ExitCode::SUCCESS {
         return Ok(None);
     }
     let kernel = read(dirs, arch, &built)?;
     // The store has them; what lies beside images is for images.
-    fs::remove_dir_all(dirs.output(arch).join(outputs::directory(&built)))?;
+    let out = dirs.output(arch);
+    for file in built.outputs.iter().flat_map(|output| output.files()).filter(|file| out.join(file).is_file()) {
+        fs::remove_file(out.join(file))?;
+    }
+    fs::remove_dir_all(out.join(outputs::directory(&built)))?;
     Ok(Some(kernel))
-}
-
-/// Writes a file whose time counts for cargo, if it is another one.
-fn replace(path: &Path, text: &str) -> Result<()> {
-    let is_same = fs::read_to_string(path).is_ok_and(|old| old == text);
-    if is_same { Ok(()) } else { tree::write_atomically(path, text.as_bytes()) }
 }
 
 fn read(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Kernel> {
