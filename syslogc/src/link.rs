@@ -81,9 +81,11 @@ impl Link {
         }
     }
 
-    /// Tells the queue what has arrived.
-    pub fn settle(&mut self, queue: &mut Queue, now: Duration) {
+    /// Tells the queue what has arrived. `is_broken` is whether [`Link::receive`] or [`Link::send`] has just failed: a refusal concerns
+    /// any datagram of which nothing is known yet, however long ago it was sent, since it may have waited for this process.
+    pub fn settle(&mut self, queue: &mut Queue, now: Duration, is_broken: bool) {
         match self {
+            Link::Udp(_) if is_broken => {}
             Link::Udp(_) => queue.settle(now.saturating_sub(SETTLED)),
             Link::Tcp(stream) => {
                 // Also the frame that was begun is not acknowledged before its end is written.
@@ -159,4 +161,25 @@ impl Stream {
 
 fn is_later(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_is_read_late_concerns_what_was_sent() {
+        // A port that nobody listens at.
+        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let mut link = Link::open(&Server::parse(&format!("udp://127.0.0.1:{port}")).unwrap()).unwrap();
+        let mut queue = Queue::default();
+        queue.push(b"one".to_vec());
+        link.send(&mut queue, Duration::ZERO).unwrap();
+        // Loopback has brought the refusal when the send returns; this process reads it ten seconds later.
+        let received = link.receive();
+        assert_eq!(received.as_ref().map_err(std::io::Error::kind), Err(ErrorKind::ConnectionRefused));
+        link.settle(&mut queue, Duration::from_secs(10), received.is_err());
+        queue.take_back();
+        assert_eq!(queue.next(), Some(&b"one"[..]));
+    }
 }

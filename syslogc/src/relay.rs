@@ -174,7 +174,7 @@ impl Relay {
             self.queue.push_first(own(&words, &host, &Present::read()));
         }
         let sent = link.receive().and_then(|()| link.send(&mut self.queue, now));
-        link.settle(&mut self.queue, now);
+        link.settle(&mut self.queue, now, sent.is_err());
         if let Err(error) = sent {
             let words = format!("{server}: {error}");
             self.link = None;

@@ -202,3 +202,112 @@ fn datagrams_wait_for_their_server() {
         assert_eq!(words(&String::from_utf8_lossy(&bytes[..count])), format!("line {number}"));
     }
 }
+
+/// rsyslogd, which takes a message apart: its fields with `|` between them, a line each. It is killed when this is dropped.
+struct Rsyslogd(Child);
+
+impl Rsyslogd {
+    /// None where it is not installed.
+    fn start(dir: &std::path::Path, input: &str, port: u16) -> Option<Rsyslogd> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        // Debian keeps it where an ordinary user's PATH does not look.
+        let mut dirs = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+        let Some(program) = dirs.find(|dir| dir.join("rsyslogd").is_file()) else {
+            testing::skip("rsyslogd is not installed; ./setup.sh --servers installs it");
+            return None;
+        };
+        let (config, pid) = (dir.join("rsyslogd.conf"), dir.join("rsyslogd.pid"));
+        let fields = "%pri%|%protocol-version%|%timestamp:::date-rfc3339%|%hostname%|%app-name%|%procid%|%msgid%|%structured-data%|%msg%\\n";
+        let messages = dir.join("messages");
+        let text = format!(
+            "module(load=\"{input}\")\ntemplate(name=\"fields\" type=\"string\" string=\"{fields}\")\n\
+             input(type=\"{input}\" address=\"127.0.0.1\" port=\"{port}\")\n\
+             action(type=\"omfile\" file=\"{}\" template=\"fields\")\n",
+            messages.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        // It does not start beside the number that one that was killed has left.
+        let _ = std::fs::remove_file(&pid);
+        let mut command = Command::new(program.join("rsyslogd"));
+        command.arg("-n").arg("-f").arg(&config).arg("-i").arg(&pid).stdin(Stdio::null());
+        Some(Rsyslogd(command.spawn().unwrap()))
+    }
+
+    /// Waits until it has written something that fits, and returns all that it has.
+    fn wait(dir: &std::path::Path, is_there: impl Fn(&[Vec<String>]) -> bool) -> Vec<Vec<String>> {
+        let begin = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(dir.join("messages")).unwrap_or_default();
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            let seen: Vec<Vec<String>> =
+                whole.lines().map(|line| line.splitn(9, '|').map(String::from).collect()).collect();
+            if is_there(&seen) {
+                return seen;
+            }
+            assert!(begin.elapsed() < LIMIT, "rsyslogd has {} messages, last {:?}", seen.len(), seen.last());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Rsyslogd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether the words of a message are there.
+fn has(seen: &[Vec<String>], words: &str) -> bool {
+    seen.iter().any(|fields| fields.last().is_some_and(|text| text == words))
+}
+
+#[test]
+fn rsyslog_has_every_line_and_finds_its_fields() {
+    for (transport, input) in [("tcp", "imtcp"), ("udp", "imudp")] {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, port) = (dir.path().join("init"), free_port());
+        let init = Init::listen(&socket);
+        (0..20).for_each(|number| init.says(number, &format!("line {number}")));
+        let _program = Program::start(&socket, &format!("{transport}://127.0.0.1:{port}"));
+        let Some(server) = Rsyslogd::start(dir.path(), input, port) else { return };
+        let seen = Rsyslogd::wait(dir.path(), |seen| has(seen, "line 19"));
+        let line = seen.iter().find(|fields| fields.last().is_some_and(|text| text == "line 7")).unwrap();
+        let [priority, version, time, host, app, process, kind, data, _] = &line[..] else { panic!("{line:?}") };
+        assert_eq!((&priority[..], &version[..], &app[..]), ("30", "1", "web"), "{transport}");
+        assert_eq!((&process[..], &kind[..], &data[..]), ("-", "-", "-"), "{transport}");
+        assert!(time.starts_with("2026-11-21T06:00:00.007") && !host.is_empty() && host != "-", "{line:?}");
+        // It is killed, and lines are said that it does not get.
+        drop(server);
+        (20..40).for_each(|number| init.says(number, &format!("line {number}")));
+        std::thread::sleep(Duration::from_secs(1));
+        let _server = Rsyslogd::start(dir.path(), input, port);
+        let seen = Rsyslogd::wait(dir.path(), |seen| has(seen, "line 39"));
+        for number in 0..40 {
+            assert!(has(&seen, &format!("line {number}")), "{transport}: line {number} is missing");
+        }
+    }
+}
+
+#[test]
+fn rsyslog_is_told_how_many_lines_are_lost() {
+    const LINES: usize = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, port) = (dir.path().join("init"), free_port());
+    let init = Init::listen(&socket);
+    let Some(server) = Rsyslogd::start(dir.path(), "imtcp", port) else { return };
+    let _program = Program::start(&socket, &format!("tcp://127.0.0.1:{port}"));
+    init.says(0, "first");
+    Rsyslogd::wait(dir.path(), |seen| has(seen, "first"));
+    drop(server);
+    (1..=LINES).for_each(|number| init.says(number, &format!("{number} {}", "x".repeat(200))));
+    let last = format!("{LINES} {}", "x".repeat(200));
+    std::thread::sleep(Duration::from_secs(1));
+    let _server = Rsyslogd::start(dir.path(), "imtcp", port);
+    let seen = Rsyslogd::wait(dir.path(), |seen| has(seen, &last));
+    let told =
+        seen.iter().filter_map(|fields| fields.last()?.strip_suffix(" messages were lost while the server was away"));
+    let lost: usize = told.map(|count| count.parse::<usize>().unwrap()).sum();
+    let arrived = (1..=LINES).filter(|number| has(&seen, &format!("{number} {}", "x".repeat(200)))).count();
+    assert!(lost > 0 && lost + arrived == LINES, "{lost} lost and {arrived} arrived of {LINES}");
+}
