@@ -28,7 +28,7 @@ pub fn file(dirs: &Dirs, profile: &Profile) -> Result<Option<PathBuf>> {
 /// `/etc/updater.conf` of a profile; none for one that takes no updates.
 ///
 /// # Errors
-/// Those of [`file`] and [`public`].
+/// Those of [`file()`] and [`public`].
 pub fn configuration(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Option<String>> {
     let Some(file) = file(dirs, profile)? else { return Ok(None) };
     let digits: String = public(&file)?.iter().map(|byte| format!("{byte:02x}")).collect();
