@@ -4,12 +4,14 @@
 //! kernel empties the port when it opens it. So the first byte goes out when a prompt is seen.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Read, Write};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 /// How a line that a guest waits for ends: a shell of root or of a user, and login(1).
 const PROMPTS: &[&[u8]] = &[b"# ", b"$ ", b"login: "];
@@ -29,6 +31,7 @@ pub fn is_wanted() -> bool {
 /// When it cannot be started.
 pub fn run(mut command: Command) -> Result<ExitCode> {
     let name = command.get_program().to_string_lossy().into_owned();
+    end_with_this(&mut command);
     let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut machine = started.with_context(|| format!("cannot start {name}"))?;
     let (said, heard) = mpsc::channel();
@@ -38,6 +41,13 @@ pub fn run(mut command: Command) -> Result<ExitCode> {
     }
     let status = machine.wait().with_context(|| format!("cannot wait for {name}"))?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Lets the machine end when this program is killed: nobody else knows of it, and it would run on.
+fn end_with_this(command: &mut Command) {
+    let die = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?);
+    // SAFETY: the function makes one system call and takes no lock.
+    unsafe { command.pre_exec(die) };
 }
 
 /// Copies what the guest says, and tells how it ends each time.
@@ -115,6 +125,35 @@ mod tests {
         for output in [&b""[..], b"[    0.1] Booting", b"# \r\n", b"#", b"\x1b[6n"] {
             assert!(!is_prompt(output), "{}", String::from_utf8_lossy(output));
         }
+    }
+
+    /// The machine is a shell here, which tells its number and then waits.
+    #[test]
+    fn a_machine_ends_with_this_program() {
+        const OWN: &str = "BLOOMERY_TEST_MACHINE";
+        if std::env::var_os(OWN).is_some() {
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo $$ >&2; exec sleep 600"]);
+            let _ = run(command);
+            return;
+        }
+        let name = std::thread::current().name().unwrap().to_string();
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", &name, "--nocapture"]).env(OWN, "1").stdin(Stdio::null());
+        let mut program = program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut number = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(program.stderr.take().unwrap()), &mut number).unwrap();
+        program.kill().unwrap();
+        program.wait().unwrap();
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", number.trim()));
+        for _ in 0..100 {
+            // Gone, or dead and not yet waited for.
+            if state().map_or(true, |stat| stat.contains(") Z ")) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the machine {} runs on", number.trim());
     }
 
     #[test]
