@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Dirs, fs, tree};
 use common::chance::{Chance, power_cuts};
 use common::guest::{Guest, Start, extra};
-use common::outputs::Outputs;
+use common::outputs::{Outputs, has_time};
 use common::{ports, report, slots};
 use disk::hybrid;
 use serde_json::json;
@@ -171,6 +171,9 @@ fn description(guest: &mut Guest) -> Result<String> {
 
 /// Everything that becomes of an update, on one machine.
 fn an_update_is_kept_or_left(arch: Arch) -> Result<()> {
+    if !has_time(arch)? {
+        return Ok(());
+    }
     let Some(bench) = Bench::new(arch)? else { return Ok(()) };
     for boot in bench.firmwares() {
         let _slot = slots::one();

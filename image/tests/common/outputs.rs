@@ -189,6 +189,16 @@ pub fn is_wanted(arch: Arch) -> Result<bool> {
     Ok(wanted)
 }
 
+/// Whether a test with many boots is to run on an architecture: on the host's, and on the other one when all is asked for. The reason
+/// is said when it is not.
+pub fn has_time(arch: Arch) -> Result<bool> {
+    let has_time = arch == Arch::host()? || vars::on("BLOOMERY_CI_FULL", false);
+    if !has_time {
+        testing::skip(&format!("many boots of {arch} take long; BLOOMERY_CI_FULL=1 has them"));
+    }
+    Ok(has_time)
+}
+
 /// The stage that makes the test of a profile too long, if it is not in the store: LLVM on board of another architecture
 /// (an hour), or another kernel than the default profile's (several minutes).
 fn long_stage(dirs: &Dirs, profile: &Profile, arch: Arch) -> Result<Option<String>> {
