@@ -1,7 +1,8 @@
 //! A stage: named inputs, a recipe, and a result in the store.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -272,8 +273,15 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Writes this stage's row of `build-times.tsv`.
+    /// Writes this stage's row of `build-times.tsv`. A stage that this process built and asks for again was built.
     fn record(&self, entry: &Entry, from: &str) -> Result<()> {
+        static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        if from == "built" {
+            built.insert(entry.dir.clone());
+        } else if built.contains(&entry.dir) {
+            return Ok(());
+        }
         let file = self.dirs.log(self.arch).join("build-times.tsv");
         let header = "stage\tfrom\tseconds\tcpu_seconds\tpeak_bytes\tdisk_bytes";
         let old = fs::read_to_string(&file).unwrap_or_default();
