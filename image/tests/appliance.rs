@@ -2,8 +2,8 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::io::Read as _;
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use build_support::{Arch, Dirs, fs, tree};
+use common::echo::answers;
 use common::guest::{Guest, Start, extra};
 use common::outputs::{Outputs, check_with};
 use common::terminal::Terminal;
@@ -88,18 +89,6 @@ impl Bench {
             Arch::Arm64 => &[Boot::Uefi],
         }
     }
-}
-
-/// Whether the echo service answers at a port of this machine.
-fn answers(port: u16) -> bool {
-    let ask = || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-        stream.write_all(b"up")?;
-        let mut answer = [0; 2];
-        stream.read_exact(&mut answer).map(|()| answer == *b"up")
-    };
-    ask().unwrap_or(false)
 }
 
 fn serves(guest: &mut Guest, port: u16) -> Result<Duration> {

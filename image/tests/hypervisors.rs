@@ -3,12 +3,11 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use build_support::Arch;
+use common::echo::answers;
 use common::guest::{Guest, Start, extra, patient};
 use common::outputs::Outputs;
 use common::terminal::Terminal;
@@ -29,18 +28,6 @@ const CARDS: [&str; 4] = ["e1000", "e1000e", "vmxnet3", "pcnet"];
 fn start(outputs: &Outputs, name: &str, options: Options) -> Result<Guest> {
     let options = Options { append: patient(outputs.arch).into(), ..options };
     Guest::start(outputs, &Start { boot: Some(Boot::Kernel), options, ..Start::new(name, PROFILE) })
-}
-
-/// Whether the echo service answers at a port of this machine.
-fn answers(port: u16) -> bool {
-    let ask = || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-        stream.write_all(b"up")?;
-        let mut answer = [0; 2];
-        stream.read_exact(&mut answer).map(|()| answer == *b"up")
-    };
-    ask().unwrap_or(false)
 }
 
 fn serves(guest: &mut Guest, port: u16, what: &str) -> Result<Duration> {

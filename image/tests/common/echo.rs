@@ -1,7 +1,7 @@
 //! A client of the echo service (RFC 862): messages of many lengths, each compared with its answer.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -36,9 +36,17 @@ pub struct Figures {
 
 /// Whether somebody answers at a host's port; a short look.
 pub fn is_up(host: IpAddr) -> bool {
-    let address = SocketAddr::new(host, PORT);
+    answers_at(SocketAddr::new(host, PORT), Duration::from_secs(2))
+}
+
+/// Whether somebody answers at a port of this machine. QEMU takes the connection before its guest can, so the look is shorter.
+pub fn answers(port: u16) -> bool {
+    answers_at(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port), Duration::from_millis(500))
+}
+
+fn answers_at(address: SocketAddr, patience: Duration) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) else { return false };
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    let _ = stream.set_read_timeout(Some(patience));
     let mut answer = [0; 2];
     stream.write_all(b"up").is_ok() && stream.read_exact(&mut answer).is_ok() && answer == *b"up"
 }
