@@ -113,7 +113,7 @@ impl Change {
         }
         ensure!(
             change != Change { label: word.into(), ..Change::default() },
-            "`{word}` names no fragment and no symbol"
+            "`{word}` names no fragment and no symbol\nhint: see cargo bloomery cost --help"
         );
         Ok(change)
     }

@@ -63,7 +63,7 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode> {
     let pair = update_key::pair(args.key.as_ref().unwrap_or(&of_profile))?;
     ensure!(
         pair.pk == update_key::public(&of_profile)?,
-        "the system does not know the key {}: its own is {}",
+        "the system does not know the key {}: its own is {}\nhint: sign with that one, or build the system with `root.update-key` first",
         args.key.as_ref().unwrap_or(&of_profile).display(),
         of_profile.display()
     );
