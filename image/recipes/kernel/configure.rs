@@ -11,6 +11,9 @@ use system::profile::{OF_ARCH, RootKind};
 use super::link::INITRAMFS;
 use super::{bootconfig, modules};
 
+/// Blanks behind the line of a kernel that has it as a text alone, and no buffer: the kernel of a disk gets more words later.
+const ROOM: &str = "                                ";
+
 /// The profile's fragments, then what follows from the profile.
 pub fn fragments(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<Vec<Fragment>> {
     let known = |name: &str| dirs.root.join(format!("image/kernel/{name}.config"));
@@ -88,7 +91,9 @@ pub fn command_line(arch: Arch, profile: &Profile) -> String {
         &profile.kernel.command_line,
     ];
     let line: Vec<&str> = line.into_iter().filter(|words| !words.is_empty()).collect();
-    line.join(" ").trim().into()
+    let line = line.join(" ");
+    let room = if arch == Arch::Arm64 && profile.root.kind == RootKind::Ext4 { ROOM } else { "" };
+    format!("{}{room}", line.trim())
 }
 
 fn command_line_setting(arch: Arch, line: &str) -> String {

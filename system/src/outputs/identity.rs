@@ -103,13 +103,14 @@ fn first_disk(profile: &Profile) -> Result<Option<(&Output, String)>> {
 /// Leaves all files of the kernel, which name the root of the identifiers called [`NAME`].
 fn name_root(job: &Job, arch: Arch, name: &str, compiled: &Path) -> Result<()> {
     let line = fs::read_to_string(compiled.join("cmdline"))?;
-    let from = line.trim_end();
+    let from = line.trim_end_matches('\n');
     let placeholder = compiled_root(arch);
     ensure!(from.contains(&placeholder), "the kernel's command line has no `{placeholder}`: {from}");
     let work = job.dir("kernel")?;
     for attempt in 0..TRIES {
         let name = format!("{name} {attempt}");
         let to = from.replacen(&placeholder, &own_root(&DiskIds::of(&name)), 1);
+        let to = shown(to.trim_end(), from.len());
         if write_kernels(job, compiled, &Change { from, to: &to, more: SHOWN }, &work)? {
             let config = fs::read_to_string(compiled.join("kernel.config"))?;
             let more = if arch == Arch::X86_64 { SHOWN } else { "" };
@@ -119,6 +120,12 @@ fn name_root(job: &Job, arch: Arch, name: &str, compiled: &Path) -> Result<()> {
         }
     }
     bail!("no identifier of {TRIES} left the kernel as short as it was")
+}
+
+/// The line with [`SHOWN`], where that fits into the characters of the one that was compiled.
+fn shown(line: &str, room: usize) -> String {
+    let whole = format!("{line}{SHOWN}");
+    if whole.len() <= room { whole } else { line.into() }
 }
 
 /// Writes the kernel in each of its forms. `false`: one of them became longer.
