@@ -51,6 +51,8 @@ packages() {
         radvd radvd sends router advertisements in tests
         rsyslog rsyslogd receives logs in tests
         chrony chronyd serves the time in tests
+        crun crun starts containers on board in tests
+        nftables nft filters packets on board in tests
         pkg-config pkg-config finds the target's libraries for packages that ask it
         meson meson builds packages that use it, as one of the tests does
         shellcheck shellcheck checks the scripts in CI
