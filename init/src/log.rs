@@ -1,14 +1,16 @@
 //! What PID 1 says: lines on the console, or in the kernel log when there is no console.
 //!
 //! Every module calls [`error!`], [`warn!`], [`info!`] or [`debug!`]. A line never waits: what a stopped terminal (Ctrl-S) does not
-//! take is lost, because a PID 1 that waits for a terminal stops the system.
+//! take is lost, because a PID 1 that waits for a terminal stops the system. The supervisor takes the lines for PID 1's own log,
+//! `initctl log init`, where those are too that `quiet` silences.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU8, Ordering};
+use core::time::Duration;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
-use crate::sys::files;
+use crate::sys::{clock, files, system};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +27,30 @@ pub enum Level {
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 static SINK: OnceLock<OwnedFd> = OnceLock::new();
+/// The lines that the supervisor has not yet taken.
+static RECENT: Mutex<Vec<Said>> = Mutex::new(Vec::new());
+/// The name of PID 1's own log.
+pub const NAME: &str = "init";
+/// Lines that wait for the supervisor at most. The boot has about 50.
+const MOST: usize = 256;
+
+/// A line that was said.
+#[derive(Debug)]
+pub struct Said {
+    /// When, since the machine's start.
+    pub uptime: Duration,
+    /// When, in milliseconds since 1970 UTC.
+    pub wall: i64,
+    /// How grave it is.
+    pub level: Level,
+    /// The message alone.
+    pub text: String,
+}
+
+/// Takes the lines that were said since the last call.
+pub fn take() -> Vec<Said> {
+    RECENT.lock().map(|mut lines| core::mem::take(&mut *lines)).unwrap_or_default()
+}
 
 /// Says lines up to `level` from now on.
 pub fn set_level(level: Level) {
@@ -61,7 +87,11 @@ impl Write for Line {
 
 /// Writes `init: <message>` when `level` is said. Use the macros.
 pub fn write(level: Level, message: fmt::Arguments<'_>) {
-    if level as u8 > LEVEL.load(Ordering::Relaxed) {
+    let loud = level as u8 <= LEVEL.load(Ordering::Relaxed);
+    if loud || level <= Level::Info {
+        remember(level, message);
+    }
+    if !loud {
         return;
     }
     let mut line = Line { bytes: [0; 512], length: 0 };
@@ -76,6 +106,16 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
     };
     if level <= Level::Warn {
         keep(&line.bytes[..line.length]);
+    }
+}
+
+/// Keeps a line for the supervisor. A child of PID 1 that was made while another thread did this cannot, and has no log.
+fn remember(level: Level, message: fmt::Arguments<'_>) {
+    if let Ok(mut lines) = RECENT.try_lock()
+        && lines.len() < MOST
+    {
+        let (uptime, wall) = (system::uptime(), clock::milliseconds());
+        lines.push(Said { uptime, wall, level, text: message.to_string() });
     }
 }
 

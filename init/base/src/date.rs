@@ -18,6 +18,35 @@ pub fn time_of_day(seconds: i64) -> String {
     format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// Milliseconds since 1970 of `2026-11-21`, `2026-11-21 06:45`, and the same with `T` between, with seconds, parts of them and a `Z`.
+pub fn parse(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
+    let mut parts = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let known = (1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let days = known.then(|| days(year, month, day)).filter(|days| civil(*days) == (year, month, day))?;
+    days.checked_mul(86_400_000)?.checked_add(parse_time(time.strip_suffix('Z').unwrap_or(time))?)
+}
+
+/// Milliseconds since midnight of `06:45`, `06:45:50` or `06:45:50.123`.
+pub fn parse_time(text: &str) -> Option<i64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let mut parts = whole.splitn(3, ':').map(|part| part.parse::<u8>().ok().map(i64::from));
+    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
+    let thousandths = format!("{part:0<3}").get(..3)?.parse::<u16>().ok()?;
+    let known = hour < 24 && minute < 60 && second < 60;
+    known.then_some(((hour * 60 + minute) * 60 + second) * 1000 + i64::from(thousandths))
+}
+
+/// The opposite of [`civil`] (days_from_civil of the same source).
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year - era * 400;
+    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
 /// Days since 1970 as year, month and day (Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days).
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days.saturating_add(719_468);
@@ -42,6 +71,16 @@ mod tests {
         assert_eq!(timestamp(1_835_395_199_999), "2028-02-28T23:59:59.999Z");
         assert_eq!(timestamp(1_835_395_200_000), "2028-02-29T00:00:00.000Z");
         assert_eq!((day(-1), time_of_day(-1)), ("1969-12-31".into(), "23:59:59".into()));
+        for (text, milliseconds) in [
+            ("2026-11-21T06:45:50.123Z", Some(1_795_243_550_123)),
+            ("2028-02-29", Some(1_835_395_200_000)),
+            ("1969-12-31 23:59", Some(-60_000)),
+            ("2027-02-29", None),
+            ("2026-11-21 24:00", None),
+            ("2026-11", None),
+        ] {
+            assert_eq!(parse(text), milliseconds, "{text}");
+        }
         for far in [i64::MIN, i64::MAX] {
             timestamp(far);
         }

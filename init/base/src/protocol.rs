@@ -7,7 +7,7 @@
 //! status NAME
 //! start|stop|restart|reload NAME [SECONDS]    answers when it is done, or after SECONDS (60; 0 does not wait)
 //! reload                                      reads the tables again
-//! log NAME [LINES] [follow]                   the last LINES (20), and those to come
+//! log NAME [LINES] [follow]                   the last LINES (20), and those to come; of all logs where NAME is *
 //! shutdown poweroff|reboot|halt
 //! analyze
 //! ```
@@ -36,6 +36,8 @@ pub const LONGEST: usize = 512;
 pub const DEFAULT_TIMEOUT: u64 = 60;
 /// How long a request can wait at most, in seconds.
 const LONGEST_TIMEOUT: u64 = 3600;
+/// The name that stands for all logs, whose lines are sorted by time and begin with the name of theirs.
+pub const ALL: &str = "*";
 /// Lines of log when the request does not say.
 pub const LINES: u64 = 20;
 

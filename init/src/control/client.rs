@@ -7,6 +7,7 @@ use super::protocol::{self, Request};
 use super::{Action, Code, Operations, Progress, Refusal};
 use crate::event::reactor::{Interest, Reactor, Source, Token};
 use crate::log::info;
+use crate::logs::Cursor;
 use crate::sys::{Errno, socket};
 
 /// A client that neither asks nor takes its answer for so long is closed.
@@ -25,6 +26,15 @@ enum Work {
     Service { action: Action, name: String, until: Duration },
     /// For lines of a log, up to a number.
     Lines { stream: u32, next: u64, until: u64 },
+    /// For lines of all logs.
+    AllLines { cursors: Vec<Cursor>, follow: bool },
+}
+
+impl Work {
+    /// Whether it waits for lines that are still to be written.
+    fn follows(&self) -> bool {
+        matches!(self, Work::Lines { until: u64::MAX, .. } | Work::AllLines { follow: true, .. })
+    }
 }
 
 /// A connection.
@@ -99,8 +109,8 @@ impl Client {
             Work::Service { until, .. } => Some(*until),
             Work::Nothing if self.output.is_empty() && self.has_request() => Some(Duration::ZERO),
             // A follower may wait for lines as long as it likes.
-            Work::Lines { .. } if self.output.is_empty() => None,
-            Work::Lines { .. } | Work::Nothing => Some(idle),
+            Work::Lines { .. } | Work::AllLines { .. } if self.output.is_empty() => None,
+            Work::Lines { .. } | Work::AllLines { .. } | Work::Nothing => Some(idle),
         }
     }
 
@@ -118,7 +128,7 @@ impl Client {
         let mut block = [0; protocol::LONGEST];
         match socket::receive(&self.fd, &mut block) {
             // A follower has nothing to say, so its end is the end.
-            Ok(0) if matches!(self.work, Work::Lines { until: u64::MAX, .. }) => self.dead = true,
+            Ok(0) if self.work.follows() => self.dead = true,
             Ok(0) => self.ended = true,
             Ok(count) => {
                 self.moved = now;
@@ -173,24 +183,32 @@ impl Client {
                 self.answer(result);
                 true
             }
+            Work::Lines { .. } | Work::AllLines { .. } if !self.output.is_empty() => false,
             Work::Lines { stream, next, until } => {
-                if !self.output.is_empty() {
-                    return false;
-                }
                 let mut lines = Vec::new();
                 // Nothing can be missed by one who stops at a number that is in the past.
                 let there = operations.logs().read(*stream, next, ROOM, &mut lines);
                 let more = there && *next < *until;
-                if !lines.is_empty() {
-                    protocol::block(&mut self.output, &lines);
-                }
-                if !more {
-                    self.work = Work::Nothing;
-                    self.output.extend_from_slice(b"end\n");
-                }
-                !more || !lines.is_empty()
+                self.give_lines(&lines, more)
+            }
+            Work::AllLines { cursors, follow } => {
+                let mut lines = Vec::new();
+                let more = operations.logs().read_all(cursors, *follow, ROOM, &mut lines);
+                self.give_lines(&lines, more)
             }
         }
+    }
+
+    /// Puts lines of a log into the output. Returns whether that led to something.
+    fn give_lines(&mut self, lines: &[u8], more: bool) -> bool {
+        if !lines.is_empty() {
+            protocol::block(&mut self.output, lines);
+        }
+        if !more {
+            self.work = Work::Nothing;
+            self.output.extend_from_slice(b"end\n");
+        }
+        !more || !lines.is_empty()
     }
 
     /// Answers the next request, if there is a whole one and nothing else to do. Returns whether there was.
@@ -234,6 +252,11 @@ impl Client {
                 Err(refusal) => return self.refuse(&refusal),
             },
             Request::Do(action, name, timeout) => return self.begin(action, name, timeout, operations, now),
+            Request::Log { name: protocol::ALL, lines, follow } => {
+                self.output.extend_from_slice(b"ok\n");
+                self.work = Work::AllLines { cursors: operations.logs().tails(lines, follow), follow };
+                return;
+            }
             Request::Log { name, lines, follow } => return self.start_log(name, lines, follow, operations),
             Request::Shutdown(power) => {
                 info!("{} was asked for on the control socket", protocol::power_word(power));

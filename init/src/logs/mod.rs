@@ -10,6 +10,7 @@ mod file;
 mod handover;
 mod kernel;
 pub mod lines;
+mod merged;
 mod retry;
 mod ring;
 mod stamp;
@@ -21,6 +22,7 @@ use std::os::fd::OwnedFd;
 
 pub use file::Place;
 pub use handover::KIND;
+pub use merged::Cursor;
 pub use stamp::{Now, Stamp};
 
 use crate::sys::Errno;
@@ -435,6 +437,14 @@ impl Logs {
     pub fn note(&mut self, stream: u32, text: fmt::Arguments<'_>, now: Now) {
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.ring.push(Stamp::of(now), format!("init: {text}").as_bytes());
+            stream.flush(false, now.uptime, &mut self.scratch);
+        }
+    }
+
+    /// Adds a whole line.
+    pub fn say(&mut self, stream: u32, text: &str, now: Now) {
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.ring.push(Stamp::of(now), text.as_bytes());
             stream.flush(false, now.uptime, &mut self.scratch);
         }
     }

@@ -40,6 +40,14 @@ impl Stamp {
         }
     }
 
+    /// What sorts stamps: those from before the clock was set come first.
+    pub fn order(self) -> (u8, u64) {
+        match self {
+            Stamp::Uptime(time) => (0, time),
+            Stamp::Wall(time) => (1, u64::try_from(time).unwrap_or(0)),
+        }
+    }
+
     /// The stamp as 9 bytes, for [`Stamp::from_bytes`].
     pub fn to_bytes(self) -> [u8; 9] {
         let (kind, time) = match self {

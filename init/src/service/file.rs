@@ -11,6 +11,8 @@ use init_base::names::is_service_name;
 ///
 /// `/etc/services` is a file of port names, which getservbyname(3) reads.
 pub const DIR: &str = "/etc/services.d";
+/// Logs that are no service's: PID 1's own and that of syslog(3).
+const OWN_LOGS: [&str; 2] = [crate::log::NAME, "messages"];
 /// Bytes of a file that are not a mistake.
 const LARGEST: usize = 64 << 10;
 /// More services than any machine of this kind has, and a limit for the memory that they take.
@@ -48,6 +50,8 @@ pub fn load(arguments: &str) -> Result<Vec<File>, Errno> {
     for name in names.iter().filter_map(|name| name.strip_suffix(".toml")) {
         if !is_service_name(name) {
             warn!("{DIR}/{name}.toml: a service's name has letters, digits and -_.@ only; the file is left out");
+        } else if OWN_LOGS.contains(&name) {
+            warn!("{DIR}/{name}.toml: init's own log has the name {name}; rename the file, which is left out");
         } else if found.len() == MOST {
             warn!("{DIR} has more than {MOST} services; {name} and those after it are left out");
             break;

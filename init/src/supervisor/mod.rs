@@ -3,6 +3,7 @@
 
 mod handover;
 mod hotplug;
+mod own_log;
 mod services;
 mod syslog;
 mod table;
@@ -74,6 +75,8 @@ pub struct Supervisor {
     logs: Logs,
     control: Server,
     syslog: Option<syslog::Syslog>,
+    /// The number of PID 1's own log.
+    own_log: u32,
     hotplug: hotplug::Hotplug,
     /// A power key is watched.
     power_key: bool,
@@ -92,11 +95,14 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor that waits with `reactor`. `since` is when PID 1 started.
     pub fn new(reactor: Reactor, options: Options, environment: Environment, since: Duration) -> Supervisor {
+        let mut logs = Logs::new();
+        let own_log = own_log::open(&mut logs);
         Supervisor {
             reactor,
             environment,
             services: Runner::new(options.grace),
-            logs: Logs::new(),
+            logs,
+            own_log,
             control: Server::default(),
             syslog: None,
             hotplug: hotplug::Hotplug::default(),

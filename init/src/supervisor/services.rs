@@ -59,6 +59,7 @@ impl Supervisor {
             }
             moved = true;
         }
+        self.take_own_lines();
         let now = system::uptime();
         if self.logs.deadline().is_some_and(|time| time <= now) {
             self.logs.tick(Now::read());
@@ -101,6 +102,7 @@ impl Supervisor {
     pub fn finish_logs(&mut self) {
         let (services, mut cx) = self.services();
         services.drain(&mut cx);
+        self.take_own_lines();
         self.logs.end_all(Now::read());
         if !self.wait_for_logs() {
             warn!("log files are not written after {} s; going on without", DISKS.as_secs());
