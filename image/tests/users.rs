@@ -138,5 +138,10 @@ fn a_message_reaches_the_log(arch: Arch) -> Result<()> {
     guest.run("until initctl log messages | grep 'daemon.err web: it broke'; do sleep 0.1; done")?;
     // A service that syslog(3) is all that tells of: su says who became whom.
     guest.run("initctl log messages | grep -q 'auth.notice su: '")?;
+    // PID 1 has a log too, with what `quiet` silences, and one list has all by time.
+    guest.run("initctl log -n 100 init | grep -q 'ms to first process'")?;
+    guest.run("initctl log | grep -q ' messages: daemon.err web: it broke'")?;
+    guest.run("initctl log -p err -S 5m | grep -q 'it broke' && ! initctl log -p err -U 5m | grep 'it broke'")?;
+    guest.run("initctl log -p crit | wc -l | grep -qx 0")?;
     guest.power_off().map(drop)
 }

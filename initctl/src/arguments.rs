@@ -1,7 +1,8 @@
 //! What the words after `initctl` mean.
 
+use crate::log::{self, Filter, Time};
 use init_base::protocol::Action;
-use init_base::protocol::{self, DEFAULT_TIMEOUT, LINES};
+use init_base::protocol::{self, DEFAULT_TIMEOUT};
 use init_base::sys::system::Power;
 
 /// Something to do.
@@ -19,12 +20,14 @@ pub enum Command<'a> {
     ReloadTables,
     /// Lines of a log.
     Log {
-        /// The service.
+        /// The service, or [`protocol::ALL`].
         name: &'a str,
-        /// How many old lines.
-        lines: u64,
+        /// How many old lines, if that was said.
+        lines: Option<u64>,
         /// Whether to go on with new ones.
         follow: bool,
+        /// Which of them.
+        filter: Filter,
     },
     /// Go down.
     Shutdown(Power),
@@ -51,6 +54,7 @@ struct Options<'a> {
     follow: bool,
     svg: bool,
     lines: Option<u64>,
+    filter: Filter,
     timeout: Option<u64>,
     socket: Option<&'a str>,
 }
@@ -83,6 +87,9 @@ fn split<'a>(arguments: &[&'a str]) -> Result<(Options<'a>, Vec<&'a str>), Strin
         let mut value = || joined.or_else(|| rest.next()).ok_or_else(|| format!("{option} needs a value"));
         match option {
             "--lines" | "-n" => options.lines = Some(number(option, value()?)?),
+            "--since" | "-S" => options.filter.since = Some(Time::parse(value()?)?),
+            "--until" | "-U" => options.filter.until = Some(Time::parse(value()?)?),
+            "--priority" | "-p" => options.filter.severity = Some(log::severity(value()?)?),
             "--timeout" | "-t" => options.timeout = Some(number(option, value()?)?),
             "--socket" => options.socket = Some(value()?),
             _ if joined.is_some() => return Err(format!("there is no option {option} that takes a value")),
@@ -124,7 +131,10 @@ fn command<'a>(verb: &str, names: &[&'a str], options: &Options) -> Result<Comma
         "list" | "ls" => none(Command::List),
         "analyze" => none(Command::Analyze { svg: options.svg }),
         "status" => Ok(Command::Status(one()?)),
-        "log" => Ok(Command::Log { name: one()?, lines: options.lines.unwrap_or(LINES), follow: options.follow }),
+        "log" => {
+            let name = if names.is_empty() { protocol::ALL } else { one()? };
+            Ok(Command::Log { name, lines: options.lines, follow: options.follow, filter: options.filter })
+        }
         "reload" if names.is_empty() => Ok(Command::ReloadTables),
         "shutdown" => {
             let word = if names.is_empty() { "poweroff" } else { one()? };
@@ -145,6 +155,7 @@ fn refuse_foreign_options(options: &Options, command: &Command, verb: &str) -> R
     let foreign = [
         ("--follow", options.follow && !log),
         ("--lines", options.lines.is_some() && !log),
+        ("--since, --until and --priority", options.filter.is_set() && !log),
         ("--svg", options.svg && !matches!(command, Command::Analyze { .. })),
         ("--timeout and --no-wait", options.timeout.is_some() && !matches!(command, Command::Do(..))),
     ];
@@ -172,9 +183,16 @@ mod tests {
         assert_eq!(ok(&["restart", "a", "-t", "5"]), Command::Do(Action::Restart, vec!["a"], 5));
         assert_eq!(ok(&["reload", "--timeout=9", "a"]), Command::Do(Action::Reload, vec!["a"], 9));
         assert_eq!(ok(&["reload"]), Command::ReloadTables);
-        assert_eq!(ok(&["log", "a"]), Command::Log { name: "a", lines: 20, follow: false });
-        assert_eq!(ok(&["log", "-f", "-n", "3", "a"]), Command::Log { name: "a", lines: 3, follow: true });
-        assert_eq!(ok(&["log", "-n3", "--", "-a"]), Command::Log { name: "-a", lines: 3, follow: false });
+        let filter = Filter::default();
+        assert_eq!(ok(&["log"]), Command::Log { name: "*", lines: None, follow: false, filter });
+        assert_eq!(
+            ok(&["log", "-f", "-n", "3", "a"]),
+            Command::Log { name: "a", lines: Some(3), follow: true, filter }
+        );
+        assert_eq!(ok(&["log", "-n3", "--", "-a"]), Command::Log { name: "-a", lines: Some(3), follow: false, filter });
+        let filter = Filter { since: Some(Time::Ago(300_000)), severity: Some(3), ..filter };
+        let words = ["log", "--since=5m", "-p", "err"];
+        assert_eq!(ok(&words), Command::Log { name: "*", lines: None, follow: false, filter });
         assert_eq!(ok(&["shutdown"]), Command::Shutdown(Power::Off));
         assert_eq!(ok(&["shutdown", "reboot"]), Command::Shutdown(Power::Reboot));
         assert_eq!(ok(&["halt"]), Command::Shutdown(Power::Halt));
@@ -197,6 +215,11 @@ mod tests {
             (&["log", "a", "-n", "x"], "-n takes a number, not 'x'"),
             (&["list", "-x"], "there is no option -x"),
             (&["list", "--svg=1"], "there is no option --svg that takes a value"),
+            (
+                &["log", "-p", "loud"],
+                "'loud' is no severity; there are emerg, alert, crit, err, warning, notice, info, debug, and 0 to 7",
+            ),
+            (&["list", "-p", "err"], "--since, --until and --priority has no meaning for list"),
             (&["list", "-f"], "--follow has no meaning for list"),
             (&["reload", "--no-wait"], "--timeout and --no-wait has no meaning for reload"),
             (&["shutdown", "now"], "shutdown takes poweroff, reboot or halt"),

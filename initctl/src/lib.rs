@@ -4,6 +4,7 @@
 mod analyze;
 mod arguments;
 mod chart;
+mod log;
 mod table;
 
 use core::time::Duration;
@@ -13,7 +14,8 @@ use arguments::{Arguments, Command};
 use init_base::connection::{self, Connection, Failure};
 use init_base::names::nearest;
 use init_base::protocol::{self, Action, Code, Health, Listed, Refusal, SOCKET};
-use init_base::sys::{files, tty};
+use init_base::sys::{clock, files, system, tty};
+use log::Filter;
 
 const USAGE: &str = "\
 usage: initctl [list]                          the services
@@ -21,7 +23,10 @@ usage: initctl [list]                          the services
        initctl start|stop|restart NAME...      waits until it is done
        initctl reload NAME...                  tells services to read their configuration again
        initctl reload                          reads inittab and the service tables again
-       initctl log [-f] [-n LINES] NAME        the last lines (20); -f goes on with new ones
+       initctl log [-f] [-n LINES] [NAME]      the last lines (20) of a service, of `init`, of `messages` (syslog),
+                                               or of all, by time; -f goes on with new ones
+         -S, --since TIME  -U, --until TIME    5m (ago), 06:45, '2026-11-21 06:45' (UTC), +12.5 (after the start)
+         -p, --priority SEVERITY               as grave as err, warning, notice, ... or graver
        initctl shutdown [poweroff|reboot|halt]
        initctl analyze [--svg]                 how long the parts of the boot took
 options: -t SECONDS, --timeout SECONDS         how long to wait for each service (60)
@@ -70,7 +75,7 @@ impl Tool<'_> {
             Command::Status(name) => self.status(name),
             Command::Do(action, names, timeout) => return self.act(*action, names, *timeout),
             Command::ReloadTables => self.print_pairs("reload"),
-            Command::Log { name, lines, follow } => self.log(name, *lines, *follow),
+            Command::Log { name, lines, follow, filter } => self.log(name, *lines, *follow, *filter),
             Command::Shutdown(power) => self.print_pairs(&format!("shutdown {}", protocol::power_word(*power))),
             Command::Analyze { svg } => self.analyze(*svg),
         };
@@ -106,17 +111,37 @@ impl Tool<'_> {
         Ok(DONE)
     }
 
-    fn log(&self, name: &str, lines: u64, follow: bool) -> Result<i32, Failure> {
-        let request = format!("log {name} {lines}{}", if follow { " follow" } else { "" });
-        let wait = if follow { None } else { Some(Duration::ZERO) };
+    fn log(&self, name: &str, lines: Option<u64>, follow: bool, filter: Filter) -> Result<i32, Failure> {
         let raw = !is_terminal();
-        Connection::ask(self.socket, &request, wait)?.answer(|block| {
+        let show = |bytes: &[u8]| {
             if raw {
-                write(block);
+                write(bytes);
             } else {
-                print(&harmless(&String::from_utf8_lossy(block)));
+                print(&harmless(&String::from_utf8_lossy(bytes)));
+            }
+        };
+        // What is left out does not count. A follower cannot know which lines are the last, and gets all that there are.
+        let count = if filter.is_set() { u64::MAX } else { lines.unwrap_or(protocol::LINES) };
+        let request = format!("log {name} {count}{}", if follow { " follow" } else { "" });
+        let wait = if follow { None } else { Some(Duration::ZERO) };
+        let mut connection = Connection::ask(self.socket, &request, wait)?;
+        if !filter.is_set() {
+            connection.answer(show)?;
+            return Ok(DONE);
+        }
+        let (now, all) = (log::Now { wall: clock::milliseconds(), uptime: uptime() }, name == protocol::ALL);
+        let mut last = log::Last::new(lines.unwrap_or(u64::MAX));
+        connection.answer(|block| {
+            for line in block.split_inclusive(|&byte| byte == b'\n') {
+                let text = String::from_utf8_lossy(line);
+                match filter.wants(text.trim_end(), all, now) {
+                    true if follow => show(line),
+                    true => last.push(&text),
+                    false => {}
+                }
             }
         })?;
+        last.lines().for_each(|line| show(line.as_bytes()));
         Ok(DONE)
     }
 
@@ -216,6 +241,11 @@ fn is_terminal() -> bool {
 fn has_colours() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Milliseconds since the machine's start.
+fn uptime() -> i64 {
+    i64::try_from(system::uptime().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn print(text: &str) {
