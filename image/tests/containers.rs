@@ -122,7 +122,8 @@ fn crun_and_nft_do_their_work() -> Result<()> {
     }
     let commands = [
         ("hello", "echo $$ $(hostname) $(id -u)"),
-        ("device", "mknod /tmp/kmsg c 1 11 2>&1; cat /dev/null"),
+        // Whoever may make device files makes any; opening is what is refused.
+        ("device", "mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg 2>&1"),
         ("memory", "dd if=/dev/zero of=/dev/null bs=64M count=1"),
     ];
     for (name, command) in commands {
