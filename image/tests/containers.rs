@@ -49,9 +49,9 @@ int main(int argc, char **argv) {
 
 /// What nft does with it: names behind one address, as podman's and docker's networks are.
 const RULES: &str = "table inet web {
-  chain out { type nat hook postrouting priority srcnat; ip saddr 10.9.0.0/24 masquerade }
-  chain in { type nat hook prerouting priority dstnat; tcp dport 8000 dnat ip to 10.9.0.2:80 }
-  chain pass { type filter hook forward priority filter; policy drop; ct state established accept; ip saddr 10.9.0.0/24 counter accept }
+  chain out { type nat hook postrouting priority srcnat; ip saddr 10.9.0.0/24 masquerade; }
+  chain in { type nat hook prerouting priority dstnat; tcp dport 8000 dnat ip to 10.9.0.2:80; }
+  chain pass { type filter hook forward priority filter; policy drop; ct state established accept; ip saddr 10.9.0.0/24 counter accept; }
 }";
 
 fn boot(outputs: &Outputs, name: &str, more: &[&str]) -> Result<Guest> {
