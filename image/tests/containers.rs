@@ -169,15 +169,16 @@ fn network(guest: &mut Guest) -> Result<()> {
         "sysctl -q -w net.ipv4.ip_forward=1",
         "LD_LIBRARY_PATH=/opt /opt/nft -f /opt/rules",
         "brctl addbr br0 && ip address add 10.9.0.1/24 dev br0 && ip link set br0 up",
-        "ip link add veth0 type veth peer name veth1 && brctl addif br0 veth0 && ip link set veth0 up",
+        // busybox's ip cannot name the other end, which the kernel calls veth0.
+        "ip link add outside type veth && brctl addif br0 outside && ip link set outside up",
         "unshare -n sh -c 'echo $$ >/tmp/pid; exec sleep 1000' & until [ -s /tmp/pid ]; do sleep 0.1; done",
-        "ip link set veth1 netns $(cat /tmp/pid)",
+        "ip link set veth0 netns $(cat /tmp/pid)",
     ] {
         guest.run(command)?;
     }
     let inside = "nsenter -t $(cat /tmp/pid) -n";
     guest.run(&format!(
-        "{inside} sh -c 'ip address add 10.9.0.2/24 dev veth1; ip link set veth1 up; ip route add default via 10.9.0.1'"
+        "{inside} sh -c 'ip address add 10.9.0.2/24 dev veth0; ip link set veth0 up; ip route add default via 10.9.0.1'"
     ))?;
     let said = guest.run_slow(&format!("{inside} wget -q -T 20 -O - http://10.0.2.2:{port}/behind"), SILENCE)?;
     ensure!(said == "through the bridge", guest.failure(&said));
