@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use build_support::{Result, bail, ensure, fs};
-use system::machine::GDB_PORT;
+use system::machine::{Forward, GDB_PORT};
 
 use crate::usage::wrong;
 
@@ -15,15 +15,16 @@ use crate::usage::wrong;
 ///
 /// # Errors
 /// A port that is named twice or is not free.
-pub fn check_ports(ports: &[(u16, u16)], gdb: bool) -> Result<()> {
-    for (at, (host, guest)) in ports.iter().enumerate() {
-        if ports[..at].iter().any(|(other, _)| other == host) {
+pub fn check_ports(ports: &[Forward], gdb: bool) -> Result<()> {
+    for (at, port) in ports.iter().enumerate() {
+        let (host, other) = (port.host, Forward { host: port.host.saturating_add(1), ..*port });
+        if ports[..at].iter().any(|port| port.host == host) {
             return Err(wrong(
                 &format!("--port names port {host} of this machine twice"),
-                &format!("choose another for one of them, such as --port {}:{guest}", host.saturating_add(1)),
+                &format!("choose another for one of them, such as --port {other}"),
             ));
         }
-        check_port(*host, &format!("choose another, such as --port {}:{guest}", host.saturating_add(1)))?;
+        check_port(host, &format!("choose another, such as --port {other}"))?;
     }
     if gdb {
         check_port(GDB_PORT, "another machine waits for its debugger there; end it first")?;
@@ -81,14 +82,14 @@ mod tests {
     fn a_port_that_is_taken_is_named() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = check_ports(&[(port, 80)], false).unwrap_err().to_string();
+        let error = check_ports(&[Forward::new(port, 80)], false).unwrap_err().to_string();
         assert!(
             error.contains(&format!("port {port} of this machine is taken")) && error.contains("hint: "),
             "{error}"
         );
         drop(taken);
-        check_ports(&[(port, 80)], false).unwrap();
-        let error = check_ports(&[(port, 80), (port, 81)], false).unwrap_err().to_string();
+        check_ports(&[Forward::new(port, 80)], false).unwrap();
+        let error = check_ports(&[Forward::new(port, 80), Forward::new(port, 81)], false).unwrap_err().to_string();
         assert!(error.contains("twice") && error.contains(":81"), "{error}");
     }
 

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use build_support::{Context as _, Result, bail, ensure, fs, host};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use system::machine::{Accelerator, Host, Machine, Options, Qemu};
+use system::machine::{Accelerator, Forward, Host, Machine, Options, Qemu};
 use system::profile::Boot;
 use system::{Profile, outputs};
 
@@ -53,8 +53,10 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = processors)]
     smp: Option<u64>,
     /// Forward a TCP port of this machine (127.0.0.1) to the guest; can be repeated
+    ///
+    /// HOST:ADDRESS:GUEST leads to a guest that has an address of its own, and not the one that QEMU's DHCP gives.
     #[arg(long = "port", value_name = "HOST:GUEST", value_parser = port)]
-    ports: Vec<(u16, u16)>,
+    ports: Vec<Forward>,
     /// Use the network of this tap device in place of QEMU's own
     #[arg(long, value_name = "NAME")]
     tap: Option<String>,
@@ -129,14 +131,21 @@ fn processors(text: &str) -> std::result::Result<u64, BadValue> {
     whole(text).ok_or(BadValue { why: None, example: "2" })
 }
 
-fn port(text: &str) -> std::result::Result<(u16, u16), BadValue> {
+fn port(text: &str) -> std::result::Result<Forward, BadValue> {
     let bad = |why| BadValue { why, example: "8080:80" };
-    let (host, guest) = text.split_once(':').ok_or(bad(None))?;
+    let (host, rest) = text.split_once(':').ok_or(bad(None))?;
+    let (address, guest) = match rest.split_once(':') {
+        None => (None, rest),
+        Some((address, guest)) => {
+            let bad = BadValue { why: None, example: "8080:10.0.2.88:80" };
+            (Some(address.parse().map_err(|_| bad)?), guest)
+        }
+    };
     let number = |text: &str| {
         let number = whole(text).ok_or(bad(None))?;
         u16::try_from(number).map_err(|_| bad(Some("there is no port above 65535")))
     };
-    Ok((number(host)?, number(guest)?))
+    Ok(Forward { host: number(host)?, address, guest: number(guest)? })
 }
 
 /// A whole number from 1, in digits alone.
@@ -338,8 +347,10 @@ mod tests {
         for text in ["", "M", "0", "0G", "-1", "+1", "1.5G", "lots", "1T", "99999999999G", "1é"] {
             assert!(memory(text).is_err(), "{text}");
         }
-        assert_eq!(port("8080:80").ok(), Some((8080, 80)));
-        for text in ["", "80", "80:", ":80", "0:80", "80:0", "1:2:3", "99999:80", "+1:1", "1:65536"] {
+        assert_eq!(port("8080:80").ok(), Some(Forward::new(8080, 80)));
+        let address = Some([10, 0, 2, 88].into());
+        assert_eq!(port("8080:10.0.2.88:80").ok(), Some(Forward { address, ..Forward::new(8080, 80) }));
+        for text in ["", "80", "80:", ":80", "0:80", "80:0", "1:2:3", "1:10.0.2.300:3", "99999:80", "+1:1", "1:65536"] {
             assert!(port(text).is_err(), "{text}");
         }
     }

@@ -19,7 +19,7 @@ use common::{ports, report, slots};
 use disk::hybrid::{KERNEL, SETTINGS, VOLUME};
 use serde_json::json;
 use system::Profile;
-use system::machine::Options;
+use system::machine::{Forward, Options};
 use system::profile::Boot;
 
 for_each_arch! {
@@ -116,7 +116,7 @@ fn it_serves_at_its_memory_limits(arch: Arch) -> Result<()> {
     for (boot, memory) in least.chain([(small, limit / 2)]) {
         let _slot = slots::one();
         let port = ports::free()?;
-        let options = Options { memory: Some(memory), ports: vec![(port, ECHO)], ..Options::default() };
+        let options = Options { memory: Some(memory), ports: vec![Forward::new(port, ECHO)], ..Options::default() };
         let mut guest = bench.start(&format!("least-{}", memory >> 20), boot, options)?;
         let after = serves(&mut guest, port)?;
         let name = boot.name();

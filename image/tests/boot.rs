@@ -8,7 +8,7 @@ use common::guest::{By, Guest, Start, extra};
 use common::outputs::{Outputs, check_with};
 use common::programs::{C_OUTPUT, C_PROGRAM, CPP_OUTPUT, CPP_PROGRAM};
 use common::{http, limit, ports, report, slots};
-use system::machine::{Accelerator, Options};
+use system::machine::{Accelerator, Forward, Options};
 use system::profile::Boot;
 
 /// Seconds from QEMU's start to the prompt of `base` by `-kernel`, by emulation on two cores.
@@ -242,7 +242,8 @@ fn a_forwarded_port_reaches_the_guest(arch: Arch) -> Result<()> {
     let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
     let _slot = slots::one();
     let port = ports::free()?;
-    let options = Options { ports: vec![(port, 8080)], memory: Some(256 << 20), processors: Some(2), ..snapshot() };
+    let options =
+        Options { ports: vec![Forward::new(port, 8080)], memory: Some(256 << 20), processors: Some(2), ..snapshot() };
     let mut guest = Guest::boot(&outputs, &Start { options, by: By::RunSh, ..Start::new("base-port", "base") })?;
     expect(&mut guest, "grep -c ^processor /proc/cpuinfo", &["2"])?;
     guest.run("mkdir -p /tmp/www && echo from the guest >/tmp/www/page && httpd -p 8080 -h /tmp/www")?;

@@ -16,7 +16,7 @@ use common::ports;
 use common::slots;
 use disk::cpio::{self, Member};
 use serde_json::json;
-use system::machine::Options;
+use system::machine::{Forward, Options};
 use system::outputs::PROFILE_MARK;
 use system::profile::Boot;
 use system::{Profile, elf};
@@ -45,7 +45,7 @@ fn it_boots_and_answers_in_every_way(arch: Arch) -> Result<()> {
         let _slot = slots::one();
         let name = format!("single-{}", boot.name());
         let port = ports::free()?;
-        let options = Options { ports: vec![(port, 7)], ..Options::default() };
+        let options = Options { ports: vec![Forward::new(port, 7)], ..Options::default() };
         let mut guest = Guest::start(&outputs, &Start { boot: Some(boot), options, ..Start::new(&name, "single") })?;
         echo(&mut guest, port)?;
         press_until_down(&mut guest)?;

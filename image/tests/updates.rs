@@ -22,7 +22,7 @@ use common::outputs::{Outputs, has_time};
 use common::{ports, report, slots};
 use disk::hybrid;
 use serde_json::json;
-use system::machine::Options;
+use system::machine::{Forward, Options};
 use system::profile::Boot;
 use system::{Profile, update_key};
 
@@ -79,7 +79,12 @@ impl Bench {
         let socket = ["-device", "pcie-root-port,id=own,chassis=9,slot=9"];
         let usb = ["-device", "qemu-xhci,id=usb"];
         let extra = extra(&[socket, usb].concat());
-        let options = Options { memory: Some(128 << 20), ports: vec![(self.port, PORT)], extra, ..Options::default() };
+        let options = Options {
+            memory: Some(128 << 20),
+            ports: vec![Forward::new(self.port, PORT)],
+            extra,
+            ..Options::default()
+        };
         let (name, profile) = (format!("{NAME}-{case}-{}", boot.name()), path_of(NAME)?);
         let target = Some(self.dir.path());
         Guest::start(&self.outputs, &Start { boot: Some(boot), options, target, ..Start::new(&name, &profile) })

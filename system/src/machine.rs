@@ -4,7 +4,8 @@
 //! it, and [`script()`] writes the same description down as a script that needs no checkout.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
+use std::fmt::{self, Display, Formatter};
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,31 @@ pub struct Machine<'a> {
     pub dir: &'a Path,
 }
 
+/// A TCP port of this machine's 127.0.0.1 that leads to the guest: `HOST:GUEST`, or `HOST:ADDRESS:GUEST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The port of this machine.
+    pub host: u16,
+    /// The guest's address, where it is not the one that QEMU's DHCP gives: 10.0.2.15.
+    pub address: Option<Ipv4Addr>,
+    /// The guest's port.
+    pub guest: u16,
+}
+
+impl Forward {
+    /// To a guest with an address by DHCP.
+    pub fn new(host: u16, guest: u16) -> Forward {
+        Forward { host, address: None, guest }
+    }
+}
+
+impl Display for Forward {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let address = self.address.map(|address| format!("{address}:")).unwrap_or_default();
+        write!(f, "{}:{address}{}", self.host, self.guest)
+    }
+}
+
 /// What a user or a test chooses.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -57,8 +83,8 @@ pub struct Options {
     pub processors: Option<u64>,
     /// Words for the kernel's command line.
     pub append: String,
-    /// Forwarded TCP ports: of the host's 127.0.0.1, and of the guest.
-    pub ports: Vec<(u16, u16)>,
+    /// Forwarded TCP ports.
+    pub ports: Vec<Forward>,
     /// The file of the firmware's variables, which the machine writes to. Its own copy of the firmware's when there is none.
     pub variables: Option<PathBuf>,
     /// A tap device, in place of QEMU's own network.
@@ -315,9 +341,7 @@ impl Values<'_> {
             Piece::File(file) => machine.dir.join(file).into(),
             Piece::Memory => memory(self.options.memory.unwrap_or(machine.profile.machine.memory)).into(),
             Piece::Processors => self.processors().to_string().into(),
-            Piece::Ports => {
-                self.options.ports.iter().map(|(host, guest)| forward(*host, *guest)).collect::<String>().into()
-            }
+            Piece::Ports => self.options.ports.iter().map(forward).collect::<String>().into(),
             Piece::Firmware => machine.firmware(self.host)?.code.clone().into(),
             Piece::Variables => self.options.variables.clone().unwrap_or_else(|| machine.own(VARIABLES)).into(),
             Piece::Esp => machine.own(ESP).into(),
@@ -349,8 +373,9 @@ fn memory(bytes: u64) -> String {
 }
 
 /// A forwarded port in `-netdev user`. On the loopback address alone: whoever reaches the port reaches the guest.
-fn forward(host: u16, guest: u16) -> String {
-    format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}")
+fn forward(port: &Forward) -> String {
+    let address = port.address.map(|address| address.to_string()).unwrap_or_default();
+    format!(",hostfwd=tcp:127.0.0.1:{}-{address}:{}", port.host, port.guest)
 }
 
 /// A Unix socket that QEMU makes; it does not wait for a client.

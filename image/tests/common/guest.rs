@@ -120,7 +120,7 @@ fn words(options: &Options) -> Result<Vec<String>> {
     words.extend(options.variables.iter().flat_map(|file| ["--vars".into(), file.display().to_string()]));
     words.extend(options.memory.iter().flat_map(|bytes| ["--memory".into(), format!("{}M", bytes >> 20)]));
     words.extend(options.processors.iter().flat_map(|count| ["--smp".into(), count.to_string()]));
-    words.extend(options.ports.iter().flat_map(|(host, guest)| ["--port".into(), format!("{host}:{guest}")]));
+    words.extend(options.ports.iter().flat_map(|port| ["--port".into(), port.to_string()]));
     words.extend(options.tap.iter().flat_map(|name| ["--tap".into(), name.clone()]));
     if options.snapshot {
         words.push("--snapshot".into());

@@ -105,7 +105,7 @@ fn every_option_has_its_arguments() {
         (Options { memory: Some(5_000_000), ..none() }, " -m 4883K "),
         (Options { processors: Some(4), ..none() }, " -smp 4 "),
         (
-            Options { ports: vec![(8080, 80), (2222, 22)], ..none() },
+            Options { ports: vec![Forward::new(8080, 80), Forward::new(2222, 22)], ..none() },
             " user,id=net,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:127.0.0.1:2222-:22 ",
         ),
         (Options { snapshot: true, ..none() }, " -snapshot "),
@@ -270,7 +270,7 @@ fn what_cannot_be_is_refused() {
     let asked = Options { accelerator: Accelerator::Kvm, ..Options::default() };
     let append = Options { append: "quiet".into(), ..Options::default() };
     let efi = Bench::new(EFI);
-    let tap = Options { tap: Some("tap0".into()), ports: vec![(8080, 80)], ..Options::default() };
+    let tap = Options { tap: Some("tap0".into()), ports: vec![Forward::new(8080, 80)], ..Options::default() };
     let odd = Options { tap: Some("tap0,x=y".into()), ..Options::default() };
     for (text, parts) in [
         (bench.refusal(Boot::Uefi, &Options::default(), &none), ["no UEFI firmware is installed", "hint: ./setup.sh"]),
@@ -302,13 +302,13 @@ fn the_script_starts_the_same_machine() {
     let some = Options {
         memory: Some(512 << 20),
         processors: Some(2),
-        ports: vec![(8080, 80), (2222, 22)],
+        ports: vec![Forward::new(8080, 80), Forward { host: 2222, address: Some([10, 0, 2, 88].into()), guest: 22 }],
         snapshot: true,
         gdb: true,
         extra: vec!["-name".into(), "it's $HOME".into()],
         ..Options::default()
     };
-    let words = "--memory 512M --smp 2 --port 8080:80 --port 2222:22 --snapshot --gdb";
+    let words = "--memory 512M --smp 2 --port 8080:80 --port 2222:10.0.2.88:22 --snapshot --gdb";
     let append = Options { append: "quiet x=\"a b\"".into(), ..Options::default() };
     for profile in [DISK, MEMORY, EFI, ISO, HYBRID] {
         let bench = Bench::new(profile);
@@ -392,7 +392,10 @@ fn the_script_explains_bad_arguments() {
         (&["--port", "80"], ["--port cannot be `80`", "8080:80"]),
         (&["--port", "80:"], ["--port cannot be `80:`", "8080:80"]),
         (&["--port", "99999:80"], ["no port above 65535", "8080:80"]),
-        (&["--port", "1:2:3"], ["--port cannot be `1:2:3`", "8080:80"]),
+        (&["--port", "1:2:3"], ["--port cannot be `1:2:3`", "8080:10.0.2.88:80"]),
+        (&["--port", "1:10.0.2.300:3"], ["--port cannot be `1:10.0.2.300:3`", "8080:10.0.2.88:80"]),
+        (&["--port", "1:10.0.2:3"], ["--port cannot be `1:10.0.2:3`", "8080:10.0.2.88:80"]),
+        (&["--port", "1:x:3"], ["--port cannot be `1:x:3`", "8080:10.0.2.88:80"]),
         (&["--accel", "warp"], ["--accel cannot be `warp`", "kvm, tcg or auto"]),
         (&["--append", "quiet"], ["--append does not go with --uefi", "leave one"]),
         (&["--tap", "a,b"], ["--tap cannot be `a,b`", "tap0"]),
