@@ -182,6 +182,27 @@ fn a_control_group_goes_with_its_service() {
     assert!(seen.contains("0::/services/divided/below"), "{seen}");
 }
 
+/// A daemon that forks leaves PID 1 without the process to watch, whatever its restart policy says of an exit code of 0.
+#[test]
+fn a_daemon_in_the_background_is_told_what_to_do() {
+    for (restart, state) in [("always", "failed"), ("on-failure", "ended")] {
+        let service = format!(
+            "command = ['/bin/sh', '-c', 'setsid sleep 1000 & sleep 0.2']\nrestart = '{restart}'\nstart-limit = 1\nstart-limit-interval = 60\n"
+        );
+        let script = format!(
+            "until initctl status forks | grep {state}; do sleep 0.05; done; initctl status forks; \
+             until ! pidof sleep; do sleep 0.05; done; echo SWEPT; kill -USR2 1"
+        );
+        let Some(mut system) = system_with(&format!("forks-{restart}"), &[("forks", &service)], &script, "quiet", true)
+        else {
+            return;
+        };
+        let seen = system.expect("SWEPT");
+        assert!(seen.contains("it went to the background") && seen.contains("--foreground"), "{restart}: {seen}");
+        system.ends_by(POWERED_OFF);
+    }
+}
+
 /// In a control group namespace PID 1 is in the group that is to have those of the services. The 0 there is `unshare`, outside.
 #[test]
 fn pid_1_leaves_the_group_that_it_divides() {

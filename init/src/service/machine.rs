@@ -9,7 +9,7 @@ mod requests;
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use super::config::Kind;
+use super::config::{Kind, StopMode};
 use super::notify::Message;
 use super::state::{Action, State, StopReason, Unit};
 use crate::sys::process::{Exit, Pid};
@@ -21,6 +21,11 @@ pub use requests::Changes;
 /// A service can make one stop so much longer than its stop-timeout, and not at all when the system goes down.
 const MOST_EXTENSION: Duration = Duration::from_secs(600);
 
+/// Why a daemon that goes to the background does not run: PID 1 watches the process that it started.
+const FORKED: &str = "it went to the background, where it is not watched (exit code 0, and processes that it left were ended); hint: \
+                      start it with its option for the foreground, often -F, -f, -D, -n or --foreground";
+/// A process that lived longer did not start to go to the background.
+const FORKS_WITHIN: Duration = Duration::from_secs(10);
 /// The status of a service that has said so, until it is ready again.
 const RELOADS: &str = "reads its configuration again";
 
@@ -161,6 +166,15 @@ impl Machine {
         true
     }
 
+    /// The main process of a service is about to be said to have ended with exit code 0, and there are processes that it left.
+    pub fn left_others(&mut self, pid: Pid, now: Duration) {
+        let unit = self.units.iter_mut().find(|unit| unit.pid == Some(pid));
+        if let Some(unit) = unit.filter(|unit| unit.is_service() && unit.config.kind != Kind::Oneshot) {
+            let lived = now.saturating_sub(unit.started.unwrap_or(now));
+            unit.forked = unit.wanted && unit.config.stop_mode != StopMode::Main && lived < FORKS_WITHIN;
+        }
+    }
+
     /// A process ended. Returns the unit whose main process it was. Nothing is done about what a line's process has started.
     pub fn exited(&mut self, pid: Pid, exit: Exit, now: Duration) -> Option<usize> {
         let index = self.units.iter().position(|unit| unit.pid == Some(pid))?;
@@ -192,7 +206,9 @@ impl Machine {
                 unit.go(State::Done, now);
             }
             State::Starting { .. } if unit.config.kind == Kind::Notify => {
-                self.failed(index, format!("it ended before it was ready ({exit})"), now);
+                let forked = core::mem::take(&mut unit.forked);
+                let reason = if forked { FORKED.into() } else { format!("it ended before it was ready ({exit})") };
+                self.failed(index, reason, now);
             }
             _ => self.ended(index, exit, now),
         }

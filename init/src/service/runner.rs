@@ -391,6 +391,9 @@ impl Runner {
         if let Some(stream) = self.machine.units().iter().find(|unit| unit.pid == Some(pid)).map(|unit| unit.stream) {
             self.take_notifications(stream, cx);
         }
+        if exit == Exit::Code(0) && self.has_others(pid) {
+            self.machine.left_others(pid, cx.now);
+        }
         if let Some(index) = self.machine.exited(pid, exit, cx.now) {
             if let Some(unit) = self.machine.units().get(index) {
                 debug!("{} (process {pid}) ended: {exit}", unit.label());
@@ -413,6 +416,12 @@ impl Runner {
             None => {}
         }
         true
+    }
+
+    /// Whether the control group of the service whose main process was `pid` has other processes.
+    fn has_others(&self, pid: Pid) -> bool {
+        let unit = self.machine.units().iter().find(|unit| unit.pid == Some(pid));
+        unit.zip(self.groups.as_ref()).is_some_and(|(unit, groups)| groups.is_populated(unit.name()))
     }
 
     /// The process `pid` ended because it could not run its program. Returns whether that was one of a service, which is as if it

@@ -124,6 +124,8 @@ pub struct Unit {
     pub status: String,
     /// When its process was last started.
     pub started: Option<Duration>,
+    /// Its process ended well and left others behind: a daemon went to the background.
+    pub forked: bool,
     /// When it was last ready.
     pub ready: Option<Duration>,
     /// When its process last ended.
@@ -161,6 +163,7 @@ impl Unit {
             leader_pgid: None,
             status: String::new(),
             started: None,
+            forked: false,
             ready: None,
             ended: None,
             first: Life::default(),

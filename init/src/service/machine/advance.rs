@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::Machine;
+use super::{FORKED, Machine};
 use crate::event::backoff;
 use crate::log::Level;
 use crate::service::config::{Kind, Policy};
@@ -149,16 +149,21 @@ impl Machine {
             return;
         };
         let (is_service, oneshot) = (unit.is_service(), unit.config.kind == Kind::Oneshot);
+        let forked = core::mem::take(&mut unit.forked);
         if unit.config.restart.policy != Policy::Always && !(is_service && (oneshot || !is_clean(exit))) {
             unit.wanted = false;
             unit.go(State::Ended, now);
-            if is_service {
+            if forked {
+                unit.status = FORKED.into();
+                self.tell(index, Level::Warn, FORKED.into());
+            } else if is_service {
                 self.tell(index, Level::Debug, format!("ended ({exit})"));
             }
             return;
         }
         let lived = now.saturating_sub(unit.started.unwrap_or(now));
         let reason = match is_service {
+            true if forked => FORKED.into(),
             true => format!("it ended after {} ({exit})", seconds(lived)),
             false => format!("ended after {} ms ({exit})", lived.as_millis()),
         };
