@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use build_support::{Arch, Dirs, Result, bail, cargo, fs, outside, vars};
 use system::Profile;
-use system::profile::Package;
+use system::profile::{Keys, Package};
 
 /// Reads the profiles that are to be built. Two of one name would write the same outputs.
 pub fn read_profiles(dirs: &Dirs) -> Result<Vec<Profile>> {
@@ -73,6 +73,10 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
     inputs.extend(profile.service.iter().flat_map(|service| Arch::ALL.map(|arch| service.file(arch))).flatten());
     inputs.extend(profile.outputs.iter().flat_map(|output| output.kind.sources(output)));
     inputs.extend(profile.root.files.iter().cloned());
+    inputs.extend(profile.users.iter().flat_map(|user| &user.authorized_keys).filter_map(|keys| match keys {
+        Keys::File(path) => Some(path.clone()),
+        Keys::Line(_) => None,
+    }));
     for list in &profile.root.lists {
         inputs.push(list.clone());
         inputs.extend(disk::list::locations(list, cargo::variable)?);

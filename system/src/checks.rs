@@ -10,6 +10,8 @@ use crate::profile::{Attribute, Boot, Modules, OWN_PACKAGES, Profile, RootKind, 
 use crate::resolve::Resolved;
 use crate::size;
 
+mod users;
+
 /// Bytes of a host name (HOST_NAME_MAX of Linux, gethostname(2)).
 const HOST_NAME: usize = 64;
 /// Bytes of a kernel's command line that arrive (COMMAND_LINE_SIZE of x86 and arm64, with the zero byte).
@@ -22,6 +24,7 @@ pub fn check(profile: &Profile, resolved: &Resolved) -> Result<()> {
     let place = |path: &str| resolved.settings.get(path).map_or(Place::DEFAULT, |setting| setting.place.clone());
     check_hostname(&profile.hostname).map_err(|why| anyhow::anyhow!("{}: {why}", place("hostname")))?;
     check_inittab(resolved)?;
+    users::check(&profile.users)?;
     check_command_line(&profile.kernel.command_line)
         .map_err(|why| anyhow::anyhow!("{}: {why}", place("kernel.command-line")))?;
     check_kernel_files(profile, &place)?;

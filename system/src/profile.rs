@@ -44,6 +44,10 @@ pub struct Profile {
     pub hostname: String,
     /// Lines added to /etc/inittab.
     pub inittab: Vec<String>,
+    /// What a person at a console gets.
+    pub console: Console,
+    /// Users on top of those of the skeleton.
+    pub users: Vec<User>,
     /// The root file system.
     pub root: Root,
     /// What files of the root file system have besides what they have on this machine.
@@ -96,6 +100,47 @@ pub struct Attribute {
     pub capabilities: Option<Capabilities>,
     /// Where it was stated.
     pub place: Place,
+}
+
+/// What a person at a console gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// A root shell without a password.
+    Shell,
+    /// A login.
+    Login,
+    /// Nothing.
+    None,
+}
+
+/// A user, or what is changed of one that is there already. `None` and empty lists leave it.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its number, and that of its own group.
+    pub uid: Option<u32>,
+    /// Further groups, by name.
+    pub groups: Vec<String>,
+    /// Its home directory.
+    pub home: Option<String>,
+    /// The program that it gets.
+    pub shell: Option<String>,
+    /// The hash of its password (crypt(5)).
+    pub password: Option<String>,
+    /// Lines of `~/.ssh/authorized_keys`, or files with such lines.
+    pub authorized_keys: Vec<Keys>,
+    /// Where it was stated.
+    pub place: Place,
+}
+
+/// Public keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// One, with its kind and a comment.
+    Line(String),
+    /// A file of them.
+    File(PathBuf),
 }
 
 /// Where the running system has its root file system.
@@ -415,6 +460,12 @@ impl Profile {
             description: values.text("description")?.into(),
             hostname: values.text("hostname")?.into(),
             inittab: texts(values.list("inittab")?),
+            console: match values.text("console")? {
+                "login" => Console::Login,
+                "none" => Console::None,
+                _ => Console::Shell,
+            },
+            users: resolved.rows.get("user").into_iter().flatten().map(user).collect::<Result<_>>()?,
             root: Root {
                 kind,
                 packages: values.list("root.packages")?.iter().map(package).collect(),
@@ -587,6 +638,29 @@ fn attribute(row: &Settings) -> Result<Attribute> {
         owner: text("owner")?,
         group: text("group")?,
         capabilities: capabilities.with_context(|| format!("{place}: `capabilities` is refused"))?,
+        place,
+    })
+}
+
+fn user(row: &Settings) -> Result<User> {
+    let values = Values(row);
+    let text = |key: &str| values.get(key).map(|_| values.text(key).map(String::from)).transpose();
+    let list = |key: &str| values.get(key).map(|_| values.list(key)).transpose();
+    let place = values.get("name").map_or(Place::DEFAULT, |setting| setting.place.clone());
+    // A line has blanks between its kind, its key and its comment.
+    let keys = |item: &Item| match item.text.contains(' ') {
+        true => Keys::Line(item.text.clone()),
+        false => Keys::File(beside(item)),
+    };
+    let uid = values.count("uid")?.map(u32::try_from).transpose();
+    Ok(User {
+        name: values.text("name")?.into(),
+        uid: uid.with_context(|| format!("{place}: no user has such a number"))?,
+        groups: list("groups")?.map(texts).unwrap_or_default(),
+        home: text("home")?,
+        shell: text("shell")?,
+        password: text("password")?,
+        authorized_keys: list("authorized-keys")?.into_iter().flatten().map(keys).collect(),
         place,
     })
 }

@@ -94,6 +94,12 @@ pub const TABLES: &[Table] = &[
             key("description", Form::Line, Default::Required, "one sentence for people; goes into /etc/os-release"),
             key("hostname", Form::Line, Default::Is("\"bloomery\""), "goes into /etc/hostname"),
             key("inittab", Form::List, Default::Is("[]"), "lines added to /etc/inittab"),
+            key(
+                "console",
+                Form::Word(&["shell", "login", "none"]),
+                Default::Is("\"shell\""),
+                "what a person at a console gets: a root shell without a password, a login, or nothing but what `inittab` says",
+            ),
         ],
     },
     Table {
@@ -244,45 +250,84 @@ pub const TABLES: &[Table] = &[
     },
 ];
 
-/// Tables besides `[[output]]` that a profile may have several of, in double brackets. Those of the extended profile come
-/// first.
-pub const ROWS: &[Table] = &[Table {
-    name: "attribute",
-    meaning: "Permissions, owners and capabilities of files in the root file system, where those that packages and `files` \
-              have on this machine are not the right ones. Of two that fit a file the later one counts.",
+/// A row of /etc/passwd and what belongs to it.
+const USER: Table = Table {
+    name: "user",
+    meaning: "Users of the system, on top of those that the skeleton and `files` have in /etc/passwd. One of them with the same \
+              name, such as `root`, is changed by the keys that are stated.",
     keys: &[
         key(
-            "path",
+            "name",
             Form::Line,
             Default::Required,
-            "the file, or several by a pattern: `*` and `?` end at a slash, `**` is any directories, `[ab]` one of the letters. One that fits nothing is an error",
+            "its name: small letters, digits, `_` and `-`, at most 32, a letter first",
         ),
         key(
-            "mode",
-            Form::Mode,
-            Default::Absent("as the file has it"),
-            "permissions in octal, with set-id and sticky bits",
+            "uid",
+            Form::Count,
+            Default::Absent("the first free one from 1000"),
+            "its number, and that of its own group",
         ),
+        key("groups", Form::List, Default::Is("[]"), "further groups, by name; one that is not there is made"),
+        key("home", Form::Line, Default::Absent("`/home/NAME`"), "its home directory, which is made, for it alone"),
+        key("shell", Form::Line, Default::Absent("`/bin/sh`"), "the program that it gets, which must be there"),
         key(
-            "owner",
-            Form::Account,
-            Default::Absent("root"),
-            "a user of /etc/passwd in the root file system, or a number",
-        ),
-        key(
-            "group",
-            Form::Account,
-            Default::Absent("root"),
-            "a group of /etc/group in the root file system, or a number",
-        ),
-        key(
-            "capabilities",
+            "password",
             Form::Line,
-            Default::Absent("as the file has them"),
-            "what a program may do without root, such as `\"cap_net_raw=ep\"` (capabilities(7), cap_from_text(3))",
+            Default::Absent("none that fits: it comes in by a key or by `su`"),
+            "the hash of its password, as `openssl passwd -6` prints it (crypt(5))",
+        ),
+        key(
+            "authorized-keys",
+            Form::List,
+            Default::Is("[]"),
+            "public keys that open the system by SSH, as a line of `~/.ssh/authorized_keys` has them, or files from this one's directory",
         ),
     ],
-}];
+};
+
+/// Tables besides `[[output]]` that a profile may have several of, in double brackets. Those of the extended profile come
+/// first.
+pub const ROWS: &[Table] = &[
+    USER,
+    Table {
+        name: "attribute",
+        meaning: "Permissions, owners and capabilities of files in the root file system, where those that packages and `files` \
+              have on this machine are not the right ones. Of two that fit a file the later one counts.",
+        keys: &[
+            key(
+                "path",
+                Form::Line,
+                Default::Required,
+                "the file, or several by a pattern: `*` and `?` end at a slash, `**` is any directories, `[ab]` one of the letters. One that fits nothing is an error",
+            ),
+            key(
+                "mode",
+                Form::Mode,
+                Default::Absent("as the file has it"),
+                "permissions in octal, with set-id and sticky bits",
+            ),
+            key(
+                "owner",
+                Form::Account,
+                Default::Absent("root"),
+                "a user of /etc/passwd in the root file system, or a number",
+            ),
+            key(
+                "group",
+                Form::Account,
+                Default::Absent("root"),
+                "a group of /etc/group in the root file system, or a number",
+            ),
+            key(
+                "capabilities",
+                Form::Line,
+                Default::Absent("as the file has them"),
+                "what a program may do without root, such as `\"cap_net_raw=ep\"` (capabilities(7), cap_from_text(3))",
+            ),
+        ],
+    },
+];
 
 /// Keys of every `[[output]]`.
 pub const OUTPUT_KEYS: &[Key] = &[

@@ -4,6 +4,7 @@ mod attributes;
 mod compiler;
 mod service;
 mod skeleton;
+mod users;
 
 use build_support::{Arch, Built, Dirs, Result, anyhow, cargo};
 use disk::{Tree, list};
@@ -60,10 +61,12 @@ pub fn assemble(
     if let Some(text) = update_key::configuration(dirs, arch, profile)? {
         tree.bytes("etc/updater.conf", text, 0o644, "profile")?;
     }
+    users::add(&mut tree, profile)?;
     attributes::apply(&mut tree, &profile.attributes)?;
     if let Some(service) = &profile.service {
         service::check(&tree, arch, service)?;
     }
+    service::check_accounts(&tree)?;
     Ok(Root { tree, layer })
 }
 

@@ -3,6 +3,10 @@
 use build_support::{Arch, Result, fs};
 use disk::{Kind, Tree};
 use system::Profile;
+use system::profile::Console;
+
+/// The line of the skeleton's inittab that a profile's `console` is about.
+const CONSOLE_SHELL: &str = "@CONSOLES@::respawn:-/bin/sh";
 
 /// Empty directories, most of them mount points: path and mode.
 const DIRS: &[(&str, u32)] = &[
@@ -79,6 +83,8 @@ pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
         tree.bytes(&format!("etc/services.d/{file}"), *text, 0o644, "skeleton")?;
     }
     tree.bytes("etc/hostname", format!("{}\n", profile.hostname), 0o644, "profile")?;
+    tree.bytes("etc/motd", motd(profile), 0o644, "profile")?;
+    tree.bytes("etc/issue", format!("{}\n\n", profile.description), 0o644, "profile")?;
     tree.bytes("etc/hosts", hosts(&profile.hostname)?, 0o644, "profile")?;
     tree.bytes("etc/os-release", os_release(profile), 0o644, "profile")
 }
@@ -88,6 +94,13 @@ pub fn add(tree: &mut Tree, profile: &Profile) -> Result<()> {
 pub fn add_inittab(tree: &mut Tree, arch: Arch, profile: &Profile) -> Result<()> {
     let text = fs::read_to_string(sysroot::skeleton().join("etc/inittab"))?;
     let consoles = if profile.has("init") { "consoles" } else { "" };
+    let shell = format!("{CONSOLE_SHELL}\n");
+    let text = match profile.console {
+        Console::Shell => text,
+        // login(1) asks for the name itself: init opens the console, as getty(8) would.
+        Console::Login => text.replace(&shell, "@CONSOLES@::respawn:/bin/login\n"),
+        Console::None => text.replace(&shell, ""),
+    };
     let text = text.replace("@CONSOLES@", consoles).replace("@SERIAL@", arch.serial_console());
     let mut text = with_program(tree, &text);
     if !profile.inittab.is_empty() {
@@ -130,6 +143,11 @@ fn hosts(hostname: &str) -> Result<String> {
     let text = fs::read_to_string(sysroot::skeleton().join("etc/hosts"))?;
     let short = hostname.split_once('.').map_or(String::new(), |(short, _)| format!(" {short}"));
     Ok(format!("{text}127.0.1.1\t{hostname}{short}\n"))
+}
+
+/// What a person reads at the prompt.
+fn motd(profile: &Profile) -> String {
+    format!("{}. `poweroff` ends it.\n", profile.description.trim_end_matches('.'))
 }
 
 /// os-release(5).
