@@ -36,7 +36,7 @@ fn people_log_in_at_the_console() -> Result<()> {
     log_in(&mut guest, "root", "")?;
     guest.line("Login incorrect")?;
     log_in(&mut guest, "ada", "secretX9")?;
-    guest.prompt()?;
+    asked(&mut guest, "$ ")?;
     for (command, answer) in [
         ("id", "uid=1000(ada) gid=1000(ada) groups=6(disk),999(staff),1000(ada)"),
         ("pwd; stat -c '%a %U' . .ssh .ssh/authorized_keys", "/home/ada\n700 ada\n700 ada\n600 ada"),
