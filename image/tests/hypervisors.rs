@@ -1,19 +1,20 @@
-//! The profile `appliance` as a guest: each network card that this QEMU has and the profile drives, and cards that are plugged in and
-//! out.
+//! The profile `appliance` as a guest: each network card that this QEMU has and the profile drives, cards that are plugged in and out,
+//! and the formats in which hypervisors take a disk.
 
 mod common;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use build_support::Arch;
+use build_support::{Arch, Dirs, tree};
 use common::echo::answers;
 use common::guest::{Guest, Start, extra, patient};
 use common::outputs::Outputs;
 use common::terminal::Terminal;
 use common::{ports, report, slots};
 use serde_json::json;
-use system::machine::Options;
+use system::machine::{Forward, Options};
 use system::profile::Boot;
 
 const PROFILE: &str = "appliance";
@@ -89,4 +90,42 @@ fn cards_are_plugged_in_and_out() -> Result<()> {
         guest.qmp("netdev_del", json!({ "id": name }))?;
     }
     Ok(())
+}
+
+/// The same disk as VMware, Hyper-V, VirtualBox and QEMU take it, by one firmware after the other.
+#[test]
+fn every_format_of_a_disk_boots() -> Result<()> {
+    let path = Dirs::find()?.root.join("image/tests/profiles/formats.toml").display().to_string();
+    let arch = Arch::host()?;
+    let Some(outputs) = Outputs::of(arch, &path)? else { return Ok(()) };
+    let boots: &[Boot] = if arch == Arch::X86_64 { &[Boot::Bios, Boot::Uefi] } else { &[Boot::Uefi] };
+    for (format, boot) in ["vmdk", "vhdx", "vdi", "qcow2"].iter().zip(boots.iter().cycle()) {
+        let _slot = slots::one();
+        boot_format(&outputs, &path, *boot, format).with_context(|| format!("{format} by {}", boot.name()))?;
+    }
+    Ok(())
+}
+
+fn boot_format(outputs: &Outputs, profile: &str, boot: Boot, format: &str) -> Result<()> {
+    let disk = outputs.file(&format!("formats.{format}"))?;
+    let port = ports::free()?;
+    let drive = format!("file={},format={format},if=none,id=other,snapshot=on", disk.display());
+    let words = extra(&["-drive", &drive, "-device", "virtio-blk-pci,drive=other"]);
+    let options = Options { ports: vec![Forward::new(port, ECHO)], extra: words, ..Options::default() };
+    // The profile's own image has nothing that boots, so the other disk is all that can.
+    let target = tempfile::tempdir()?;
+    lay_empty_disk(outputs, target.path())?;
+    let name = format!("format-{format}");
+    let start = Start { boot: Some(boot), options, target: Some(target.path()), ..Start::new(&name, profile) };
+    let mut guest = Guest::start(outputs, &start)?;
+    let after = serves(&mut guest, port, format)?;
+    report(&format!("{format} by {}: an answer after {:.1} s", boot.name(), after.as_secs_f64()));
+    Ok(())
+}
+
+/// The profile's files with zeros in the place of its image.
+fn lay_empty_disk(outputs: &Outputs, target: &Path) -> Result<()> {
+    outputs.copy_profile("formats", target)?;
+    let own = target.join("bloomery").join(outputs.arch.name()).join("formats.iso");
+    tree::write_atomically(&own, &vec![0; 1 << 20])
 }
