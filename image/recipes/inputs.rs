@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use build_support::{Arch, Dirs, Result, bail, cargo, fs, outside, vars};
 use system::Profile;
-use system::profile::{Keys, Package};
+use system::profile::{Keys, OWN_PACKAGES, Package};
 
 /// Reads the profiles that are to be built. Two of one name would write the same outputs.
 pub fn read_profiles(dirs: &Dirs) -> Result<Vec<Profile>> {
@@ -64,6 +64,7 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
         "Cargo.toml",
     ];
     let mut inputs: Vec<PathBuf> = known.iter().map(|path| dirs.root.join(path)).collect();
+    inputs.extend(OWN_PACKAGES.iter().map(|name| dirs.root.join(name).join("man")));
     inputs.extend(profile.files.iter().map(|file| file.to_path_buf()));
     let fragments = profile.kernel.fragments.iter();
     inputs.extend(fragments.flat_map(|fragment| Arch::ALL.map(|arch| fragment.path(arch))));

@@ -46,6 +46,8 @@ fn people_log_in_at_the_console() -> Result<()> {
             "stat -c '%a %u' /var/lib/job; cat /etc/shadow 2>&1 | tail -n 1",
             "700 2000\ncat: can't open '/etc/shadow': Permission denied",
         ),
+        ("man 5 services | head -n 4 | tail -n 1", "     services - what init supervises besides inittab"),
+        ("man initctl | grep -c -- '--since time'; man none 2>&1 | head -n 1", "1\nman: there is no page 'none'"),
         ("cat /etc/motd", "Base with users and a login on its consoles. `poweroff` ends it."),
     ] {
         let said = guest.ask(command)?.output.replace('\r', "");

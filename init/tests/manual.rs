@@ -114,3 +114,40 @@ fn pages_are_formatted_without_a_warning() {
     }
     assert!(pages >= 5);
 }
+
+/// The skeleton's man(1) knows every macro of every page: none is left in its text, which begins with the page's title.
+#[test]
+fn the_manual_on_board_shows_every_page() {
+    let root = crate_file("..");
+    let shown = tempfile_dir("manual");
+    let mut count = 0;
+    for entry in fs::read_dir(&root).unwrap() {
+        let Ok(pages) = fs::read_dir(entry.unwrap().path().join("man")) else { continue };
+        for page in pages.map(|page| page.unwrap().path()) {
+            let (name, section) =
+                (page.file_stem().unwrap().to_str().unwrap(), page.extension().unwrap().to_str().unwrap());
+            let place = shown.join(format!("man{section}"));
+            fs::create_dir_all(&place).unwrap();
+            let packed = Command::new("gzip").arg("-9nc").arg(&page).output().unwrap();
+            fs::write(place.join(format!("{name}.{section}.gz")), packed.stdout).unwrap();
+            let script = root.join("sysroot/skeleton/usr/bin/man");
+            let output = Command::new("sh").arg(script).args([section, name]).env("MANPATH", &shown).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && output.stderr.is_empty(), "{name}: {output:?}");
+            assert_eq!(text.lines().next(), Some(format!("{}({section})", name.to_uppercase()).as_str()));
+            assert!(text.lines().all(|line| line.len() <= 100 && !line.starts_with('.')), "{name}:\n{text}");
+            let macros = ["Ar", "Cm", "Fl", "Ic", "Li", "Nm", "Op", "Pa", "Pq", "Xr"];
+            let left = text.split_whitespace().find(|word| macros.contains(word) || word.contains("\\("));
+            assert_eq!(left, None, "{name}:\n{text}");
+            count += 1;
+        }
+    }
+    fs::remove_dir_all(&shown).unwrap();
+    assert!(count >= 13, "{count} pages");
+}
+
+fn tempfile_dir(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("init-{name}-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}

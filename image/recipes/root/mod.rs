@@ -2,6 +2,7 @@
 
 mod attributes;
 mod compiler;
+mod manual;
 mod service;
 mod skeleton;
 mod users;
@@ -44,6 +45,7 @@ pub fn assemble(
     }
     if profile.root.skeleton {
         skeleton::drop_scripts(&mut tree)?;
+        manual::add(&mut tree, dirs, profile)?;
         skeleton::add_inittab(&mut tree, arch, profile)?;
     }
     if let Some(service) = &profile.service {
