@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+pub mod check;
 pub mod config;
 pub mod control;
 pub mod devices;

@@ -23,7 +23,7 @@ type Program = fn(&[&str]) -> i32;
 const PROGRAMS: &[(&str, Option<Program>)] = &[
     ("shutdown", Some(init::shutdown)),
     #[cfg(feature = "initctl")]
-    ("initctl", Some(initctl::run)),
+    ("initctl", Some(control)),
     #[cfg(not(feature = "initctl"))]
     ("initctl", None),
     #[cfg(feature = "echod")]
@@ -59,6 +59,15 @@ const PROGRAMS: &[(&str, Option<Program>)] = &[
     #[cfg(not(feature = "growfs"))]
     ("growfs", None),
 ];
+
+/// `initctl`. Its command `check` reads the tables as PID 1 does, by PID 1's own code.
+#[cfg(feature = "initctl")]
+fn control(args: &[&str]) -> i32 {
+    match args {
+        ["check", rest @ ..] => init::check::run(rest),
+        _ => initctl::run(args),
+    }
+}
 
 /// The exit code of a name whose program is not linked in: the shells' code for a program that is not there.
 const NOT_FOUND: i32 = 127;

@@ -23,6 +23,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("service",    &["config", "control", "event", "handover", "log", "logs", "spawn"]),
     ("supervisor", &["config", "control", "devices", "event", "handover", "log", "logs", "net", "platform", "service", "spawn"]),
     ("habits",     &["event"]),
+    ("check",      &["config", "net", "platform", "service", "spawn"]),
     ("shutdown",   &["event", "log", "platform", "spawn", "supervisor"]),
     ("boot",       &["config", "devices", "event", "handover", "log", "net", "platform", "shutdown", "spawn", "supervisor"]),
 ];

@@ -27,6 +27,7 @@ usage: initctl [list]                          the services
                                                or of all, by time; -f goes on with new ones
          -S, --since TIME  -U, --until TIME    5m (ago), 06:45, '2026-11-21 06:45' (UTC), +12.5 (after the start)
          -p, --priority SEVERITY               as grave as err, warning, notice, ... or graver
+       initctl check [ROOT]                    what would go wrong at the next boot or reload
        initctl shutdown [poweroff|reboot|halt]
        initctl analyze [--svg]                 how long the parts of the boot took
 options: -t SECONDS, --timeout SECONDS         how long to wait for each service (60)

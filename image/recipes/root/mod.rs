@@ -1,6 +1,7 @@
 //! The root file system: the skeleton, busybox, init, the compiler, packages and the profile's own files in one tree.
 
 mod attributes;
+mod check;
 mod compiler;
 mod manual;
 mod service;
@@ -68,7 +69,9 @@ pub fn assemble(
     if let Some(service) = &profile.service {
         service::check(&tree, arch, service)?;
     }
-    service::check_accounts(&tree)?;
+    if profile.has("init") {
+        check::check(&tree)?;
+    }
     Ok(Root { tree, layer })
 }
 

@@ -50,24 +50,6 @@ pub fn check(tree: &Tree, arch: Arch, service: &Service) -> Result<()> {
     program::check(&bytes, arch).with_context(|| format!("the service `{}` cannot run {path}", service.name))
 }
 
-/// Checks that the users and groups of all services are in the finished root file system: init would not start one that names another.
-/// A file that is no TOML is init's to refuse.
-pub fn check_accounts(tree: &Tree) -> Result<()> {
-    for (path, entry) in tree.entries() {
-        let file = path.strip_prefix("etc/services.d/").filter(|name| name.ends_with(".toml"));
-        let (Some(_), Kind::File(content)) = (file, &entry.kind) else { continue };
-        let Ok(settings) = content.text()?.parse::<toml::Table>() else { continue };
-        let groups = settings.get("groups").and_then(toml::Value::as_array).into_iter().flatten();
-        let group = groups.chain(settings.get("group")).map(|name| ("etc/group", name));
-        for (table, name) in settings.get("user").map(|name| ("etc/passwd", name)).into_iter().chain(group) {
-            if let Some(name) = name.as_str() {
-                tree.account(table, name).with_context(|| format!("the service /{path} cannot start"))?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Whether it is a script whose interpreter is there.
 fn has_interpreter(tree: &Tree, bytes: &[u8]) -> Result<bool> {
     let Some(line) = bytes.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next()) else {
@@ -79,7 +61,7 @@ fn has_interpreter(tree: &Tree, bytes: &[u8]) -> Result<bool> {
 }
 
 /// The entry at the end of all links of a path.
-fn follow<'a>(tree: &'a Tree, path: &str) -> Result<Option<&'a Entry>> {
+pub fn follow<'a>(tree: &'a Tree, path: &str) -> Result<Option<&'a Entry>> {
     let mut left: Vec<String> = path.rsplit('/').map(String::from).collect();
     let (mut at, mut links) = (Vec::<String>::new(), 0);
     while let Some(part) = left.pop() {

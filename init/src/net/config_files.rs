@@ -9,7 +9,7 @@ use super::config::{self, Pattern, Rule, Settings, Way, parse};
 use crate::sys::{Errno, files};
 
 /// Where the rules are.
-const DIR: &str = "/etc/network";
+pub const DIR: &str = "/etc/network";
 /// More rule files than this are not read.
 const MOST_FILES: usize = 256;
 

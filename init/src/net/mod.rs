@@ -14,7 +14,7 @@ use crate::sys::{Errno, Result, files, system};
 
 pub mod cmdline;
 pub mod config;
-mod config_files;
+pub(crate) mod config_files;
 pub(crate) mod host_name;
 pub mod reconcile;
 pub(crate) mod resolver;

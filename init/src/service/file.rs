@@ -62,6 +62,11 @@ pub fn load(arguments: &str) -> Result<Vec<File>, Errno> {
     Ok(found)
 }
 
+/// Whether a service may have this name.
+pub fn is_good_name(name: &str) -> bool {
+    is_service_name(name) && !OWN_LOGS.contains(&name)
+}
+
 fn read(name: &str, arguments: &str) -> File {
     let path = format!("{DIR}/{name}.toml");
     let config = match files::read_file(&path) {

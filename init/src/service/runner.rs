@@ -1,7 +1,7 @@
 //! Does what the state machine wants: processes, sockets, logs. The supervisor tells it what happened.
 
 mod messages;
-mod network;
+pub(crate) mod network;
 pub mod saved;
 
 use core::time::Duration;

@@ -9,7 +9,7 @@ use crate::service::file::File;
 use crate::service::state::State;
 
 /// Its name. A file of that name is a service like others, in its place.
-const NAME: &str = "network";
+pub(crate) const NAME: &str = "network";
 
 /// Adds it to the files when one of them names it.
 pub(super) fn add_if_named(files: &mut Vec<File>) {
