@@ -38,7 +38,7 @@ fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
     let boot_config = kernel::check_boot_config(dirs, arch, profile)?;
     let compiled = kernel::compile(dirs, arch, profile)?;
     let init = if profile.has("init") { Some(init::build(dirs, arch, profile)?) } else { None };
-    let packages = package::build_all(dirs, arch, profile)?;
+    let packages = package::build_all(dirs, arch, profile, &compiled)?;
     let root = root::assemble(dirs, arch, profile, &compiled, init.as_ref(), &packages)?;
     let inside = kernel::Inside { root: &root, boot_config: boot_config.as_ref() };
     let kernel = kernel::link(dirs, arch, profile, compiled, &inside)?;

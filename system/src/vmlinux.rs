@@ -1,4 +1,4 @@
-//! What a debugger has to know of a kernel's `vmlinux`: its symbols, its entry, and the functions that it calls once at boot.
+//! What a debugger has to know of a kernel's `vmlinux`, or of a module: its symbols, its entry, and the functions that it calls once at boot.
 
 use std::collections::HashMap;
 
@@ -32,6 +32,26 @@ pub struct Initcall {
     pub object: String,
     /// Its address.
     pub address: u64,
+}
+
+/// A symbol that modules may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Its name.
+    pub name: String,
+    /// Whether it is for modules alone whose licence is compatible with the GPL.
+    pub gpl: bool,
+    /// The namespace that a module has to import for it, often none (Documentation/core-api/symbol-namespaces.rst).
+    pub namespace: String,
+}
+
+impl Export {
+    /// Its line of `Module.symvers` (Documentation/kbuild/modules.rst), for a kernel without CONFIG_MODVERSIONS: the sum of its type
+    /// is 0.
+    pub fn line(&self) -> String {
+        let kind = if self.gpl { "EXPORT_SYMBOL_GPL" } else { "EXPORT_SYMBOL" };
+        format!("0x00000000\t{}\tvmlinux\t{kind}\t{}\n", self.name, self.namespace)
+    }
 }
 
 /// A `vmlinux`.
@@ -85,6 +105,47 @@ impl<'a> Vmlinux<'a> {
         Ok(calls)
     }
 
+    /// All symbols that modules may use, by name (include/linux/export-internal.h).
+    ///
+    /// # Errors
+    /// A kernel that loads no modules.
+    pub fn exports(&self) -> Result<Vec<Export>> {
+        let border = |name: &str| self.symbol(name).with_context(|| format!("it has no symbol {name}"));
+        let gpl = border("__start___ksymtab_gpl")?..border("__stop___ksymtab_gpl")?;
+        let mut exports = Vec::new();
+        for (symbol, address) in &self.symbols {
+            let Some(name) = symbol.strip_prefix("__ksymtab_") else { continue };
+            let Some(namespace) = self.symbol(&format!("__kstrtabns_{name}")) else { continue };
+            let namespace = self.text(namespace)?;
+            exports.push(Export { name: name.into(), gpl: gpl.contains(address), namespace });
+        }
+        exports.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(exports)
+    }
+
+    /// The bytes before the first zero byte at an address.
+    fn text(&self, address: u64) -> Result<String> {
+        let mut parts =
+            self.file.sections().filter(|part| (part.address()..part.address() + part.size()).contains(&address));
+        let part = parts.next().with_context(|| format!("it has no section at {address:#x}"))?;
+        let bytes = &part.data()?[(address - part.address()) as usize..];
+        let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// Address and bytes of each function of a name: static ones may share it.
+    pub fn functions_named(&self, name: &str) -> Vec<(u64, u64)> {
+        let named =
+            self.file.symbols().filter(|symbol| symbol.name() == Ok(name) && symbol.kind() == object::SymbolKind::Text);
+        named.map(|symbol| (symbol.address(), symbol.size())).collect()
+    }
+
+    /// Whether an address is one of an instruction.
+    pub fn has_code(&self, address: u64) -> bool {
+        let code = self.file.sections().filter(|part| part.kind() == object::SectionKind::Text);
+        code.into_iter().any(|part| (part.address()..part.address() + part.size()).contains(&address))
+    }
+
     fn distance(&self, address: u64) -> Result<i32> {
         let mut found = self.file.sections().filter_map(|part| part.data_range(address, 4).ok().flatten());
         let bytes = found.next().with_context(|| format!("it has no data at {address:#x}"))?;
@@ -134,5 +195,11 @@ mod tests {
             assert_eq!(entry(symbol), Some(told));
         }
         assert_eq!(entry("__initcall0_start"), None);
+    }
+
+    #[test]
+    fn an_export_is_a_line_of_five_columns() {
+        let export = Export { name: "kfree".into(), gpl: true, namespace: String::new() };
+        assert_eq!(export.line(), "0x00000000\tkfree\tvmlinux\tEXPORT_SYMBOL_GPL\t\n");
     }
 }
