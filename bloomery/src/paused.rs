@@ -1,4 +1,4 @@
-//! A machine that waits before its first instruction, for a debugger behind a Unix socket.
+//! A machine that waits for a debugger behind a Unix socket.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -21,7 +21,8 @@ const SOCKET_PATH: usize = 108;
 /// # Errors
 /// A QEMU that does not start, with what it said.
 pub fn start(context: &Context, machine: &Machine, options: &Options, console: &Path) -> Result<Child> {
-    let sockets: Vec<&Path> = options.debugger.iter().chain(&options.qmp).map(AsRef::as_ref).collect();
+    let sockets = options.debugger.iter().chain(&options.qmp).chain(&options.serial);
+    let sockets: Vec<&Path> = sockets.map(AsRef::as_ref).collect();
     sockets.iter().try_for_each(|socket| make_way(socket))?;
     let host = Host::find(machine.arch, options.accelerator, &context.dirs.home);
     let qemu = machine.command(options, &host)?;
@@ -46,6 +47,28 @@ fn make_way(socket: &Path) -> Result<()> {
         fs::remove_file(socket)?;
     }
     Ok(())
+}
+
+/// Waits until the guest's console shows a text, for as long as more comes.
+///
+/// # Errors
+/// A QEMU that ends, and a console that is silent for [`START`].
+pub fn wait_for_text(qemu: &mut Child, console: &Path, text: &str) -> Result<()> {
+    let (mut last, mut bytes) = (Instant::now(), 0);
+    loop {
+        let shown = String::from_utf8_lossy(&fs::read(console)?).into_owned();
+        if shown.contains(text) {
+            return Ok(());
+        }
+        if let Some(status) = qemu.try_wait()? {
+            bail!("QEMU ended with {status} before `{text}`:\n{}", shown.trim_end());
+        }
+        if shown.len() != bytes {
+            (last, bytes) = (Instant::now(), shown.len());
+        }
+        ensure!(last.elapsed() < START, "the console does not show `{text}`: {}", console.display());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Waits until QEMU listens.

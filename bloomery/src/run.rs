@@ -207,6 +207,7 @@ fn boot_image(context: &Context, image: &Image, args: Args) -> Result<ExitCode> 
         accelerator,
         qmp: None,
         debugger: None,
+        serial: None,
         extra: args.extra,
     };
     let program = machine.arch.qemu();

@@ -99,6 +99,8 @@ pub struct Options {
     pub qmp: Option<PathBuf>,
     /// A Unix socket behind which the machine waits for GDB before its first instruction.
     pub debugger: Option<PathBuf>,
+    /// A Unix socket that is the other end of the machine's second serial port ([`Machine::second_port`]).
+    pub serial: Option<PathBuf>,
     /// More arguments for QEMU, last.
     pub extra: Vec<OsString>,
 }
@@ -167,8 +169,16 @@ impl Machine<'_> {
         if let Some(socket) = &options.debugger {
             args.extend(["-gdb".into(), listening(socket), "-S".into()]);
         }
+        if let Some(socket) = &options.serial {
+            args.extend(board::second_port(self.arch, socket));
+        }
         args.extend(options.extra.iter().cloned());
         Ok(Qemu { program: self.arch.qemu().into(), args, kvm })
+    }
+
+    /// The kernel's name of the port behind [`Options::serial`].
+    pub fn second_port(&self) -> &'static str {
+        Board::of(self.arch).second_port
     }
 
     /// Makes what the command refers to and a build does not leave: the firmware's variables, and the directory that

@@ -1,6 +1,11 @@
 //! What differs between the architectures' machines.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use build_support::Arch;
+
+use super::{commas, listening};
 
 /// A board that QEMU emulates.
 pub(super) struct Board {
@@ -12,6 +17,8 @@ pub(super) struct Board {
     pub(super) firmware: &'static [(&'static str, &'static str)],
     /// What makes a machine without disk end by itself, once KVM has set it up.
     pub(super) probe: &'static [&'static str],
+    /// The kernel's name of a second serial port.
+    pub(super) second_port: &'static str,
     /// Debian's package with QEMU.
     pub(super) package: &'static str,
     /// Debian's package with the firmware.
@@ -36,6 +43,7 @@ const X86_64: Board = Board {
     // SeaBIOS finds nothing to boot and resets after 1 ms, which ends QEMU: the firmware ran through. A /dev/kvm
     // that emulates real mode, as nested ones do, takes many seconds for that and is slower than emulation.
     probe: &["-boot", "reboot-timeout=1", "-no-reboot"],
+    second_port: "ttyS1",
     package: "qemu-system-x86",
     firmware_package: "ovmf",
 };
@@ -53,6 +61,7 @@ const ARM64: Board = Board {
     ],
     // This board has no firmware of its own: it is set up, stays before its first instruction, and reads `quit`.
     probe: &["-S", "-monitor", "stdio"],
+    second_port: "ttyS0", // The first one is a PL011, `ttyAMA0`.
     package: "qemu-system-arm",
     firmware_package: "qemu-efi-aarch64",
 };
@@ -72,6 +81,18 @@ impl Board {
         args.extend(KVM);
         args.extend(self.probe);
         args
+    }
+}
+
+/// A second serial port that ends at a Unix socket. A PC has four; on the board `virt` it is a card on the PCI bus.
+pub(super) fn second_port(arch: Arch, socket: &Path) -> Vec<OsString> {
+    match arch {
+        Arch::X86_64 => vec!["-serial".into(), listening(socket)],
+        Arch::Arm64 => {
+            let mut backend = OsString::from("socket,id=second,server=on,wait=off,path=");
+            backend.push(commas(socket.as_os_str()));
+            vec!["-chardev".into(), backend, "-device".into(), "pci-serial,chardev=second".into()]
+        }
     }
 }
 

@@ -113,11 +113,20 @@ fn every_option_has_its_arguments() {
         (Options { append: "quiet nokaslr".into(), ..none() }, " -append 'quiet nokaslr' "),
         (Options { tap: Some("tap0".into()), ..none() }, " -netdev tap,id=net,script=no,downscript=no,ifname=tap0 "),
         (Options { qmp: Some("/run/a,b/qmp".into()), ..none() }, " -qmp unix:/run/a,,b/qmp,server=on,wait=off "),
+        (
+            Options { serial: Some("/run/a,b/port".into()), ..none() },
+            " -serial unix:/run/a,,b/port,server=on,wait=off ",
+        ),
         (Options { extra: vec!["-vga".into(), "std".into()], ..none() }, " -vga std "),
     ] {
         let text = text(options);
         assert!(text.contains(part), "`{part}` is not in {text}");
     }
+    let other = bench.text(Arch::Arm64, Boot::Kernel, &Options { serial: Some("/run/a,b".into()), ..none() });
+    assert!(
+        other.contains(" socket,id=second,server=on,wait=off,path=/run/a,,b -device pci-serial,chardev=second "),
+        "{other}"
+    );
 }
 
 #[test]
@@ -349,6 +358,7 @@ static DEFAULT: Options = Options {
     accelerator: Accelerator::Auto,
     qmp: None,
     debugger: None,
+    serial: None,
     extra: Vec::new(),
 };
 
