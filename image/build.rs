@@ -30,7 +30,15 @@ fn build() -> Result<()> {
     Ok(())
 }
 
+/// The kernel's source has the profile's files laid over it wherever a recipe asks for it.
 fn build_profile(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
+    match &profile.kernel.overlay {
+        Some(overlay) => vendor::with_overlay("linux", overlay, || build_parts(dirs, arch, profile)),
+        None => build_parts(dirs, arch, profile),
+    }
+}
+
+fn build_parts(dirs: &Dirs, arch: Arch, profile: &Profile) -> Result<()> {
     profile.check_arch(arch)?;
     for key in profile.signing_keys() {
         key.check()?;

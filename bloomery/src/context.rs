@@ -79,6 +79,15 @@ impl Context {
     }
 }
 
+/// The source of a profile's kernel, unpacked.
+///
+/// # Errors
+/// A source that cannot be fetched.
+pub fn linux(dirs: &Dirs, profile: &Profile) -> Result<PathBuf> {
+    let unpack = || vendor::source("linux")?.unpack(dirs);
+    profile.kernel.overlay.as_ref().map_or_else(unpack, |overlay| vendor::with_overlay("linux", overlay, unpack))
+}
+
 /// Reads an architecture from the command line.
 pub fn arch(name: &str) -> Result<Arch> {
     Arch::parse(name).map_err(|_| wrong(&format!("unknown architecture `{name}`"), "use x86_64 or arm64"))

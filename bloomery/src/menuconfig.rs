@@ -9,7 +9,7 @@ use build_support::kconfig::{self, Difference, Fragment, Merged};
 use build_support::{Arch, Cmd, Context as _, Dirs, Result, ensure, fs};
 use system::Profile;
 
-use crate::context::{Context, arch};
+use crate::context::{Context, arch, linux};
 
 /// Open upstream's menu on a configuration, and save what was changed as a fragment
 ///
@@ -71,7 +71,7 @@ impl Menu {
             "there is no kernel of {} for {arch} yet\nhint: cargo bloomery build {stated} --arch {arch}",
             profile.name
         );
-        let source = vendor::source("linux")?.unpack(dirs)?;
+        let source = linux(dirs, profile)?;
         let build = fresh(dirs, &format!("menuconfig-kernel-{arch}"))?;
         fs::copy(&built, build.join(".config"))?;
         // Options that ask the compiler what it can do must get the answers that the build got.

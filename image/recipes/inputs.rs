@@ -69,7 +69,8 @@ pub fn of(dirs: &Dirs, profile: &Profile) -> Result<Vec<PathBuf>> {
     let fragments = profile.kernel.fragments.iter();
     inputs.extend(fragments.flat_map(|fragment| Arch::ALL.map(|arch| fragment.path(arch))));
     inputs.extend(profile.files.first().map(|file| file.with_file_name(format!("{}-local.config", profile.name)))); // What menuconfig writes beside a profile.
-    inputs.extend(profile.kernel.boot_config.iter().chain(&profile.kernel.module_key).cloned());
+    let kernel = &profile.kernel;
+    inputs.extend(kernel.boot_config.iter().chain(&kernel.module_key).chain(&kernel.overlay).cloned());
     inputs.extend(profile.signing_keys().flat_map(|key| [key.key, key.certificate]));
     inputs.extend(profile.service.iter().flat_map(|service| Arch::ALL.map(|arch| service.file(arch))).flatten());
     inputs.extend(profile.outputs.iter().flat_map(|output| output.kind.sources(output)));

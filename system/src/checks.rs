@@ -110,6 +110,14 @@ fn check_kernel_files(profile: &Profile, place: &dyn Fn(&str) -> Place) -> Resul
             file.display()
         );
     }
+    if let Some(dir) = &kernel.overlay {
+        ensure!(
+            dir.is_dir(),
+            "{}: `overlay` names {}, which is no directory\nhint: a path counts from the directory of the profile",
+            place("kernel.overlay"),
+            dir.display()
+        );
+    }
     ensure!(
         kernel.module_key.is_none() || kernel.modules == Modules::Signed,
         "{}: `module-key` signs modules, and this kernel has none that are signed\nhint: add `modules = \"signed\"` below [kernel]",

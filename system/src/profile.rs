@@ -177,6 +177,8 @@ pub struct Kernel {
     pub modules: Modules,
     /// The user's key that signs modules.
     pub module_key: Option<PathBuf>,
+    /// The directory whose files are laid over its source.
+    pub overlay: Option<PathBuf>,
     /// Whether it has debug information.
     pub debug: bool,
 }
@@ -682,6 +684,7 @@ fn kernel(resolved: &Resolved, values: Values) -> Result<Kernel> {
             _ => Modules::None,
         },
         module_key: values.path("kernel.module-key")?,
+        overlay: values.path("kernel.overlay")?,
         debug: values.flag("kernel.debug")?,
     })
 }

@@ -181,6 +181,12 @@ pub const TABLES: &[Table] = &[
                 "a file from this one's directory, of PEM, with the RSA key that signs modules and its certificate; it is in no image and no log",
             ),
             key(
+                "overlay",
+                Form::Line,
+                Default::Absent("none"),
+                "a directory from this one's directory with files that are laid over the kernel's source: new ones, ones in the place of upstream's, and ones called `NAME.append`, which are added to the end of upstream's `NAME`",
+            ),
+            key(
                 "debug",
                 Form::Flag,
                 Default::Is("false"),

@@ -15,6 +15,7 @@ mod download;
 mod export;
 mod fetch;
 mod mirror;
+mod overlay;
 mod pins;
 mod signature;
 mod unpack;
@@ -24,6 +25,7 @@ mod update;
 pub use export::export;
 pub use fetch::{Archive, Record};
 pub use mirror::{Mirror, mirrors};
+pub use overlay::with_overlay;
 pub use pins::{Debian, Fingerprint, Origin, Pin, PoolPath, Sha256, Source, Sources, Upstream, Url};
 pub use signature::Signature;
 #[cfg(feature = "cli")]
@@ -31,11 +33,11 @@ pub use update::{Candidate, update};
 
 use anyhow::Result;
 
-/// A source that `vendor/sources.toml` pins.
+/// A source that `vendor/sources.toml` pins, with the files that [`with_overlay`] lays over it.
 ///
 /// # Errors
 ///
 /// When no pin has that name.
 pub fn source(name: &str) -> Result<Source> {
-    Ok(Sources::pinned()?.get(name)?.clone())
+    Ok(Sources::pinned()?.get(name)?.clone().overlaid())
 }

@@ -5,6 +5,8 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use crate::overlay::{self, Overlay};
+
 use anyhow::{Context as _, Result, anyhow, bail};
 use fs_err as fs;
 use serde::Deserialize;
@@ -21,6 +23,7 @@ pub struct Sources(Vec<Source>);
 pub struct Source {
     name: String,
     pin: Pin,
+    overlay: Option<Overlay>,
 }
 
 /// What `sources.toml` says about one upstream.
@@ -205,7 +208,7 @@ impl Sources {
                 error.message()
             )
         })?;
-        let sources: Vec<Source> = pins.into_iter().map(|(name, pin)| Source { name, pin }).collect();
+        let sources: Vec<Source> = pins.into_iter().map(|(name, pin)| Source { name, pin, overlay: None }).collect();
         for source in &sources {
             source.check().with_context(|| format!("{file}, line {}", line_of_entry(text, &source.name)))?;
         }
@@ -253,10 +256,21 @@ impl Source {
     }
 
     /// What enters the key of a stage: the version, the SHA-256 of the first origin, and what is unpacked of it.
-    /// All origins of a pin count as the same source, so another origin rebuilds nothing.
+    /// All origins of a pin count as the same source, so another origin rebuilds nothing. Files that are laid over it count.
     pub fn id(&self) -> String {
         let digest = self.origins().next().map_or("", |origin| origin.sha256());
-        [self.version(), digest, &self.pin.only.join(" ")].join(" ").trim_end().to_string()
+        let id = [self.version(), digest, &self.pin.only.join(" ")].join(" ").trim_end().to_string();
+        self.overlay.as_ref().map_or(id.clone(), |overlay| format!("{id} overlay {}", overlay.digest))
+    }
+
+    /// The same with the overlay that the thread has for its name.
+    pub(crate) fn overlaid(mut self) -> Source {
+        self.overlay = overlay::of(&self.name);
+        self
+    }
+
+    pub(crate) fn overlay(&self) -> Option<&Overlay> {
+        self.overlay.as_ref()
     }
 
     /// The origins besides the mirrors, in the order in which they are asked.

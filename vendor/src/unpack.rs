@@ -14,12 +14,16 @@ use crate::fetch::{Archive, Record, log_path};
 use crate::pins::Source;
 
 impl Source {
-    /// The unpacked tree, read-only by convention: fetched, verified and unpacked when it is not there.
+    /// The unpacked tree, read-only by convention: fetched, verified and unpacked when it is not there, with the files that are laid over it.
     ///
     /// # Errors
     ///
     /// Those of [`Source::fetch`], and when tar cannot unpack the archive.
     pub fn unpack(&self, dirs: &Dirs) -> Result<PathBuf> {
+        self.with_own_files(dirs, self.unpack_alone(dirs)?)
+    }
+
+    fn unpack_alone(&self, dirs: &Dirs) -> Result<PathBuf> {
         if let Some(dir) = self.unpacked(dirs) {
             self.link(dirs, &dir);
             return Ok(dir);
