@@ -6,6 +6,7 @@ mod completion;
 mod config;
 mod context;
 mod cost;
+mod decode;
 mod enter;
 mod gdb;
 mod init;
@@ -49,6 +50,7 @@ enum Command {
     Run(run::Args),
     Gdb(gdb::Args),
     Trace(trace::Args),
+    Decode(decode::Args),
     Enter(enter::Args),
     Menuconfig(menuconfig::Args),
     Config(config::Args),
@@ -89,6 +91,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Run(args) => run::run(&context, args),
         Command::Gdb(args) => gdb::run(&context, &args),
         Command::Trace(args) => trace::run(&context, &args),
+        Command::Decode(args) => decode::run(&context, &args),
         Command::Enter(args) => enter::run(&context, &args),
         Command::Menuconfig(args) => menuconfig::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),

@@ -151,7 +151,10 @@ fn words(config: &str, append: &str) -> String {
 }
 
 /// The kernel with its symbols, in the result of the stage that made the one that boots.
-fn vmlinux(context: &Context, profile: &Profile, arch: Arch) -> Result<PathBuf> {
+///
+/// # Errors
+/// A store without it.
+pub fn vmlinux(context: &Context, profile: &Profile, arch: Arch) -> Result<PathBuf> {
     let is_linked = profile.root.embed || profile.kernel.boot_config.is_some();
     let stage = if is_linked {
         format!("link-{}-{arch}", profile.name)
