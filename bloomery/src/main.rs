@@ -7,10 +7,12 @@ mod config;
 mod context;
 mod cost;
 mod decode;
+mod editor;
 mod enter;
 mod gdb;
 mod init;
 mod initramfs;
+mod kbuild;
 mod keys;
 mod menuconfig;
 mod new;
@@ -51,6 +53,7 @@ enum Command {
     Gdb(gdb::Args),
     Trace(trace::Args),
     Decode(decode::Args),
+    Editor(editor::Args),
     Enter(enter::Args),
     Menuconfig(menuconfig::Args),
     Config(config::Args),
@@ -92,6 +95,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Gdb(args) => gdb::run(&context, &args),
         Command::Trace(args) => trace::run(&context, &args),
         Command::Decode(args) => decode::run(&context, &args),
+        Command::Editor(args) => editor::run(&context, &args),
         Command::Enter(args) => enter::run(&context, &args),
         Command::Menuconfig(args) => menuconfig::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),
