@@ -1,5 +1,6 @@
 //! `cargo bloomery COMMAND`: the one door to building, booting and looking into a system.
 
+mod bisect;
 mod build;
 mod busy;
 mod completion;
@@ -59,6 +60,7 @@ enum Command {
     Config(config::Args),
     Size(size::Args),
     Cost(cost::Args),
+    Bisect(bisect::Args),
     Initramfs(initramfs::Args),
     Keys(keys::Args),
     Update(update::Args),
@@ -101,6 +103,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Config(args) => config::run(&context, &args),
         Command::Size(args) => size::run(&context, &args),
         Command::Cost(args) => cost::run(&context, &args),
+        Command::Bisect(args) => bisect::run(&context, &args),
         Command::Initramfs(args) => initramfs::run(&context, &args),
         Command::Keys(args) => keys::run(&context, &args),
         Command::Update(args) => update::run(&context, &args),
