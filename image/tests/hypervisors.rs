@@ -110,7 +110,7 @@ fn boot_format(outputs: &Outputs, profile: &str, boot: Boot, format: &str) -> Re
     let disk = outputs.file(&format!("formats.{format}"))?;
     let port = ports::free()?;
     let drive = format!("file={},format={format},if=none,id=other,snapshot=on", disk.display());
-    let words = extra(&["-drive", &drive, "-device", "virtio-blk-pci,drive=other"]);
+    let words = extra(&["-drive", &drive, "-device", "virtio-blk-pci,drive=other,bootindex=0"]);
     let options = Options { ports: vec![Forward::new(port, ECHO)], extra: words, ..Options::default() };
     // The profile's own image has nothing that boots, so the other disk is all that can.
     let target = tempfile::tempdir()?;
