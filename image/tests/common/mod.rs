@@ -14,6 +14,7 @@ pub mod http;
 pub mod initramfs;
 pub mod network;
 pub mod outputs;
+pub mod pages;
 pub mod ports;
 pub mod programs;
 pub mod qmp;
