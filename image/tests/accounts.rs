@@ -56,5 +56,10 @@ fn people_log_in_at_the_console() -> Result<()> {
     guest.type_keys("exit\n")?;
     log_in(&mut guest, "root", "secretX9")?;
     guest.prompt()?;
+    guest.run("initctl check")?;
+    guest.run("mkdir -p /etc/services.d && echo 'command = \"/bin/none\"' >/etc/services.d/x.toml")?;
+    let said = guest.ask("initctl check 2>&1")?;
+    let wanted = "initctl: /etc/services.d/x.toml, line 1: there is no program /bin/none";
+    ensure!(said.status == 1 && said.output == wanted, guest.failure(&said.output));
     guest.power_off().map(drop)
 }
