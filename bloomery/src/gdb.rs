@@ -106,7 +106,8 @@ const WAITS: &str = "Waiting for connection from remote gdb";
 fn options(way: Way, machine: &Machine, append: &str, socket: &Path) -> Options {
     let (debugger, serial, words) = match way {
         Way::Machine => (Some(socket.into()), None, String::new()),
-        Way::Kgdb => (None, Some(socket.into()), format!("kgdboc={} kgdbwait", machine.second_port())),
+        // KGDB could not take back a breakpoint that was set while the kernel's code was still writable, as it is at that time.
+        Way::Kgdb => (None, Some(socket.into()), format!("kgdboc={} kgdbwait rodata=off", machine.second_port())),
     };
     Options {
         // Addresses in vmlinux are those of the machine.
