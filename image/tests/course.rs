@@ -8,12 +8,16 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use build_support::{Arch, Dirs, fs, vars};
+use build_support::{Arch, Dirs, fs, tree, vars};
+use common::guest::{Guest, Start, extra};
 use common::outputs::Outputs;
 use common::{limit, report, slots};
+use system::machine::Options;
 
 /// Seconds without output after which a command is taken for dead.
 const SILENCE: f64 = 120.0;
+/// The profiles whose kernels CI has.
+const SHIPPED: &[&str] = &["lab", "lab-hello", "lab-nolibc"];
 
 #[test]
 fn every_command_of_the_page_runs() -> Result<()> {
@@ -22,17 +26,22 @@ fn every_command_of_the_page_runs() -> Result<()> {
     let commands = commands(&page);
     ensure!(commands.len() >= 8, "the page has {} commands, so they are no longer found", commands.len());
     let full = vars::on("BLOOMERY_CI_FULL", false);
+    let place = tempfile::tempdir()?;
     for command in commands {
         let words: Vec<&str> = command.split(' ').collect();
         let runs = match words[..] {
-            ["./run.sh", arch, "--profile", profile] => boot(&dirs, arch, profile),
+            ["./run.sh", arch, "--profile", profile] if SHIPPED.contains(&profile) => boot(&dirs, arch, profile, &[]),
             ["cargo", "bloomery", "trace", profile, ref rest @ ..] => trace(&dirs, profile, rest, full),
-            ["cargo", "bloomery", "gdb", profile, ref rest @ ..] if full => gdb(&dirs, profile, rest),
-            ["cargo", "bloomery", "gdb", ..] => {
-                testing::skip(&format!(
-                    "kernel-lab- with debug information takes minutes for `{command}`; BLOOMERY_CI_FULL=1 builds it"
-                ));
+            ["cargo", "bloomery", "initramfs", profile, arch] => initramfs(&dirs, profile, arch),
+            _ if !full => {
+                testing::skip(&format!("kernel-lab- of `{command}` takes minutes; BLOOMERY_CI_FULL=1 builds it"));
                 Ok(())
+            }
+            ["./run.sh", arch, "--profile", profile, ref rest @ ..] => boot(&dirs, arch, profile, rest),
+            ["cargo", "bloomery", "gdb", ..] => gdb(&dirs, command),
+            // A shell's line: output goes from one command to the next by a file.
+            ["echo", ..] | ["cargo", "bloomery", "decode" | "editor" | "bisect", ..] => {
+                shell(&dirs, command, place.path())
             }
             _ => bail!("docs/lab.md has the command `{command}`, which this test cannot run"),
         };
@@ -41,29 +50,76 @@ fn every_command_of_the_page_runs() -> Result<()> {
     Ok(())
 }
 
+/// What is typed in guests: each block in one boot, every command with status 0.
+#[test]
+fn every_command_in_a_guest_succeeds() -> Result<()> {
+    let dirs = Dirs::find()?;
+    let page = fs::read_to_string(dirs.root.join("docs/lab.md"))?;
+    let blocks = guest_blocks(&page);
+    ensure!(blocks.len() >= 3, "the page has {} blocks for guests, so they are no longer found", blocks.len());
+    for (at, (profile, commands)) in blocks.into_iter().enumerate() {
+        if !SHIPPED.contains(&profile) && !vars::on("BLOOMERY_CI_FULL", false) {
+            testing::skip(&format!("kernel-lab- of {profile} takes minutes; BLOOMERY_CI_FULL=1 builds it"));
+            continue;
+        }
+        let path = if profile.contains('/') { dirs.root.join(profile).display().to_string() } else { profile.into() };
+        let Some(outputs) = Outputs::of(Arch::host()?, &path)? else { continue };
+        let _slot = slots::one();
+        let options = Options { extra: extra(&["-no-reboot"]), ..Options::default() };
+        let name = format!("course-{at}");
+        let mut guest = Guest::start(&outputs, &Start { options, ..Start::new(&name, &path) })?;
+        guest.prompt()?;
+        guest.run("dmesg -n 1")?; // Messages of the kernel would fall into answers.
+        commands.iter().try_for_each(|command| guest.run(command).map(drop))?;
+        guest.type_keys("reboot -f\n")?;
+        guest.ended(30.0)?;
+    }
+    Ok(())
+}
+
 /// The commands in the blocks of shell, without their comments.
 fn commands(page: &str) -> Vec<&str> {
-    let mut inside = false;
-    let mut commands = Vec::new();
+    let blocks = blocks(page).into_iter().filter(|(name, _)| *name == "sh");
+    blocks.flat_map(|(_, lines)| lines).collect()
+}
+
+/// The profiles of guests, and what is typed there.
+fn guest_blocks(page: &str) -> Vec<(&str, Vec<&str>)> {
+    blocks(page).into_iter().filter_map(|(name, lines)| Some((name.strip_prefix("guest ")?, lines))).collect()
+}
+
+/// The fenced blocks of a page: what stands behind the fence, and the lines without their comments.
+fn blocks(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let (mut blocks, mut inside) = (Vec::new(), false);
     for line in page.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            _ if inside => commands.push(line.split(" #").next().unwrap_or(line).trim()),
-            _ => {}
+        match line.strip_prefix("```") {
+            Some(_) if inside => inside = false,
+            Some(name) => {
+                blocks.push((name, Vec::new()));
+                inside = true;
+            }
+            None if inside => {
+                let line = line.split(" #").next().unwrap_or(line).trim();
+                let lines = blocks.last_mut().map(|(_, lines): &mut (&str, Vec<&str>)| lines);
+                lines
+                    .into_iter()
+                    .filter(|_| !line.is_empty() && !line.starts_with('#'))
+                    .for_each(|lines| lines.push(line));
+            }
+            None => {}
         }
     }
-    commands.retain(|command| !command.is_empty() && !command.starts_with('#'));
-    commands
+    blocks
 }
 
 /// `run.sh` shows a shell or a first program; both are told to end the machine.
-fn boot(dirs: &Dirs, arch: &str, profile: &str) -> Result<()> {
+fn boot(dirs: &Dirs, arch: &str, profile: &str, options: &[&str]) -> Result<()> {
     if Outputs::of(Arch::parse(arch)?, profile)?.is_none() {
         return Ok(());
     }
     let _slot = slots::one();
-    let mut run = command(dirs, "./run.sh", &[arch, "--profile", profile, "--", "-no-reboot"], &dirs.root);
+    let words = [&[arch, "--profile", profile], options, &["--", "-no-reboot"]].concat();
+    let mut run = command(dirs, "./run.sh", &words, &dirs.root);
     let mut run = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let output = bytes_of(run.stdout.take().context("no pipe")?);
     let shown = wait_for(&output, &["# ", "Enter restarts the machine."])?;
@@ -101,11 +157,36 @@ fn trace(dirs: &Dirs, profile: &str, rest: &[&str], full: bool) -> Result<()> {
     })
 }
 
-fn gdb(dirs: &Dirs, profile: &str, rest: &[&str]) -> Result<()> {
+/// GDB in batch mode. What follows `--` in the page is executed before the words here.
+fn gdb(dirs: &Dirs, line: &str) -> Result<()> {
     let _slot = slots::one();
-    let args = [&["bloomery", "gdb", profile], rest, &["--", "-batch", "-ex", "bt"]].concat();
-    let text = answer(command(dirs, "cargo", &args, &dirs.root))?;
-    ensure!(text.contains("start_kernel"), "it prints:\n{text}");
+    let (line, more) = line.split_once(" -- ").unwrap_or((line, ""));
+    let line = format!("{line} -- -batch {more} -ex bt -ex 'p 6 * 7'");
+    let text = answer(command(dirs, "sh", &["-c", &line], &dirs.root))?;
+    ensure!(text.contains(" = 42\n") && text.contains(" at "), "it prints:\n{text}");
+    Ok(())
+}
+
+/// A line of the page in a shell. What it writes goes to a directory of its own.
+fn shell(dirs: &Dirs, line: &str, place: &Path) -> Result<()> {
+    let _slot = slots::one();
+    // Its examples.
+    if !place.join("image").exists() {
+        tree::link(dirs.root.join("image"), &place.join("image"))?;
+    }
+    let line = line.replace("cargo bloomery", &format!("cargo bloomery -C {}", place.display()));
+    let line = line.replace("console.log", &place.join("console.log").display().to_string());
+    let text = answer(command(dirs, "bash", &["-o", "pipefail", "-c", &line], &dirs.root))?;
+    ensure!(line.starts_with("echo ") || !text.is_empty(), "it prints nothing");
+    Ok(())
+}
+
+fn initramfs(dirs: &Dirs, profile: &str, arch: &str) -> Result<()> {
+    if Outputs::of(Arch::parse(arch)?, profile)?.is_none() {
+        return Ok(());
+    }
+    let text = answer(command(dirs, "cargo", &["bloomery", "initramfs", profile, arch], &dirs.root))?;
+    ensure!(text.contains("usr/bin/busybox"), "it prints:\n{text}");
     Ok(())
 }
 
@@ -157,4 +238,5 @@ fn wait_for(bytes: &Receiver<Vec<u8>>, ends: &[&str]) -> Result<String> {
 fn commands_are_found_in_blocks_of_shell() {
     let page = "text\n```sh\n./a b   # why\n\n# alone\nc\n```\n```toml\nd\n```\n";
     assert_eq!(commands(page), ["./a b", "c"]);
+    assert_eq!(guest_blocks("```guest lab\nfree # why\nls\n```\n"), [("lab", vec!["free", "ls"])]);
 }

@@ -149,7 +149,7 @@ fn pid_1_is_debugged(arch: Arch) -> Result<()> {
         return Ok(());
     }
     let _slot = slots::one();
-    let commands = ["bt 1", "list", "next", "p $lx_current().pid", "p $lx_current().comm"];
+    let commands = ["bt 1", "list", "next", "set language c", "p $lx_current().pid", "p $lx_current().comm"];
     let text = gdb(&dirs, &[&profile, arch.name(), "--init"], &commands)?;
     has(&text, &["init::boot::run", "init/src/boot", "fn run(", "$1 = 1", " = \"init\""])
 }
