@@ -14,6 +14,17 @@ const SUID_PROGRAM: &str = "busybox-suid";
 const SUID_APPLETS: &[&str] =
     &["crontab", "login", "passwd", "ping", "ping6", "su", "traceroute", "traceroute6", "vlock"];
 
+/// What is linked in place of functions of musl and busybox (ld(1), --wrap): the file in `sysroot/busybox`, and the functions.
+/// Those that the program with the set-user-ID bit has not are at the end.
+const REPLACED: &[(&str, &[&str])] = &[
+    ("exit", &["exit", "fork"]),
+    ("wget", &["wget_main", "bb_simple_error_msg"]),
+];
+/// How many of [`REPLACED`] that program has.
+const SUID_REPLACED: usize = 1;
+/// How wget says that it will check no certificate (networking/wget.c): `wget.c` ends it there.
+const UNCHECKED: &str = "note: TLS certificate validation not implemented";
+
 /// Leaves `bin/busybox`, `bin/busybox-suid` and a link for each applet to the one that has it, all in `bin`.
 pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
     let busybox = vendor::source("busybox")?;
@@ -21,7 +32,8 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
     let there = paths.filter(|path| path.is_file() || !path.ends_with("local.config"));
     let config = Merged::new(&there.map(|path| Fragment::read(&path)).collect::<Result<Vec<_>>>()?);
     let suid = Merged::new(&[Fragment::read(&dirs.root.join(format!("sysroot/busybox/{SUID}.config")))?]);
-    let exit = fs::read_to_string(dirs.root.join("sysroot/busybox/exit.c"))?;
+    let text = |(name, _): &(&str, _)| fs::read_to_string(dirs.root.join(format!("sysroot/busybox/{name}.c")));
+    let replaced = REPLACED.iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let toolchain = toolchain::host()?;
     let bin =
         |named: bool| if named { "$TOOLCHAIN/bin".into() } else { toolchain.dir.join("bin").display().to_string() };
@@ -30,12 +42,20 @@ pub fn build(dirs: &Dirs, arch: Arch) -> Result<Built> {
         .source("busybox", &busybox.id())
         .input("config", &config.seed())
         .input("suid", &suid.seed())
-        .input("exit", &exit)
+        .input("replaced", &replaced.concat())
         .input("make", &places::lines(&arguments(arch, &Places::named(), "build", &bin(true))))
         .tool("toolchain", &toolchain.digest)
         .build(|job| {
             let source = busybox.unpack(dirs)?;
-            compile_exit(job, arch, &exit, &bin(false))?;
+            let wget = source.join("networking/wget.c");
+            ensure!(
+                fs::read_to_string(&wget)?.contains(UNCHECKED),
+                "{} does not say `{UNCHECKED}`, so sysroot/busybox/wget.c would let wget trust every server",
+                wget.display()
+            );
+            for ((name, _), text) in REPLACED.iter().zip(&replaced) {
+                compile_replaced(job, arch, name, text, &bin(false))?;
+            }
             for (build, nothing, config) in [("build", false, &config), (SUID, true, &suid)] {
                 let directory = job.dir(build)?;
                 let epoch = build_support::EPOCH.to_string(); // Configuring writes the date of the banner.
@@ -77,16 +97,25 @@ fn without(base: &str, other: &str) -> String {
     own.map(|line| format!("{line}\n")).collect()
 }
 
-/// The exit(3) that is linked in place of the C library's.
-fn compile_exit(job: &Job, arch: Arch, text: &str, bin: &str) -> Result<()> {
-    fs::write(job.work.join("exit.c"), text)?;
+/// Compiles a file of [`REPLACED`].
+fn compile_replaced(job: &Job, arch: Arch, name: &str, text: &str, bin: &str) -> Result<()> {
+    fs::write(job.work.join(format!("{name}.c")), text)?;
     job.cmd(format!("{bin}/clang"))
         .arg(format!("--target={}", arch.short_triple()))
-        .args(["-Os", "-Wall", "-Werror", "-c", "-o"])
-        .arg(job.work.join("exit.o"))
-        .arg("exit.c")
+        .args(["-Os", "-ffunction-sections", "-Wall", "-Werror"])
+        .arg(format!("-DUNCHECKED=\"{UNCHECKED}\""))
+        .args(["-c", &format!("{name}.c")])
         .dir(&job.work)
-        .run("compile exit.c")
+        .run(&format!("compile {name}.c"))
+}
+
+/// Words for the link. Each begins so, because busybox takes such words out of its partial links (scripts/Makefile.lib).
+fn link_words(work: &str, build: &str) -> String {
+    let count = if build == SUID { SUID_REPLACED } else { REPLACED.len() };
+    let replaced = &REPLACED[..count];
+    let wrap = replaced.iter().flat_map(|(_, functions)| *functions).map(|function| format!("-Wl,--wrap={function}"));
+    let objects = replaced.iter().map(|(name, _)| format!("-Wl,{work}/{name}.o"));
+    wrap.chain(objects).collect::<Vec<_>>().join(" ")
 }
 
 /// What every make in the directory `build` gets; the toolchain's programs are in `bin`.
@@ -95,8 +124,7 @@ fn arguments(arch: Arch, places: &Places, build: &str, bin: &str) -> Vec<String>
         "-C".into(),
         places.source.clone(),
         format!("O={}/{build}", places.work),
-        // Each word begins so, because busybox takes such words out of its partial links (scripts/Makefile.lib).
-        format!("EXTRA_LDFLAGS=-Wl,--wrap=exit -Wl,--wrap=fork -Wl,{}/exit.o", places.work),
+        format!("EXTRA_LDFLAGS={}", link_words(&places.work, build)),
         // busybox links its C program with -static-libgcc, for which clang would look for libgcc_eh.
         format!("CC={bin}/clang --target={} --unwindlib=none", arch.short_triple()),
         format!("AR={bin}/llvm-ar"),

@@ -9,10 +9,11 @@ use anyhow::{Context as _, Result};
 
 /// Serves a body to whoever asks for a path, until the test process ends, on this machine's loopback address: a guest with
 /// user networking reaches it at 10.0.2.2. Returns the port.
-pub fn serve(path: &'static str, body: String) -> Result<u16> {
+pub fn serve(path: &'static str, body: impl Into<Vec<u8>>) -> Result<u16> {
+    let body = body.into();
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot listen on 127.0.0.1")?;
     let port = listener.local_addr().context("cannot ask for the port")?.port();
-    let find = move |asked: &str| (asked == path).then(|| body.clone().into_bytes());
+    let find = move |asked: &str| (asked == path).then(|| body.clone());
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let _ = answer(stream, &find); // A guest that hangs up shows in the guest's own exit status.
