@@ -16,7 +16,7 @@ use system::machine::{Accelerator, Options};
 
 for_each_arch! {
     users_have_the_programs_of_root, a_program_that_is_missing_ends_no_parent, https_is_refused_where_nothing_checks_it,
-    characters_and_not_bytes_are_counted, a_message_reaches_the_log,
+    a_zone_that_is_not_there_is_told, characters_and_not_bytes_are_counted, a_message_reaches_the_log,
 }
 
 fn boot(outputs: &Outputs, name: &str) -> Result<Guest> {
@@ -216,6 +216,75 @@ fn https_is_checked_by_openssl() -> Result<()> {
     // A fault of busybox's (vendor/known-faults.toml): its certificate has this address.
     let said = guest.ask(&get("server", "10.0.2.2", ""))?;
     ensure!(said.status != 0, guest.failure("wget checks the certificate of an address now"));
+    guest.power_off().map(drop)
+}
+
+/// A file of a zone (RFC 8536) with one type, twice the half of it, as printf(1) takes it.
+const ZONE: &str =
+    r"TZif2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\4\0\0\16\20\0\0CET\0";
+
+fn a_zone_that_is_not_there_is_told(arch: Arch) -> Result<()> {
+    let Some(outputs) = Outputs::of(arch, "base")? else { return Ok(()) };
+    let _slot = slots::one();
+    let options = Options {
+        accelerator: Accelerator::Tcg,
+        snapshot: true,
+        extra: extra(&["-no-reboot"]),
+        append: "TZ=No/Such".into(),
+        ..Options::default()
+    };
+    let mut guest = Guest::boot(&outputs, &Start { options, ..Start::new("zone", "base") })?;
+    // PID 1 says so of its own, which the shell has from it, and of a service's.
+    let hint = "; hint: a rule needs no file: TZ=CET-1CEST,M3.5.0,M10.5.0/3";
+    let words =
+        format!("kernel command line: TZ=No/Such names no file in /usr/share/zoneinfo, so its times are in UTC{hint}");
+    ensure!(guest.console.shows(&words), guest.failure("PID 1 does not say that its TZ is none"));
+    guest.write("/etc/services.d/clock.toml", "command = \"sleep 99\"\n[environment]\nTZ = \"Europe/Berlin\"")?;
+    guest.type_keys("initctl reload\n")?;
+    guest.line("clock.toml: TZ=Europe/Berlin names no file")?;
+    guest.run("[ $TZ = No/Such ] && unset TZ")?;
+
+    let silent = [
+        "date",
+        "TZ= date",
+        "TZ=UTC date",
+        "TZ=Etc/UTC date",
+        "TZ=CET-1CEST,M3.5.0,M10.5.0/3 date",
+        "TZ='<+0330>-3:30' date",
+    ];
+    for command in
+        silent.into_iter().chain(["TZ=GMT0 ls -l /", "touch /tmp/f && tar cf - /tmp/f 2>/dev/null | tar tvf -"])
+    {
+        let said = guest.run(&format!("({command}) 2>&1 >/dev/null"))?;
+        ensure!(said.is_empty(), guest.failure(&format!("`{command}` says {said}")));
+    }
+    for command in ["date", "ls -l /", "stat /", "cal", "date -d 2026-07-01", "tar cf - /tmp/f 2>/dev/null | tar tvf -"]
+    {
+        let name = command.rsplit("| ").next().unwrap_or_default().split(' ').next().unwrap_or_default();
+        let said = guest.run(&format!("export TZ=Europe/Berlin; ({command}) 2>&1 >/dev/null; unset TZ"))?;
+        let wanted =
+            format!("{name}: TZ=Europe/Berlin names no file in /usr/share/zoneinfo/, so times are in UTC{hint}");
+        ensure!(said == wanted, guest.failure(&format!("`{command}` says `{said}`")));
+    }
+    for (make, words) in [
+        ("echo Europe/Berlin >/etc/TZ", "nothing reads /etc/TZ"),
+        ("mv /etc/TZ /etc/timezone", "nothing reads /etc/timezone"),
+        (
+            "rm /etc/timezone; ln -s ../usr/share/zoneinfo/Europe/Berlin /etc/localtime",
+            "leads to no file of a time zone",
+        ),
+    ] {
+        let said = guest.run(&format!("{make}; date 2>&1 >/dev/null"))?;
+        ensure!(said.contains(words) && said.lines().count() == 1, guest.failure(&format!("`{make}`: {said}")));
+    }
+
+    // As the page says: with the file, the name is one, and the link works.
+    guest.run("mkdir -p /usr/share/zoneinfo/Europe && cd /usr/share/zoneinfo/Europe")?;
+    guest.run(&format!("printf '{ZONE}' >Berlin && printf '{ZONE}' >>Berlin; printf '\\nCET-1\\n' >>Berlin; cd"))?;
+    for command in ["date -d '2026-07-01 12:00' +%Z", "TZ=Europe/Berlin date -d '2026-07-01 12:00' +%Z"] {
+        let said = guest.run(&format!("{command} 2>&1"))?;
+        ensure!(said == "CET", guest.failure(&format!("`{command}` says `{said}`")));
+    }
     guest.power_off().map(drop)
 }
 

@@ -20,7 +20,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("handover",   &["event", "log", "platform", "spawn"]),
     ("logs",       &["event", "handover", "log", "platform"]),
     ("control",    &["event", "log", "logs"]),
-    ("service",    &["config", "control", "event", "handover", "log", "logs", "spawn"]),
+    ("service",    &["config", "control", "event", "handover", "log", "logs", "platform", "spawn"]),
     ("supervisor", &["config", "control", "devices", "event", "handover", "log", "logs", "net", "platform", "service", "spawn"]),
     ("habits",     &["event"]),
     ("check",      &["config", "net", "platform", "service", "spawn"]),

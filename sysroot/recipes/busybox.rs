@@ -18,10 +18,11 @@ const SUID_APPLETS: &[&str] =
 /// Those that the program with the set-user-ID bit has not are at the end.
 const REPLACED: &[(&str, &[&str])] = &[
     ("exit", &["exit", "fork"]),
+    ("zone", &["localtime", "localtime_r", "mktime"]),
     ("wget", &["wget_main", "bb_simple_error_msg"]),
 ];
 /// How many of [`REPLACED`] that program has.
-const SUID_REPLACED: usize = 1;
+const SUID_REPLACED: usize = 2;
 /// How wget says that it will check no certificate (networking/wget.c): `wget.c` ends it there.
 const UNCHECKED: &str = "note: TLS certificate validation not implemented";
 

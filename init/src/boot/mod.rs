@@ -17,7 +17,7 @@ use crate::handover::state::Record;
 use crate::handover::{Rest, guard};
 use crate::log::{self, debug, error, info, warn};
 use crate::platform::watchdog::Watchdog;
-use crate::platform::{clock, fstab, modules, mounts, seed, sysctl};
+use crate::platform::{clock, fstab, modules, mounts, seed, sysctl, zone};
 use crate::spawn::Environment;
 use crate::spawn::inittab;
 use crate::spawn::{console, limits};
@@ -369,6 +369,10 @@ fn supervisor(boot: &Boot, timeline: Timeline) -> Supervisor {
         Err(error) => rescue::last_resort(&format!("cannot wait for events: {error}")),
     };
     let environment = Environment::new(process::environment(), boot.arguments.first().copied());
+    // From a word `TZ=...` of the kernel command line.
+    if let Some(fault) = environment.get("TZ").and_then(zone::fault) {
+        warn!("kernel command line: {fault}");
+    }
     let mut supervisor = Supervisor::new(reactor, boot.options.clone(), environment, timeline.init);
     supervisor.timeline = timeline;
     if let Err(error) = supervisor.listen() {

@@ -1,5 +1,5 @@
 //! The machine around PID 1, each part on its own: clock, random seed, kernel settings and modules, mounts and fstab, power
-//! keys and watchdog. The boot and the shutdown call these.
+//! keys, watchdog and time zones. The boot and the shutdown call these.
 
 pub(crate) mod button;
 pub(crate) mod clock;
@@ -11,3 +11,4 @@ pub(crate) mod power;
 pub(crate) mod seed;
 pub mod sysctl;
 pub(crate) mod watchdog;
+pub(crate) mod zone;

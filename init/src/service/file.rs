@@ -4,6 +4,7 @@ use super::config::{Command, Config, Execution, Kind, Log, Output, Policy, Reloa
 use crate::config::table::{Fault, Reader, Value, parse as parse_table};
 use crate::config::values::{capabilities, limit, signal, size, time, time_or_none, umask, word};
 use crate::log::warn;
+use crate::platform::zone;
 use crate::sys::{Errno, files};
 use init_base::names::is_service_name;
 
@@ -78,6 +79,10 @@ fn read(name: &str, arguments: &str) -> File {
             0 => warn!("{path}: {message}"),
             line => warn!("{path}, line {line}: {message}"),
         }
+    }
+    let variables = config.iter().flat_map(|config| &config.execution.environment);
+    for fault in variables.filter(|(name, _)| name == "TZ").filter_map(|(_, value)| zone::fault(value)) {
+        warn!("{path}: {fault}");
     }
     File { name: name.into(), config }
 }
