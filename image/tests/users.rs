@@ -46,6 +46,7 @@ fn users_have_the_programs_of_root(arch: Arch) -> Result<()> {
     guest.run("! su bob -c 'cat /etc/shadow' && ! su bob -c 'ls /var/spool/cron/crontabs'")?;
     guest.run("crond && echo '* * * * * true' | crontab - && pidof crond")?;
     guest.run("for name in fsck ifup ifdown; do ! command -v $name || exit 1; done")?;
+    guest.run("stty size | grep -qx '24 80'")?;
     guest.power_off().map(drop)
 }
 

@@ -184,15 +184,14 @@ impl<'a> App<'a> {
         self.anew = now + ANEW;
         self.shown = None;
         self.draw.get_or_insert(now);
-        let known = self.terminal.size();
-        if let Some(size) = known {
+        if let Some(size) = self.terminal.size() {
             self.size = size;
         }
         if self.terminal.is_ready() {
-            match (self.asks_utf8, known) {
+            match (self.asks_utf8, self.terminal.is_line()) {
                 (true, _) => self.terminal.write(QUESTIONS),
-                (false, None) => self.terminal.write(SIZE_QUESTION),
-                (false, Some(_)) => {}
+                (false, true) => self.terminal.write(SIZE_QUESTION),
+                (false, false) => {}
             }
         }
     }
@@ -370,11 +369,12 @@ impl<'a> App<'a> {
         }
     }
 
-    /// The terminal tells its size, which counts where the kernel does not know it.
+    /// The terminal tells its size, which counts where the kernel does not know it for certain.
     fn know_size(&mut self, rows: u16, columns: u16) {
         let size = Size::bounded(rows.into(), columns.into());
         // A smaller number is an answer to no question of this program.
-        if self.terminal.size().is_none() && rows > 1 && size != self.size {
+        if self.terminal.is_line() && rows > 1 && size != self.size {
+            self.terminal.set_size(size);
             self.size = size;
             self.shown = None;
             self.draw = Some(Duration::ZERO);

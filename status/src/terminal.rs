@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use init_base::sys::tty::{self, Termios};
 use init_base::sys::{Errno, Result, retry};
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, major, minor};
 use rustix::termios::{ControlModes, SpecialCodeIndex};
 
 use crate::screen::Size;
@@ -30,6 +30,8 @@ pub struct Terminal<'a> {
     /// What it was before.
     before: Termios,
     flags: OFlags,
+    /// Whether it is at the other end of a line, where the kernel's size is a guess (init's 24 by 80) and its own answer is not.
+    is_line: bool,
     /// Bytes that it has not taken yet.
     pending: Vec<u8>,
 }
@@ -42,7 +44,9 @@ impl<'a> Terminal<'a> {
     pub fn take(input: BorrowedFd<'a>, output: BorrowedFd<'a>) -> Result<Terminal<'a>> {
         let before = tty::settings(input)?;
         let flags = rustix::fs::fcntl_getfl(output)?;
-        let mut terminal = Terminal { input, output, before, flags, pending: Vec::new() };
+        let mut terminal = Terminal { input, output, before, flags, is_line: false, pending: Vec::new() };
+        let device = rustix::fs::fstat(output)?.st_rdev;
+        terminal.is_line = terminal.size().is_none() || !tells_size(major(device), minor(device));
         terminal.begin()?;
         Ok(terminal)
     }
@@ -73,11 +77,24 @@ impl<'a> Terminal<'a> {
         let _ = tty::set_settings(self.input, &self.before);
     }
 
-    /// What the kernel knows of its size: that of a frame buffer or of a network terminal, nothing of a serial line.
+    /// What the kernel knows of its size: that of a frame buffer or of a network terminal, a guess or nothing of a serial line.
     pub fn size(&self) -> Option<Size> {
         let size = rustix::termios::tcgetwinsize(self.output).ok()?;
         let known = size.ws_row > 0 && size.ws_col > 0;
         known.then(|| Size::bounded(size.ws_row.into(), size.ws_col.into()))
+    }
+
+    /// Whether the kernel does not know its size for certain, so that it has to be asked.
+    pub fn is_line(&self) -> bool {
+        self.is_line
+    }
+
+    /// Tells the kernel what the terminal answered, for the programs that run there later.
+    pub fn set_size(&self, size: Size) {
+        if let (Ok(rows), Ok(columns)) = (u16::try_from(size.rows), u16::try_from(size.columns)) {
+            // A terminal that is gone shows at the next write.
+            let _ = tty::set_size(self.output, (rows, columns));
+        }
     }
 
     /// Whether all bytes are written. Until then nothing new is drawn, so that a slow line gets the newest screen next.
@@ -115,6 +132,32 @@ impl<'a> Terminal<'a> {
             Ok(count) => Ok(Some(count)),
             Err(Errno::AGAIN) => Ok(Some(0)),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether the kernel knows the size of terminals with these numbers (Documentation/admin-guide/devices.txt): virtual consoles, and
+/// pseudo-terminals, which their other end tells.
+fn tells_size(major: u32, minor: u32) -> bool {
+    match major {
+        4 => (1..=63).contains(&minor),
+        136..=143 => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tells_size;
+
+    #[test]
+    fn a_serial_line_does_not_tell_its_size() {
+        // tty1, pts/7; ttyS0, ttyAMA0, hvc0, console.
+        for (major, minor) in [(4, 1), (136, 7)] {
+            assert!(tells_size(major, minor), "{major}:{minor}");
+        }
+        for (major, minor) in [(4, 64), (204, 64), (229, 0), (5, 1)] {
+            assert!(!tells_size(major, minor), "{major}:{minor}");
         }
     }
 }

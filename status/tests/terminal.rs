@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 
 /// Longer than any wait here takes, also on a busy host.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -171,6 +171,9 @@ fn a_serial_line_is_asked_what_it_can() {
     console.screen = parser(30, 100);
     console.press(b"\x1b[1;3R\x1b[30;100R");
     console.until("30 rows with UTF-8", |screen| screen.lines().count() == 30 && screen.contains("── Services ────"));
+    // The kernel knows it too.
+    let size = tcgetwinsize(&console.keyboard).unwrap();
+    assert_eq!((size.ws_row, size.ws_col), (30, 100));
     // A terminal without UTF-8 takes the place of that one.
     console.press(b"\x1b[1;2R");
     console.until("ASCII", |screen| screen.contains("-- Services ----"));

@@ -151,11 +151,18 @@ fn is_virtual(path: &str) -> bool {
     path.strip_prefix("/dev/tty").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Rows and columns of a terminal behind a serial line, which cannot say them: those of a VT100, and of what emulates one.
+/// `resize` asks the terminal.
+const SIZE: (u16, u16) = (24, 80);
+
 /// Sets a terminal to the state that a person expects. What cannot be set stays as it is.
 pub fn make_sane(fd: &OwnedFd) {
     if let Ok(settings) = tty::settings(fd) {
         // A terminal that refuses its settings can still be written to.
         let _ = tty::set_settings(fd, &sane(settings));
+    }
+    if tty::size(fd) == Ok((0, 0)) {
+        let _ = tty::set_size(fd, SIZE);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::termios::OptionalActions;
 pub use rustix::termios::Termios;
+use rustix::termios::{OptionalActions, Winsize};
 
 use super::{Result, check, retry};
 
@@ -18,6 +18,18 @@ pub fn settings(fd: impl AsFd) -> Result<Termios> {
 /// Changes the terminal's settings at once.
 pub fn set_settings(fd: impl AsFd, settings: &Termios) -> Result<()> {
     retry(|| rustix::termios::tcsetattr(&fd, OptionalActions::Now, settings))
+}
+
+/// Rows and columns of the terminal; 0 where nobody has said them, as on a serial line.
+pub fn size(fd: impl AsFd) -> Result<(u16, u16)> {
+    let size = retry(|| rustix::termios::tcgetwinsize(&fd))?;
+    Ok((size.ws_row, size.ws_col))
+}
+
+/// Says rows and columns of the terminal.
+pub fn set_size(fd: impl AsFd, (rows, columns): (u16, u16)) -> Result<()> {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    retry(|| rustix::termios::tcsetwinsize(&fd, size))
 }
 
 /// Makes the terminal the controlling one of this session; `EPERM` when it is another session's.
