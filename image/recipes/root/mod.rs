@@ -16,6 +16,9 @@ use system::{Profile, update_key};
 
 use super::kernel::MODULES;
 
+/// Programs of busybox that can do nothing with a kernel without loadable modules.
+const FOR_MODULES: &[&str] = &["depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod"];
+
 /// Puts the tree together. Later parts take the place of earlier ones.
 pub fn assemble(
     dirs: &Dirs,
@@ -36,6 +39,11 @@ pub fn assemble(
         let (dir, _) = sysroot::busybox(arch.name()).ok_or_else(|| anyhow!("busybox was not built for {arch}"))?;
         tree.merge_plain(&dir.join("bin"), "usr/bin", "busybox")?;
         tree.chmod("usr/bin/busybox-suid", 0o4755)?; // It has the applets that users cannot do without root's rights.
+        if !profile.kernel.has_modules() {
+            for name in FOR_MODULES {
+                tree.remove(&format!("usr/bin/{name}"))?;
+            }
+        }
     }
     if let Some(init) = init {
         tree.merge_plain(&init.dir.join("sbin"), "usr/bin", "init")?;
