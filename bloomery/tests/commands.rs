@@ -287,6 +287,8 @@ fn sources_are_listed_and_verified() {
     let row = list.lines().find(|line| line.starts_with("linux ")).unwrap_or_default();
     assert!(list.starts_with("NAME ") && row.contains("GPL-2.0") && row.ends_with('-'), "{list}");
     assert_eq!(project.prints(&["sources", "verify", "musl"]), "musl: not in the store\n");
+    let faults = project.prints(&["sources", "faults", "musl"]);
+    assert!(faults.starts_with("musl ") && faults.contains("exit(3)") && !faults.contains("busybox 1"), "{faults}");
     let output = project.bloomery(&["sources", "verify", "glibc"]).output().unwrap();
     assert!(output.status.code() == Some(1) && errors(&output).contains("glibc"), "{}", errors(&output));
     project.refuses(&["sources", "fecth"], 2, &["there is no command `fecth`", "did you mean `fetch`?"]);

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use build_support::Dirs;
 
-use crate::{Signature, Source, Sources};
+use crate::{Signature, Source, Sources, faults};
 
 /// The variables that change the commands, as the end of a help text.
 pub const VARIABLES: &str = "\
@@ -32,6 +32,12 @@ pub struct Arguments {
 pub enum Command {
     /// Show what is pinned, what is in the store, and where it came from
     List,
+    /// Show what is known to be wrong in them, its effect, and what helps
+    Faults {
+        /// Sources to show; default: all
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Fetch archives that are not in the store
     Fetch {
         /// Sources to fetch; default: all
@@ -81,6 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     match &arguments.command {
         Command::List => list(&dirs, &sources),
+        Command::Faults { names } => each(&sources, names, |source| say(&faults_of(source)?)),
         Command::Fetch { names } => each(&sources, names, |source| source.fetch(&dirs).map(drop)),
         Command::Unpack { names } => {
             each(&sources, names, |source| say(&format!("{}\n", source.unpack(&dirs)?.display())))
@@ -126,7 +133,13 @@ fn list(dirs: &Dirs, sources: &Sources) -> Result<()> {
             archive.map_or(String::from("-"), |archive| archive.record.to_string()),
         ]);
     }
-    say(&table(&rows))
+    let count = faults::known()?.len();
+    say(&format!("{}{count} faults of these are known; `faults` in place of `list` shows them\n", table(&rows)))
+}
+
+fn faults_of(source: &Source) -> Result<String> {
+    let known = faults::known()?.iter();
+    Ok(known.filter(|fault| fault.source == source.name()).map(faults::Fault::text).collect())
 }
 
 /// Columns as wide as their widest cell.

@@ -13,6 +13,8 @@ pub mod cli;
 mod debian;
 mod download;
 mod export;
+#[cfg(feature = "cli")]
+pub mod faults;
 mod fetch;
 mod mirror;
 mod overlay;
