@@ -24,6 +24,8 @@ const BEYOND_A_BUILD: &[&str] = &[
     "qemu-user-static",
     "libncurses-dev",
     "dosfstools",
+    "crun",
+    "nftables",
     "gdisk",
     "sbsigntool",
     "xorriso",

@@ -164,7 +164,7 @@ fn containers(guest: &mut Guest) -> Result<()> {
 
 /// A bridge, a pair of Ethernet ends, and a client behind the machine's own address.
 fn network(guest: &mut Guest) -> Result<()> {
-    let port = http::serve("/behind", "through the bridge\n".into())?;
+    let port = http::serve("/behind", "through the bridge\n")?;
     for command in [
         "sysctl -q -w net.ipv4.ip_forward=1",
         "LD_LIBRARY_PATH=/opt /opt/nft -f /opt/rules",

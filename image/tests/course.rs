@@ -2,20 +2,16 @@
 
 mod common;
 
-use std::io::{Read, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use build_support::{Arch, Dirs, fs, tree, vars};
 use common::guest::{Guest, Start, extra};
 use common::outputs::Outputs;
-use common::{limit, report, slots};
+use common::pages::{answer, blocks, command, commands, talk};
+use common::{report, slots};
 use system::machine::Options;
 
-/// Seconds without output after which a command is taken for dead.
-const SILENCE: f64 = 120.0;
 /// The profiles whose kernels CI has.
 const SHIPPED: &[&str] = &["lab", "lab-hello", "lab-nolibc"];
 
@@ -77,39 +73,9 @@ fn every_command_in_a_guest_succeeds() -> Result<()> {
     Ok(())
 }
 
-/// The commands in the blocks of shell, without their comments.
-fn commands(page: &str) -> Vec<&str> {
-    let blocks = blocks(page).into_iter().filter(|(name, _)| *name == "sh");
-    blocks.flat_map(|(_, lines)| lines).collect()
-}
-
 /// The profiles of guests, and what is typed there.
 fn guest_blocks(page: &str) -> Vec<(&str, Vec<&str>)> {
     blocks(page).into_iter().filter_map(|(name, lines)| Some((name.strip_prefix("guest ")?, lines))).collect()
-}
-
-/// The fenced blocks of a page: what stands behind the fence, and the lines without their comments.
-fn blocks(page: &str) -> Vec<(&str, Vec<&str>)> {
-    let (mut blocks, mut inside) = (Vec::new(), false);
-    for line in page.lines() {
-        match line.strip_prefix("```") {
-            Some(_) if inside => inside = false,
-            Some(name) => {
-                blocks.push((name, Vec::new()));
-                inside = true;
-            }
-            None if inside => {
-                let line = line.split(" #").next().unwrap_or(line).trim();
-                let lines = blocks.last_mut().map(|(_, lines): &mut (&str, Vec<&str>)| lines);
-                lines
-                    .into_iter()
-                    .filter(|_| !line.is_empty() && !line.starts_with('#'))
-                    .for_each(|lines| lines.push(line));
-            }
-            None => {}
-        }
-    }
-    blocks
 }
 
 /// `run.sh` shows a shell or a first program; both are told to end the machine.
@@ -119,14 +85,7 @@ fn boot(dirs: &Dirs, arch: &str, profile: &str, options: &[&str]) -> Result<()> 
     }
     let _slot = slots::one();
     let words = [&[arch, "--profile", profile], options, &["--", "-no-reboot"]].concat();
-    let mut run = command(dirs, "./run.sh", &words, &dirs.root);
-    let mut run = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let output = bytes_of(run.stdout.take().context("no pipe")?);
-    let shown = wait_for(&output, &["# ", "Enter restarts the machine."])?;
-    let keys = if shown.ends_with("# ") { "reboot -f\n" } else { "\n" };
-    run.stdin.take().context("no pipe")?.write_all(keys.as_bytes())?;
-    ensure!(run.wait()?.success(), "QEMU did not end well after:\n{shown}");
-    Ok(())
+    talk(command(dirs, "./run.sh", &words, &dirs.root), &[("# ", "reboot -f\n"), ("Enter restarts the machine.", "\n")])
 }
 
 /// The host's own architecture may be one that takes half a minute to count.
@@ -188,50 +147,6 @@ fn initramfs(dirs: &Dirs, profile: &str, arch: &str) -> Result<()> {
     let text = answer(command(dirs, "cargo", &["bloomery", "initramfs", profile, arch], &dirs.root))?;
     ensure!(text.contains("usr/bin/busybox"), "it prints:\n{text}");
     Ok(())
-}
-
-fn command(dirs: &Dirs, program: &str, args: &[&str], dir: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.args(args).current_dir(dir);
-    if std::env::var_os("CARGO_TARGET_DIR").is_some() {
-        command.env("CARGO_TARGET_DIR", &dirs.target);
-    }
-    command
-}
-
-/// What a command that ends well prints.
-fn answer(mut command: Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "{}:\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    Ok(text)
-}
-
-/// The bytes that come, from a thread of its own.
-fn bytes_of(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (sender, bytes) = channel();
-    std::thread::spawn(move || {
-        let mut chunk = [0; 4096];
-        while let Ok(count @ 1..) = output.read(&mut chunk) {
-            if sender.send(chunk[..count].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
-    bytes
-}
-
-/// Waits until the output ends with one of some texts, a line's end aside; returns all of it.
-fn wait_for(bytes: &Receiver<Vec<u8>>, ends: &[&str]) -> Result<String> {
-    let mut text = String::new();
-    loop {
-        let more = bytes.recv_timeout(limit(SILENCE)).with_context(|| format!("{ends:?} did not come:\n{text}"))?;
-        text += &String::from_utf8_lossy(&more);
-        let shown = text.trim_end_matches(['\r', '\n']);
-        if ends.iter().any(|end| shown.ends_with(end)) {
-            return Ok(shown.into());
-        }
-    }
 }
 
 #[test]

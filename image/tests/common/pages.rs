@@ -15,18 +15,32 @@ const SILENCE: f64 = 120.0;
 
 /// The commands in a page's blocks of shell, without their comments.
 pub fn commands(page: &str) -> Vec<&str> {
-    let mut inside = false;
-    let mut commands = Vec::new();
+    let blocks = blocks(page).into_iter().filter(|(name, _)| *name == "sh");
+    blocks.flat_map(|(_, lines)| lines).collect()
+}
+
+/// The fenced blocks of a page: what stands behind the fence, and the lines without their comments.
+pub fn blocks(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let (mut blocks, mut inside) = (Vec::new(), false);
     for line in page.lines() {
-        match line {
-            "```sh" => inside = true,
-            "```" => inside = false,
-            _ if inside => commands.push(line.split(" #").next().unwrap_or(line).trim()),
-            _ => {}
+        match line.strip_prefix("```") {
+            Some(_) if inside => inside = false,
+            Some(name) => {
+                blocks.push((name, Vec::new()));
+                inside = true;
+            }
+            None if inside => {
+                let line = line.split(" #").next().unwrap_or(line).trim();
+                let lines = blocks.last_mut().map(|(_, lines): &mut (&str, Vec<&str>)| lines);
+                lines
+                    .into_iter()
+                    .filter(|_| !line.is_empty() && !line.starts_with('#'))
+                    .for_each(|lines| lines.push(line));
+            }
+            None => {}
         }
     }
-    commands.retain(|command| !command.is_empty() && !command.starts_with('#'));
-    commands
+    blocks
 }
 
 /// A command with the target directory that this test run has.
