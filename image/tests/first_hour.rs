@@ -48,7 +48,7 @@ fn run(dirs: &Dirs, desk: &Path, line: &str) -> Result<()> {
         ["echo", ref rest @ ..] => {
             let pipe = format!("echo {}", rest.join(" "));
             built(rest.last().copied().unwrap_or_default(), Arch::X86_64, || {
-                says(command(dirs, "sh", &["-c", &pipe], &dirs.root), "Linux bloomery")
+                says(command(dirs, "sh", &["-c", &format!("{pipe} --snapshot")], &dirs.root), "Linux bloomery")
             })
         }
         ["cargo", "bloomery", ref rest @ ..] => bloomery(dirs, rest),
@@ -87,7 +87,9 @@ fn boot(dirs: &Dirs, arch: &str, options: &[&str]) -> Result<()> {
         if options.contains(&"--gdb") {
             return waits_for_gdb(command(dirs, "./run.sh", &args, &dirs.root));
         }
-        talk(command(dirs, "./run.sh", &[&args[..], &["--", "-no-reboot"]].concat(), &dirs.root), GO)
+        // Other tests begin with the disks as they were built.
+        let snapshot: &[&str] = if options.contains(&"--snapshot") { &[] } else { &["--snapshot"] };
+        talk(command(dirs, "./run.sh", &[&args[..], snapshot, &["--", "-no-reboot"]].concat(), &dirs.root), GO)
     })
 }
 

@@ -43,7 +43,7 @@ fn a_shell_from_an_initramfs(arch: Arch) -> Result<()> {
     guest.run("sleep 1000 & jobs | grep -q Running && kill %1 && wait %1; [ $? = 143 ]")?;
     report(&format!("{arch}: {}", guest.run("free -k | grep Mem:")?));
     guest.type_keys("exit\n")?;
-    guest.line("Bloomery:")?; // The next shell's greeting. Keys typed before it go with the old one's terminal.
+    guest.line("`poweroff` ends it.")?; // The next shell's greeting. Keys typed before it go with the old one's terminal.
     guest.prompt()?;
     guest.run("[ $$ != 1 ]")?;
     guest.type_keys("reboot -f\n")?;
