@@ -80,6 +80,10 @@ impl Tables {
         } else {
             self.create(user)?;
         }
+        // Files laid over may have a user in passwd(5) alone: the password that was stated counts.
+        if self.shadow.row(name).is_none() {
+            self.shadow.add(&[name, "*", CHANGED, "", "", "", "", "", ""]);
+        }
         let hash = self.shadow.row(name).and_then(|row| row.get_mut(1));
         if let (Some(hash), Some(field)) = (&user.password, hash) {
             field.clone_from(hash);
@@ -97,7 +101,6 @@ impl Tables {
         let (home, shell) = (home(user), user.shell.as_deref().unwrap_or("/bin/sh"));
         self.passwd.add(&[name, "x", &number, &number, name, &home, shell]);
         self.group.add(&[name, "x", &number, ""]);
-        self.shadow.add(&[name, "*", CHANGED, "", "", "", "", "", ""]);
         Ok(())
     }
 
